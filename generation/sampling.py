@@ -1,0 +1,121 @@
+"""From logits to tokens: forbidden tokens, top-k and top-p filters, Gumbel noise, scores. All rows at once."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .plan import Allowed
+from .query import Sampling
+from .unmasking import SCORES, confidence
+
+# Rows are treated in groups of about this many logits, so that the passes over a group stay in the processor's cache.
+LOGITS_PER_GROUP = 2**20
+
+
+class AllowedTable:
+    """Rows of forbidden tokens on the device, bool [K, V], one per distinct `Allowed`; row 0 forbids nothing."""
+
+    def __init__(self, vocab_size: int, device):
+        self.forbidden = torch.zeros(1, vocab_size, dtype=torch.bool, device=device)
+        self._index = {Allowed(only=False, ids=frozenset()): 0}
+
+    def row(self, allowed: Allowed) -> int:
+        if allowed not in self._index:
+            forbidden = torch.full_like(self.forbidden[:1], allowed.only)
+            ids = torch.tensor(sorted(allowed.ids), dtype=torch.long, device=forbidden.device)
+            forbidden[0, ids] = not allowed.only
+            self.forbidden = torch.cat([self.forbidden, forbidden])
+            self._index[allowed] = len(self._index)
+        return self._index[allowed]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Consecutive wanted rows of one request that are drawn alike.
+
+    rows: where they stand among all wanted rows of the forward.
+    allowed: their row of the `AllowedTable`.
+    noise: the request's generator; None for greedy rows.
+    process: the request's logits processor, for a single row written left to right.
+    """
+
+    rows: range
+    sampling: Sampling
+    allowed: int
+    noise: torch.Generator | None = None
+    process: object = None
+
+
+def filter_logits(logits: torch.Tensor, top_k: int | None, top_p: float | None) -> torch.Tensor:
+    """Logits float [W, V] with everything outside the p nucleus, then the k likeliest, at the lowest finite number.
+
+    The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p` (arXiv 1904.09751).
+    """
+    lowest = torch.finfo(logits.dtype).min
+    if top_p is not None and top_p < 1:
+        values = logits.sort(dim=-1, descending=True).values
+        probabilities = values.softmax(-1)
+        outside = probabilities.cumsum(-1) - probabilities >= top_p
+        smallest_kept = values.masked_fill(outside, torch.inf).amin(-1, keepdim=True)
+        logits = logits.masked_fill(logits < smallest_kept, lowest)
+    if top_k is not None and top_k < logits.shape[-1]:
+        smallest_kept = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest_kept, lowest)
+    return logits
+
+
+def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> torch.Tensor:
+    """Draws every wanted row.
+
+    Args:
+        logits: [W, V], any float dtype, as the head gave them.
+        groups: cover the W rows in order.
+
+    Returns:
+        float32 [3, W]: token ids, scores, confidences (NaN where the logits were NaN).
+    """
+    drawn = torch.empty(3, logits.shape[0], dtype=torch.float32, device=logits.device)
+    rows_at_once = max(1, LOGITS_PER_GROUP // logits.shape[-1])
+    for group in _merged(groups):
+        for start in range(group.rows.start, group.rows.stop, rows_at_once):
+            rows = slice(start, min(start + rows_at_once, group.rows.stop))
+            drawn[:, rows] = _draw_alike(logits[rows].float(), group, table)
+    return drawn
+
+
+def _merged(groups: list[RowGroup]) -> list[RowGroup]:
+    """Neighbouring greedy groups that differ in their rows alone become one, so that requests share the work."""
+    merged: list[RowGroup] = []
+    for group in groups:
+        last = merged[-1] if merged else None
+        if last and _likeness(last) == _likeness(group) is not None:
+            merged[-1] = RowGroup(range(last.rows.start, group.rows.stop), last.sampling, last.allowed)
+        else:
+            merged.append(group)
+    return merged
+
+
+def _likeness(group: RowGroup):
+    """What must be equal for two groups to be drawn together; None for a group that must stay alone."""
+    if group.noise is not None or group.process is not None:
+        return None
+    return group.allowed, group.sampling.top_k, group.sampling.top_p, group.sampling.score
+
+
+def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable) -> torch.Tensor:
+    """float32 [W, V] of one group to [3, W]."""
+    sampling = group.sampling
+    if group.process is not None:
+        logits = group.process(logits)
+    if group.allowed:
+        logits = logits.masked_fill(table.forbidden[group.allowed], torch.finfo(logits.dtype).min)
+    if sampling.temperature > 0:
+        logits = logits / sampling.temperature
+    logits = filter_logits(logits, sampling.top_k, sampling.top_p)
+    if group.noise is None:
+        tokens = logits.argmax(-1)
+    else:
+        # The Gumbel-max trick: argmax(logits - log(exponential noise)) is a draw from the softmax.
+        noise = torch.empty_like(logits).exponential_(generator=group.noise)
+        tokens = (logits - noise.log()).argmax(-1)
+    return torch.stack([tokens.float(), SCORES[sampling.score](logits), confidence(logits)])
