@@ -1,0 +1,61 @@
+"""One canonical sentence for every fact: a deterministic function of country and attribute.
+
+The wording of the answers never varies (that of the prompts does, see `frames`), so that the text of each part follows
+from its topic alone, and an answer can be checked exactly.
+"""
+
+from planned_diffusion.evaluation.facts.table import Country
+
+TOPICS = {
+    "capital": "capital",
+    "continent": "continent",
+    "currency": "currency",
+    "language": "language",
+    "demonym": "demonym",
+    "driving_side": "driving",
+    "calling_code": "phone",
+    "internet_domain": "domain",
+}
+
+COMPARISON_TOPIC = "comparison"
+COMPARABLE = ("continent", "currency", "language", "driving_side")
+
+_SENTENCES = {
+    "capital": "The capital city of {country}, as any atlas will show, is {value}.",
+    "continent": "On the map of the world, {country} belongs to the continent of {value}.",
+    "currency": "The currency that people in {country} use to pay is the {value}.",
+    "language": "The main language that people in {country} learn and use is {value}.",
+    "demonym": "Someone or something that comes from {country} is usually described as {value}.",
+    "driving_side": "Drivers on the roads of {country} must keep to the {value} side.",
+    "calling_code": "The calling code for phoning {country} from any other country is {value}.",
+    "internet_domain": "The internet domain that is reserved for websites in {country} is {value}.",
+}
+
+_SAME = {
+    "continent": "So yes, {a} and {b} share the same continent, which is {value_a}.",
+    "currency": "So yes, {a} and {b} share the same currency, which is the {value_a}.",
+    "language": "So yes, {a} and {b} share the same main language, which is {value_a}.",
+    "driving_side": "So yes, {a} and {b} drive on the same side, which is the {value_a}.",
+}
+
+_DIFFERENT = {
+    "continent": "So no, {a} belongs to {value_a} whereas {b} belongs to {value_b}.",
+    "currency": "So no, {a} uses the {value_a} whereas {b} uses the {value_b}.",
+    "language": "So no, {a} mainly uses {value_a} whereas {b} mainly uses {value_b}.",
+    "driving_side": "So no, {a} drives on the {value_a} whereas {b} drives on the {value_b}.",
+}
+
+
+def fact_sentence(country: Country, attribute: str) -> str:
+    """The canonical sentence, without a space around it. Raises ValueError for an unknown attribute."""
+    value = country.value(attribute)
+    return _SENTENCES[attribute].format(country=country.the_name, value=value)
+
+
+def comparison_sentence(a: Country, b: Country, attribute: str) -> str:
+    """The verdict on two countries, without a space around it. Raises ValueError unless attribute is COMPARABLE."""
+    if attribute not in COMPARABLE:
+        raise ValueError(f"Got attribute {attribute!r} to compare, expected one of {', '.join(COMPARABLE)}; use those.")
+    value_a, value_b = a.value(attribute), b.value(attribute)
+    sentences = _SAME if value_a == value_b else _DIFFERENT
+    return sentences[attribute].format(a=a.the_name, b=b.the_name, value_a=value_a, value_b=value_b)
