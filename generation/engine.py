@@ -50,7 +50,7 @@ class Engine:
         self.implementation = model.model.config._attn_implementation
         self.live_requests = live_requests
         self.cache = SlotCache(self.device)
-        self.table = AllowedTable(model.config.vocab_size, self.device)
+        self.table = AllowedTable(self.device)
         self._live: dict[int, _Live] = {}
         self._waiting: deque[tuple[int, Iterator, Sampling]] = deque()
         self._next_document = 0
@@ -158,9 +158,8 @@ class Engine:
         for request in live:
             rows = range(start, start + len(request.query.wanted))
             start = rows.stop
-            groups.append(
-                RowGroup(rows, request.sampling, self.table.row(request.query.allowed), request.noise, request.query.process)
-            )
+            query = request.query
+            groups.append(RowGroup(rows, request.sampling, query.allowed, request.noise, query.process))
         drawn = draw(self.model.lm_head(hidden), groups, self.table).tolist()
         self._refuse_nan(drawn[2], live, groups)
         return drawn

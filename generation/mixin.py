@@ -60,6 +60,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         logits_processor=None,
         stopping_criteria=None,
         tokenizer=None,
+        listener=None,
         **kwargs,
     ) -> torch.LongTensor | PlannedDiffusionOutput:
         """Answers a batch of prompts.
@@ -74,6 +75,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             logits_processor: changes the scores of tokens that are written left to right (plan, plain text).
             stopping_criteria: asked with prompt and text so far, after every token or denoising step.
             tokenizer: reads topics given as text and spells those of the output; by default the checkpoint's own.
+            listener: called with (index of the answer, event) for everything that happens (trace.py).
 
         Returns:
             int64 [B * num_return_sequences, L], or a `PlannedDiffusionOutput` with `return_dict_in_generate=True`.
@@ -94,7 +96,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         if streamer is not None and len(requests) > 1:
             raise ValueError(f"A streamer follows one answer, but {len(requests)} were asked for; stream them one at a time.")
         # 4. Run
-        endings, traces = self._run(requests, config, streamer)
+        endings, traces = self._run(requests, config, streamer, listener)
         # 5. Sequences
         return self._output(input_ids, requests, endings, traces, config, tokenizer)
 
@@ -316,7 +318,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
 
     # 4. Run
 
-    def _run(self, requests: list[Request], config, streamer) -> tuple[list[Ended], list[Trace]]:
+    def _run(self, requests: list[Request], config, streamer, listener) -> tuple[list[Ended], list[Trace]]:
         """Endings and traces of all requests, in order."""
         was_training = self.training
         self.eval()  # gradient checkpointing silently drops the cache while training
@@ -331,6 +333,8 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             for index, event in engine.run():
                 recorder = recorders.setdefault(index, TraceRecorder(config.output_trace))
                 recorder.add(event)
+                if listener is not None:
+                    listener(index, event)
                 if streamer is not None:
                     board.add(event)
                     self._stream(event, board, streamer)

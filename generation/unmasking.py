@@ -5,24 +5,25 @@ from collections.abc import Sequence
 import torch
 
 
-def entropy(logits: torch.Tensor) -> torch.Tensor:
+def entropy(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
     """Negative entropy, in nats: 0 for a certain row, -log V for a uniform one."""
-    log_probabilities = logits.log_softmax(-1)
-    return torch.linalg.vecdot(log_probabilities.exp(), log_probabilities)
+    # With the largest logit at 0, nothing large cancels: rows that are nearly certain keep their order.
+    return torch.linalg.vecdot(probabilities, logits) + probabilities.amax(-1).log()
 
 
-def confidence(logits: torch.Tensor) -> torch.Tensor:
+def confidence(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
     """The largest probability."""
-    return logits.softmax(-1).amax(-1)  # not exp(max - logsumexp): that cannot tell rows apart that are nearly certain
+    return probabilities.amax(-1)
 
 
-def margin(logits: torch.Tensor) -> torch.Tensor:
+def margin(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
     """The largest probability minus the second largest."""
-    top = logits.softmax(-1).topk(2, dim=-1).values
+    top = probabilities.topk(2, dim=-1).values
     return top[..., 0] - top[..., 1]
 
 
-# Logits float32 [W, V], filtered (what is excluded is finite but very low), to scores [W]; the highest are written first.
+# (logits, probabilities), float32 [W, V], to scores [W]; the highest are written first. The logits are filtered (what is
+# excluded is finite but very low) and shifted, so that the largest of each row is 0.
 SCORES = {"entropy": entropy, "confidence": confidence, "margin": margin}
 
 

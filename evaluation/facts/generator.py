@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from planned_diffusion.evaluation.facts.frames import COMPARISON_FRAMES, FACT_FRAMES, Frame
-from planned_diffusion.evaluation.facts.prompts import comparison_prompt, fact_prompt
-from planned_diffusion.evaluation.facts.sentences import (
+from .frames import COMPARISON_FRAMES, FACT_FRAMES, Frame
+from .prompts import comparison_prompt, fact_prompt
+from .sentences import (
     COMPARABLE,
     COMPARISON_TOPIC,
     TOPICS,
     comparison_sentence,
     fact_sentence,
 )
-from planned_diffusion.evaluation.facts.table import ATTRIBUTES, Country, load_countries
+from .table import ATTRIBUTES, Country, load_countries
 
 # Share of the examples with one, two, ... six attributes.
 SHARE_BY_NUMBER_OF_ATTRIBUTES = (0.12, 0.18, 0.25, 0.20, 0.13, 0.12)

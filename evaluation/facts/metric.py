@@ -21,8 +21,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from planned_diffusion.evaluation.facts.generator import Example, Part
-from planned_diffusion.evaluation.facts.table import ATTRIBUTES, load_countries
+from .generator import Example, Part
+from .table import ATTRIBUTES, load_countries
 
 CUES = {
     "capital": r"capital",

@@ -7,8 +7,8 @@ the caller passes in.
 from random import Random
 
 from planned_diffusion.evaluation.facts import wordings
-from planned_diffusion.evaluation.facts.frames import Frame
-from planned_diffusion.evaluation.facts.table import Country
+from .frames import Frame
+from .table import Country
 
 OPENINGS = ("Hi! ", "Hello! ", "Hi there. ", "Good morning. ", "Excuse me. ", "Hey! ")
 CLOSINGS = (

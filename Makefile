@@ -1,0 +1,39 @@
+# `make demo` and `make test` work on a fresh machine: they make a virtual environment, install, and run.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint checkpoint bench clean
+
+$(VENV)/runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/development: $(VENV)/runtime
+	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/runtime
+	$(BIN)/planned-diffusion generate "What are the capital, the currency and the main language of Kenya?"
+
+test: $(VENV)/development
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/development
+	$(BIN)/ruff check .
+
+checkpoint: $(VENV)/development
+	$(BIN)/python -m planned_diffusion.evaluation.facts.checkpoint
+
+bench: $(VENV)/development
+	$(BIN)/python benchmarks/denoising_step.py
+	$(BIN)/python benchmarks/autoregressive.py
+	$(BIN)/python benchmarks/batching.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info

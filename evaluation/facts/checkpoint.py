@@ -1,0 +1,98 @@
+"""Builds the embedded checkpoint: tokenizer, data, training, evaluation, model card (`make checkpoint`).
+
+Everything is deterministic for the seeds below. Interrupted? Run it again: training goes on from its last checkpoint.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+from transformers.trainer_utils import get_last_checkpoint
+
+from ...generation.config import PlannedDiffusionGenerationConfig
+from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ...training import sft
+from ...training.records import encode_text
+from ...training.tagged import write_tagged
+from .generator import Example, held_out_examples, training_examples
+from .tokenizer import train_tokenizer
+
+VOCABULARY = 2048
+TOKENIZER_EXAMPLES = 30_000
+TRAINING_EXAMPLES = 120_000
+EVALUATION_EXAMPLES = 512
+SEED = 1
+RECIPE = Path("training/recipes/facts.yaml")
+
+
+def as_record(example: Example, tokenizer, tokens_per_length_unit: int) -> dict:
+    """A training record: the prompt, and the answer in tagged text."""
+    rounds = [[(part.topic, part.text) for part in parts] for parts in example.rounds]
+    tagged = write_tagged(rounds, lambda text: len(encode_text(tokenizer, text)), tokens_per_length_unit)
+    messages = [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": tagged}]
+    return {"messages": messages, "kind": example.kind}
+
+
+def write_records(path: Path, examples, tokenizer, tokens_per_length_unit: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for example in examples:
+            file.write(json.dumps(as_record(example, tokenizer, tokens_per_length_unit)) + "\n")
+
+
+def prepare(folder: Path, tokens_per_length_unit: int) -> None:
+    """Writes tokenizer, train.jsonl and eval.jsonl into `folder`, unless they are there."""
+    if (folder / "train.jsonl").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = itertools.chain.from_iterable(
+        (example.prompt, example.answer) for example in training_examples(TOKENIZER_EXAMPLES, SEED)
+    )
+    train_tokenizer(texts, VOCABULARY).save_pretrained(folder / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    write_records(folder / "eval.jsonl", held_out_examples(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit)
+    partial = folder / "train.jsonl.partial"
+    write_records(partial, training_examples(TRAINING_EXAMPLES, SEED), tokenizer, tokens_per_length_unit)
+    partial.rename(folder / "train.jsonl")
+
+
+def ship(model_folder: Path, out: Path) -> None:
+    """Saves the trained model in bfloat16 with its tokenizer and decoding defaults, in Hub layout."""
+    model = PlannedDiffusionForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model.generation_config = PlannedDiffusionGenerationConfig(
+        do_sample=False,
+        max_new_tokens=320,
+        confidence_threshold=0.9,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where data and training state are kept")
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    args, training_arguments = parser.parse_known_args(argv)
+    prepare(args.folder, tokens_per_length_unit=8)
+    model_folder = args.folder / "model"
+    if not (model_folder / "model.safetensors").exists():
+        resume = model_folder.is_dir() and get_last_checkpoint(str(model_folder)) is not None
+        given = ["--config", str(args.recipe), "--output_dir", str(model_folder)]
+        given += ["--train_file", str(args.folder / "train.jsonl"), "--tokenizer", str(args.folder / "tokenizer")]
+        given += ["--resume_from_checkpoint", "true"] if resume else []
+        code = sft.main([*given, *training_arguments])
+        if code:
+            return code
+    ship(model_folder, args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Rows: padding, noise, streams, labels and weights."""
+
+import numpy as np
+import pytest
+
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NOISY
+from planned_diffusion.training.corruption import NEXT_TOKEN, PLAIN, PLAN, SPAN, Objective, draw_row
+
+# p q = prompt, P = promise, a b c = topics, 1 2 = digits, T = </topic>, < > = <async>, </async>, S = <sync/>, E = EOS
+TWO_ROUNDS = "pqPa1TPb2T<xy><z>SPc1T<w>E"
+
+
+def test_a_row_by_hand(row_of, written):
+    row = row_of(TWO_ROUNDS, plan_loss_weight=0.5)
+    #                                       clean, last round's span and EOS left out | noisy copies of all spans
+    assert written(row.ids) == "pqPa1TPb2T<xy_><z_>SPc1T" + "<###><##><##>"
+    assert written(row.labels) == ".Pa1TPb2TS.........Pc1TE" + "xy_..z_..w_.."
+    # Position is the place in the padded text, as if written out.
+    assert row.position.tolist() == [*range(24), *range(10, 15), *range(15, 19), *range(24, 28)]
+    assert row.stream.tolist() == [CLEAN] * 24 + [NOISY] * 13
+    assert row.span.tolist() == [-1] * 10 + [0] * 5 + [1] * 4 + [-1] * 5 + [0] * 5 + [1] * 4 + [2] * 4
+    assert row.round.tolist() == [0] * 19 + [1] * 5 + [0] * 9 + [1] * 4
+    expected = [0.0 if letter == "." else 0.5 for letter in ".Pa1TPb2TS.........Pc1TE"]
+    expected += [0.0 if letter == "." else 1.0 for letter in "xy_..z_..w_.."]
+    assert row.weights.tolist() == expected
+    assert row.targets.tolist() == [14, 7, 0, 0]  # plan tokens, content with pads
+
+
+def test_dense_spans_of_a_round_share_a_label(row_of):
+    row = row_of(TWO_ROUNDS, span_attention="dense")
+    assert row.span.tolist() == [-1] * 10 + [0] * 9 + [-1] * 5 + [0] * 9 + [1] * 4
+
+
+def test_causal_copies_are_read_left_to_right_without_pads(row_of, written):
+    row = row_of(TWO_ROUNDS, span_next_token_weight=0.25)
+    copies = row.stream == CAUSAL
+    assert written(row.ids[copies]) == "<xy<z<w"
+    assert written(row.labels[copies]) == "xy.z.w."
+    assert row.weights[copies].tolist() == [0.25, 0.25, 0, 0.25, 0, 0.25, 0]
+    assert row.position[copies].tolist() == [10, 11, 12, 15, 16, 24, 25]
+    assert (row.part[copies] == NEXT_TOKEN).all() and row.targets.tolist() == [14, 7, 4, 0]
+
+
+@pytest.mark.parametrize("text", ["pqxyE", TWO_ROUNDS])
+def test_plain_answers_and_tagged_ones_used_as_plain_text(text, row_of, written):
+    row = row_of(text, plain_share=1.0)
+    answer = "xy" if text == "pqxyE" else "xyzw"
+    assert written(row.ids) == "pq" + answer
+    assert written(row.labels) == "." + answer + "E"
+    assert row.weights.tolist() == [0.0] + [1.0] * (len(answer) + 1)
+    assert (row.part == PLAIN).all() and row.targets.tolist() == [0, 0, 0, len(answer) + 1]
+
+
+def test_a_masked_token_is_labelled_at_its_left_neighbour_and_weighs_one_over_t(control, example_of):
+    example, objective = example_of(TWO_ROUNDS), Objective(span_padding=(0, 3), noise_range=(0.1, 0.9))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        row = draw_row(example, objective, control, rng)
+        noisy = np.flatnonzero(row.stream == NOISY)
+        levels = {}
+        for index in noisy:
+            is_labelled = row.labels[index] != -100
+            assert is_labelled == (index + 1 < len(row.ids) and row.ids[index + 1] == control.mask)
+            if is_labelled:
+                level = levels.setdefault(row.span[index], row.weights[index])  # one t per span
+                assert row.weights[index] == level and 1 / 0.9 <= level <= 1 / 0.1
+        assert (row.part[noisy] == SPAN).all() and (row.part[row.stream == CLEAN] == PLAN).all()
+
+
+@pytest.mark.parametrize("attention", ["sparse", "dense"])
+def test_the_expected_weight_of_a_content_token_is_one(attention, control, example_of):
+    example = example_of("pqPa1TPb1T<xy><z>E")
+    objective = Objective(attention, span_padding=(0, 0), noise_range=(0.05, 1.0))
+    rng, total = np.random.default_rng(1), 0.0
+    for _ in range(6000):
+        row = draw_row(example, objective, control, rng)
+        total += row.weights[row.stream == NOISY].sum()
+    assert total / 6000 / 3 == pytest.approx(1.0, abs=0.05)
+
+
+def test_padding_covers_its_whole_range(row_of):
+    drawn = {int(row_of("pqPa1T<x>E", seed, span_padding=(1, 4)).targets[SPAN]) - 1 for seed in range(60)}
+    assert drawn == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"span_attention": "causal"}, "span_attention is 'causal'"),
+        ({"span_padding": (3, 1)}, "span_padding"),
+        ({"noise_range": (0.0, 1.0)}, "noise_range"),
+        ({"noise_range": (0.5, 1.5)}, "noise_range"),
+        ({"plan_loss_weight": -1.0}, "plan_loss_weight"),
+        ({"span_next_token_weight": float("nan")}, "span_next_token_weight"),
+        ({"plain_share": 1.1}, "plain_share"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_refuses_objectives_outside_their_range(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Objective(**settings)

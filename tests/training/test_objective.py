@@ -1,0 +1,161 @@
+"""The loss: what it sees, what it counts, and that it is ordinary next-token training where there are no spans."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from planned_diffusion.generation.visibility import CAUSAL, NOISY, Labels, dense_mask
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from planned_diffusion.training.corruption import Objective, draw_row
+from planned_diffusion.training.objective import PlannedDiffusionCollator, as_batch, planned_diffusion_loss
+
+TWO_ROUNDS = "pqPa1TPb2T<xy><z>SPc1T<w>E"  # see test_corruption.py
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    torch.manual_seed(0)
+    return PlannedDiffusionForCausalLM(config)
+
+
+def labels_of(batch):
+    return Labels(*(batch[name] for name in ("document", "span", "round", "stream")), position=batch["position_ids"])
+
+
+@pytest.mark.parametrize("attention", ["sparse", "dense"])
+def test_a_training_row_sees_what_generation_shows(attention, example_of, row_of):
+    """Every clean or noisy token against the formulas of generation, on the text as written out."""
+    example = example_of(TWO_ROUNDS)
+    span, round_id = example.span, example.round  # no pads: index == position
+    row = row_of(TWO_ROUNDS, span_padding=(0, 0), span_attention=attention, span_next_token_weight=1.0)
+    batch = as_batch([row])
+    mask = dense_mask(labels_of(batch), labels_of(batch))[0]
+    for query in range(len(row.ids)):
+        q = int(row.position[query])
+        seen = sorted(int(row.position[key]) for key in range(len(row.ids)) if mask[query, key])
+        shown = []
+        for k in range(len(span)):
+            same_span = span[q] == span[k] != -1
+            if attention == "dense":
+                same_span = span[q] != -1 and span[k] != -1 and round_id[q] == round_id[k]
+            if row.stream[query] == CAUSAL:
+                same_span = same_span and k <= q and row_has_causal(row, k)
+            public = span[k] == -1 or round_id[k] < round_id[q]
+            if same_span or (k <= q and public):
+                shown.append(k)
+        assert seen == shown, (query, q)
+        if row.stream[query] != NOISY:
+            assert not mask[query, : len(row.ids)][torch.from_numpy(row.stream == NOISY)].any()
+    assert not mask[: len(row.ids), len(row.ids) :].any()  # nobody sees padding
+
+
+def row_has_causal(row, position):
+    return bool(((row.position == position) & (row.stream == CAUSAL)).any())
+
+
+def test_the_loss_by_hand(model, row_of):
+    rows = [row_of(TWO_ROUNDS, seed, noise_range=(0.3, 0.9), plan_loss_weight=0.5) for seed in (1, 2)]
+    batch = as_batch(rows)
+    mask = dense_mask(labels_of(batch), labels_of(batch))[:, None]
+    with torch.no_grad():
+        output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])
+        loss = planned_diffusion_loss(model, batch)
+    log_probabilities = output.logits.log_softmax(-1)
+    total, by_part = 0.0, [0.0] * 4
+    for b, row in enumerate(rows):
+        for place, (label, weight, part) in enumerate(zip(row.labels, row.weights, row.part, strict=True)):
+            if label != -100:
+                surprise = -log_probabilities[b, place, label].item()
+                total += weight * surprise
+                by_part[part] += surprise * (weight if part == 1 else 1)
+    assert loss.total.item() == pytest.approx(total, rel=1e-5)
+    assert loss.by_part.tolist() == pytest.approx(by_part, rel=1e-5)
+    assert batch["num_targets"] == 2 * (14 + 7) and batch["input_ids"].shape[1] % 8 == 0
+
+
+def test_on_plain_text_it_is_the_native_loss(model, config, example_of, row_of):
+    texts = ["pqxyE", "pqxyzwxyzE"]
+    batch = as_batch([row_of(text) for text in texts])
+    native = AutoModelForCausalLM.from_config(config.backbone_config)
+    native.load_state_dict(model.state_dict())
+    longest = max(map(len, texts))
+    ids, labels, mask = (torch.zeros(2, longest, dtype=torch.long) for _ in range(3))
+    labels -= 100
+    for line, text in enumerate(texts):
+        example = example_of(text)
+        ids[line, : len(text)] = torch.from_numpy(example.ids)
+        labels[line, 2 : len(text)] = ids[line, 2 : len(text)]
+        mask[line, : len(text)] = 1
+    with torch.no_grad():
+        expected = native(input_ids=ids, attention_mask=mask, labels=labels).loss
+        loss = planned_diffusion_loss(model, batch).total / batch["num_targets"]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_sparse_equals_dense_with_one_span(model, row_of):
+    losses = [
+        planned_diffusion_loss(
+            model, as_batch([row_of("pqPa1T<xyz>E", 3, noise_range=(0.5, 0.5), span_attention=attention)])
+        ).total.item()
+        for attention in ("sparse", "dense")
+    ]
+    assert losses[0] == losses[1] > 0
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_padding_changes_nothing_and_gets_no_gradient(implementation, config, control, row_of):
+    torch.manual_seed(0)
+    model = PlannedDiffusionForCausalLM(config)
+    model.set_attn_implementation(implementation)
+    short, long = row_of("pqPa1T<x>E"), row_of(TWO_ROUNDS)
+    alone, together = as_batch([short]), as_batch([short, long])
+    together["labels"][1] = -100
+    hidden = []
+
+    def remember(module, inputs, output):
+        output.last_hidden_state.retain_grad()
+        hidden.append(output.last_hidden_state)
+
+    model.model.register_forward_hook(remember)
+    expected = planned_diffusion_loss(model, alone).total
+    loss = planned_diffusion_loss(model, together).total
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    loss.backward()
+    has_gradient = hidden[1].grad.abs().sum(-1) > 0
+    assert torch.equal(has_gradient, together["labels"] != -100)
+    together["input_ids"][0, len(short.ids) :] = control.sync  # other padding
+    assert planned_diffusion_loss(model, together).total.item() == loss.item()
+
+
+def test_a_batch_without_labels_gives_zero_and_a_gradient(model, row_of):
+    batch = as_batch([row_of("pqPa1T<x>E")])
+    batch["labels"][:] = -100
+    loss = planned_diffusion_loss(model, batch).total
+    loss.backward()
+    assert loss.item() == 0.0
+
+
+def test_draws_depend_on_seed_epoch_and_index_alone(control, example_of):
+    example = example_of(TWO_ROUNDS)
+    item = {name: getattr(example, name) for name in ("ids", "span", "round", "is_target", "plain_answer")}
+    items = [{**item, "index": index} for index in range(4)]
+
+    def drawn(items, epoch=0, is_evaluation=False, seed=0):
+        collator = PlannedDiffusionCollator(Objective(plain_share=0.5, seed=seed), control, is_evaluation, epoch)
+        return [collator([item])["input_ids"].tolist() for item in items]
+
+    assert drawn(items) == drawn(items) == drawn(items[::-1])[::-1]
+    assert drawn(items) != drawn(items, epoch=1) and drawn(items) != drawn(items, seed=1)
+    assert drawn(items, epoch=1, is_evaluation=True) == drawn(items, is_evaluation=True)
+    assert all(control.async_start in ids[0] for ids in drawn(items, is_evaluation=True))  # never as plain text
+
+
+def test_a_row_is_drawn_in_well_under_a_millisecond(control, example_of):
+    import time
+
+    example, rng, objective = example_of(TWO_ROUNDS), np.random.default_rng(0), Objective()
+    start = time.process_time()
+    for _ in range(200):
+        draw_row(example, objective, control, rng)
+    assert (time.process_time() - start) / 200 < 1e-3

@@ -1,0 +1,287 @@
+"""The trainer and the script: equivalences, resuming, interruption, refusals."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import TrainerCallback
+from trl import SFTConfig
+
+from planned_diffusion.generation.tokens import ControlTokens
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from planned_diffusion.training import sft
+from planned_diffusion.training.corruption import Objective
+from planned_diffusion.training.dataset import as_dataset, encode_records, read_records, within
+from planned_diffusion.training.objective import PlannedDiffusionCollator
+from planned_diffusion.training.order import LengthGroupedOrder
+from planned_diffusion.training.trainer import PlannedDiffusionTrainer
+from planned_diffusion.training.vocabulary import check_agreement, control_token_ids
+
+ONE = "<promise>-<topic>cause 3</topic><async>It is caused by the sun.</async>"
+TWO = "<promise>-<topic>a 1</topic><promise>-<topic>b 2</topic><async>sun</async><async> in sky.</async><sync/>" + ONE
+RECORDS = [
+    {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+    for question in ("What is an aurora?", "user")
+    for answer in (ONE, TWO, "An aurora is light.", TWO + "<sync/>" + ONE)
+]
+
+
+def arguments(folder, **changes):
+    settings = {
+        "learning_rate": 1e-2, "max_steps": 6, "per_device_train_batch_size": 2, "logging_steps": 100, "bf16": False,
+        "save_strategy": "no", "activation_checkpointing": False, "use_cpu": True, "report_to": "none",
+        "disable_tqdm": True, "dataloader_pin_memory": False, "lr_scheduler_type": "linear", "seed": 3,
+    }
+    return SFTConfig(output_dir=str(folder), **{**settings, **changes})
+
+
+def trainer_for(folder, config, control, tokenizer, callbacks=(), objective=None, **changes):
+    torch.manual_seed(0)
+    objective = objective or Objective(span_padding=(0, 3), plain_share=0.2)
+    examples = as_dataset(encode_records(RECORDS, tokenizer, control))
+    return PlannedDiffusionTrainer(
+        model=PlannedDiffusionForCausalLM(copy.deepcopy(config)),  # the trainer writes token ids into it
+        args=arguments(folder, **changes),
+        collator=PlannedDiffusionCollator(objective, control),
+        train_dataset=examples,
+        eval_dataset=examples,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+
+
+def test_accumulating_equals_one_batch(tmp_path, config, control, tokenizer):
+    weights = []
+    for size, steps in ((8, 1), (2, 4), (4, 2)):
+        trainer = trainer_for(
+            tmp_path, config, control, tokenizer, per_device_train_batch_size=size, gradient_accumulation_steps=steps,
+            max_steps=3, train_sampling_strategy="sequential", optim="sgd", learning_rate=1.0,
+        )
+        trainer.train()
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]))
+    for other in weights[1:]:
+        assert torch.allclose(weights[0], other, atol=1e-6)
+
+
+class StopAt(TrainerCallback):
+    """Sends this process a signal after a step."""
+
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step - 1:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("strategy", ["random", "group_by_length"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed_equals_uninterrupted(strategy, number, tmp_path, config, control, tokenizer):
+    """Bit for bit: the checkpoint is taken in the middle of the second epoch of three (4 steps each)."""
+    states, before = [], signal.getsignal(number)
+    for name, callbacks in (("whole", []), ("cut", [StopAt(6, number)])):
+        interrupt = sft.SaveOnInterrupt()
+        again = {"max_steps": 10, "train_sampling_strategy": strategy}
+        trainer = trainer_for(tmp_path / name, config, control, tokenizer, [interrupt, *callbacks], **again)
+        trainer.train()
+        if callbacks:
+            assert interrupt.signal_name == number.name and trainer.state.global_step == 6
+            trainer = trainer_for(tmp_path / name, config, control, tokenizer, **again)
+            trainer.train(resume_from_checkpoint=str(tmp_path / name / "checkpoint-6"))
+        assert trainer.state.global_step == 10 and signal.getsignal(number) == before
+        states.append(trainer.model.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_evaluation_is_deterministic_and_independent_of_the_batch_size(tmp_path, config, control, tokenizer):
+    results = []
+    for size in (8, 8, 3):
+        trainer = trainer_for(tmp_path, config, control, tokenizer, per_device_eval_batch_size=size)
+        results.append(trainer.evaluate())
+    keys = ("eval_loss", "eval_plan_loss", "eval_span_loss", "eval_plain_loss")
+    first, again, small = ([result[key] for key in keys] for result in results)
+    assert first == again and small == pytest.approx(first, rel=1e-5)
+
+
+def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, config, control, tokenizer):
+    objective = Objective(span_padding=(0, 2), span_next_token_weight=0.5)
+    trainer = trainer_for(
+        tmp_path, config, control, tokenizer, objective=objective, max_steps=80, logging_steps=20,
+        per_device_train_batch_size=8, learning_rate=2e-2, lr_scheduler_type="constant",
+    )
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert {"plan_loss", "span_loss", "next_token_loss", "plain_loss"} <= set(logs[0])
+    assert logs[-1]["plan_loss"] < 0.5 * logs[0]["plan_loss"] and logs[-1]["span_loss"] < logs[0]["span_loss"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("packing", True), ("label_smoothing_factor", 0.1), ("dataloader_persistent_workers", True), ("loss_type", "dft")],
+)
+def test_refuses_settings_that_would_change_the_loss(setting, value, tmp_path, config, control, tokenizer):
+    with pytest.raises(ValueError, match=f"{setting} is"):
+        trainer_for(tmp_path, config, control, tokenizer, **{setting: value, "dataloader_num_workers": 1})
+
+
+def test_length_grouped_order_is_a_permutation_drawn_per_epoch():
+    lengths = [index % 50 for index in range(1003)]
+    epoch = 0
+    order = LengthGroupedOrder(lengths, 8, 1, lambda: epoch)
+    first, again = list(order), list(order)
+    epoch = 1
+    second = list(order)
+    assert first == again != second and sorted(first) == sorted(second) == list(range(1003)) and len(order) == 1003
+    spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches(first[:1000], 8)]
+    assert sum(spread) / len(spread) < 5
+
+
+def batches(indices, size):
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+@pytest.fixture
+def workspace(tmp_path, tokenizer, monkeypatch):
+    """A folder with tokenizer, data, a configuration and a recipe; tests run inside it."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer.save_pretrained("tokenizer")
+    Path("train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    backbone = {
+        "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256,
+    }
+    Path("scratch.yaml").write_text(yaml.safe_dump({"backbone_config": backbone, "tokens_per_length_unit": 4}))
+    recipe = {
+        "train_file": "train.jsonl", "from_scratch": "scratch.yaml", "tokenizer": "tokenizer", "output_dir": "out",
+        "span_padding": [0, 3], "max_steps": 4, "per_device_train_batch_size": 2, "bf16": False, "use_cpu": True,
+        "activation_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+    }
+    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return tmp_path
+
+
+def test_the_script_trains_from_scratch_and_then_fine_tunes(workspace):
+    assert sft.main(["--config", "recipe.yaml", "--eval_file", "train.jsonl", "--eval_strategy", "epoch"]) == 0
+    saved = PlannedDiffusionForCausalLM.from_pretrained("out")
+    assert saved.config.tokens_per_length_unit == 4 and ControlTokens.from_config(saved.config)
+    recipe = yaml.safe_load(Path("recipe.yaml").read_text())
+    tuning = {**recipe, "from_scratch": None, "tokenizer": None, "output_dir": "tuned", "model": "out"}
+    Path("tune.yaml").write_text(yaml.safe_dump(tuning))
+    assert sft.main(["--config", "tune.yaml"]) == 0
+    assert Path("tuned/tokenizer.json").exists() and Path("tuned/model.safetensors").exists()
+
+
+def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch):
+    """SIGTERM in step 2; the same command with --resume_from_checkpoint true ends the run."""
+    step = PlannedDiffusionTrainer.training_step
+
+    def stopping(self, *args, **kwargs):
+        if self.state.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(PlannedDiffusionTrainer, "training_step", stopping)
+    assert sft.main(["--config", "recipe.yaml"]) == 130
+    message = capsys.readouterr().err
+    assert "Interrupted by SIGTERM after step 2: saved out/checkpoint-2" in message
+    assert "--resume_from_checkpoint true" in message and not Path("out/model.safetensors").exists()
+    assert sft.main(["--config", "recipe.yaml", "--resume_from_checkpoint", "true"]) == 0
+    assert Path("out/model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--model", "out"], "not both"),
+        (["--train_file", "absent.jsonl"], "no file absent.jsonl"),
+        (["--from_scratch", "absent.yaml"], "no file absent.yaml"),
+        (["--from_scratch", "empty.yaml"], "needs a mapping backbone_config"),
+        (["--train_file", "plain.jsonl"], "no tagged answer"),
+        (["--train_file", "broken.jsonl"], "broken.jsonl, line 2: not JSON"),
+        (["--train_file", "shapeless.jsonl"], "line 1: no list 'messages'"),
+        (["--train_file", "empty.jsonl"], "holds no records"),
+        (["--train_file", "open.jsonl"], "open.jsonl, record 1: .* never closed"),
+        (["--max_length", "20"], "7 of 8 records need more than 20 positions"),
+        (["--max_length", "2", "--overlong", "drop"], "8 of 8 records need more than 2 positions"),
+        (["--overlong", "cut"], "overlong is 'cut'"),
+        (["--resume_from_checkpoint", "true"], "no checkpoint to resume from in out"),
+        (["--resume_from_checkpoint", "absent"], "no checkpoint to resume from in absent"),
+        (["--plain_share", "2"], "plain_share is 2.0"),
+    ],
+)
+def test_the_script_refuses_in_a_sentence(options, complaint, workspace):
+    Path("empty.yaml").write_text("{}")
+    Path("empty.jsonl").write_text("\n")
+    Path("plain.jsonl").write_text(json.dumps(RECORDS[2]) + "\n")
+    Path("broken.jsonl").write_text(json.dumps(RECORDS[2]) + "\n{")
+    Path("shapeless.jsonl").write_text('{"text": "a"}\n')
+    Path("open.jsonl").write_text(json.dumps(RECORDS[0]).replace("</async>", "") + "\n")
+    with pytest.raises(ValueError, match=complaint):
+        sft.main(["--config", "recipe.yaml", *options])
+
+
+def test_overlong_records_are_dropped_when_asked(tokenizer, control):
+    examples = encode_records(RECORDS, tokenizer, control)
+    fitting = within(examples, Objective(span_padding=(0, 3)), 60, "drop")
+    assert 0 < len(fitting) < len(examples)
+    assert len(read_back(fitting, tokenizer)) == len(fitting)
+
+
+def read_back(examples, tokenizer):
+    return [tokenizer.decode(example.ids) for example in examples]
+
+
+def test_records_are_read_without_empty_lines(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(RECORDS[0]) + "\n\n" + json.dumps(RECORDS[1]) + "\n")
+    assert read_records(path) == RECORDS[:2]
+
+
+def test_tokenizer_and_config_must_agree(tokenizer, config, byte_tokenizer, config_for):
+    check_agreement(tokenizer, config)
+    with pytest.raises(ValueError, match="sync_token_id: config 5, tokenizer"):
+        check_agreement(tokenizer, config_for(tokenizer, sync_token_id=5))
+    larger = byte_tokenizer()
+    larger.add_tokens(["<more>"])
+    with pytest.raises(ValueError, match="resize the model"):
+        check_agreement(larger, config)
+    without = byte_tokenizer()
+    without.mask_token = None
+    with pytest.raises(ValueError, match="no mask_token"):
+        control_token_ids(without)
+
+
+def test_tags_that_split_into_several_tokens_are_refused():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = {letter: index for index, letter in enumerate(pre_tokenizers.ByteLevel.alphabet())}
+    backend = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    with pytest.raises(ValueError, match="splits '<promise>-<topic>' into 17 tokens"):
+        control_token_ids(PreTrainedTokenizerFast(tokenizer_object=backend))
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(workspace):
+    """gloo: two processes of batch 4 take the steps of one process of batch 8."""
+    recipe = yaml.safe_load(Path("recipe.yaml").read_text())
+    one = {**recipe, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "max_steps": 2,
+           "train_sampling_strategy": "sequential"}
+    Path("one.yaml").write_text(yaml.safe_dump({**one, "per_device_train_batch_size": 8, "output_dir": "one"}))
+    Path("two.yaml").write_text(yaml.safe_dump({**one, "per_device_train_batch_size": 4, "output_dir": "two"}))
+    assert sft.main(["--config", "one.yaml"]) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([*launch, "planned_diffusion.training.sft", "--config", "two.yaml"], env=environment,
+                            capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    states = [PlannedDiffusionForCausalLM.from_pretrained(name).state_dict() for name in ("one", "two")]
+    assert all(torch.allclose(states[0][key], states[1][key], atol=1e-6) for key in states[0])

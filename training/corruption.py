@@ -1,0 +1,249 @@
+"""From an example to one training row: padding, noise, two streams, labels and weights (arXiv 2510.18087, section 3).
+
+A row holds the clean sequence and behind it a noisy copy of every span with its original's positions (`#` = mask):
+
+    ids       p  P  a  T  <async> x y <pad> </async>  s | <async> x # <pad> </async>
+    position  0  1  2  3  4       5 6 7     8         9 | 4       5 6 7     8
+    stream    CLEAN                                       NOISY
+    label     P  a  T  s  -       - - -     -         - | -       y - -     -
+
+Labels are already aligned with rows: the output at p-1 predicts the token at p, inside spans as outside, and a span's
+first token is predicted at its own `<async>`. Outside the spans a token predicts the next token outside the spans, so
+the last `</topic>` of a round predicts `<sync/>` or EOS. Visibility is that of `generation.visibility`: clean tokens
+never see noisy ones, a noisy span sees itself and what its clean twin would see. Clean copies of spans that no later
+round reads are left out.
+
+Weights: plan tokens `plan_loss_weight`; masked content 1/t, t being the probability with which it was masked, so that
+the expectation over masks is a sum over all content; tokens of plain answers 1.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from ..configuration_planned_diffusion import SPAN_ATTENTIONS
+from ..generation.tokens import ControlTokens
+from ..generation.visibility import CAUSAL, CLEAN, NO_SPAN, NOISY
+from .records import Example
+
+NO_LABEL = -100
+# Which part of the loss a label belongs to; NEXT_TOKEN is the auxiliary loss on causal copies.
+PARTS = (PLAN, SPAN, NEXT_TOKEN, PLAIN) = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is drawn at each use of an example, and what counts how much.
+
+    Args:
+        span_attention: "sparse" or "dense", as in the model's config.
+        span_padding: least and most `[PAD]` before `</async>`, drawn uniformly; 0 to 10 in the paper.
+        noise_range: least and greatest probability t of masking a content token, drawn uniformly.
+        plan_loss_weight: weight of a plan token.
+        span_next_token_weight: weight of the next-token loss on a causal copy of the spans; 0 leaves the copy out.
+        plain_share: probability of using a tagged example as plain text, which teaches left-to-right decoding.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: a field outside its range.
+    """
+
+    span_attention: str = "sparse"
+    span_padding: tuple[int, int] = (0, 10)
+    noise_range: tuple[float, float] = (1e-3, 1.0)
+    plan_loss_weight: float = 1.0
+    span_next_token_weight: float = 0.0
+    plain_share: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.span_attention not in SPAN_ATTENTIONS:
+            raise ValueError(f"span_attention is {self.span_attention!r}; choose one of {', '.join(SPAN_ATTENTIONS)}.")
+        if len(self.span_padding) != 2 or not 0 <= self.span_padding[0] <= self.span_padding[1]:
+            raise ValueError(
+                f"span_padding is {self.span_padding}; give the least and the most pads, 0 <= least <= most."
+            )
+        if len(self.noise_range) != 2 or not 0 < self.noise_range[0] <= self.noise_range[1] <= 1:
+            raise ValueError(f"noise_range is {self.noise_range}; give two probabilities, 0 < least <= greatest <= 1.")
+        for name in ("plan_loss_weight", "span_next_token_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; give a finite number, at least 0.")
+        if not 0 <= self.plain_share <= 1:
+            raise ValueError(f"plain_share is {self.plain_share}; give a fraction from 0 to 1.")
+        if self.seed < 0:
+            raise ValueError(f"The objective's seed is {self.seed}; give an integer, at least 0.")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training row: arrays of length L (weights float32, the others int64), and what it adds to the normaliser.
+
+    `labels` is -100 where nothing counts, `part` says which part of the loss a label belongs to. `targets`, int64 [4],
+    counts per part what its expectation runs over: plan tokens, content tokens (masked or not, pads included), labels
+    of causal copies, tokens of the plain answer.
+    """
+
+    ids: np.ndarray
+    span: np.ndarray
+    round: np.ndarray
+    stream: np.ndarray
+    position: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    part: np.ndarray
+    targets: np.ndarray
+
+    @classmethod
+    def joined(cls, pieces: list["Row"]) -> "Row":
+        arrays = [field.name for field in fields(cls) if field.name != "targets"]
+        return cls(
+            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays},
+            targets=sum(piece.targets for piece in pieces),
+        )
+
+
+def draw_row(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
+    """One use of an example: everything random is drawn here, in this order: plain or planned, pads, t, masks."""
+    if not example.is_tagged:
+        return _without_spans(example.ids, example.is_target, PLAIN, 1.0)
+    if objective.plain_share and rng.random() < objective.plain_share:
+        return _plain(example)
+    padded = _padded(example, objective, control, rng)
+    pieces = [_clean(padded, objective), _noisy(padded, objective, control, rng)]
+    if objective.span_next_token_weight:
+        pieces.append(_causal(padded, objective, control))
+    return Row.joined(pieces)
+
+
+def _without_spans(ids, is_target, part: int, weight: float) -> Row:
+    """Causal rows: each token predicts the next one where that is a target. The last one predicts nothing: left out."""
+    counts = is_target[1:]
+    length = len(ids) - 1
+    zeros = np.zeros(length, dtype=np.int64)
+    return Row(
+        ids=ids[:-1],
+        span=zeros + NO_SPAN,
+        round=zeros,
+        stream=zeros + CLEAN,
+        position=np.arange(length),
+        labels=np.where(counts, ids[1:], NO_LABEL),
+        weights=(counts * weight).astype(np.float32),
+        part=zeros + part,
+        targets=_count(part, counts),
+    )
+
+
+def _count(part: int, counts: np.ndarray) -> np.ndarray:
+    targets = np.zeros(len(PARTS), dtype=np.int64)
+    targets[part] = np.count_nonzero(counts)
+    return targets
+
+
+def _plain(example: Example) -> Row:
+    """A tagged example used as plain text."""
+    prompt = example.prompt_length
+    ids = np.concatenate([example.ids[:prompt], example.plain_answer])
+    return _without_spans(ids, np.arange(len(ids)) >= prompt, PLAIN, 1.0)
+
+
+@dataclass(frozen=True)
+class _Padded:
+    """An example with its pads, as if written out: position == index. `group` is the span label of the row."""
+
+    ids: np.ndarray
+    span: np.ndarray
+    group: np.ndarray
+    round: np.ndarray
+    is_target: np.ndarray
+    is_pad: np.ndarray
+
+
+def _padded(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> _Padded:
+    ends = np.flatnonzero((example.ids == control.async_end) & (example.span != NO_SPAN))
+    least, most = objective.span_padding
+    copies = np.ones(len(example.ids), dtype=np.int64)
+    copies[ends] += rng.integers(least, most + 1, size=len(ends))
+    order = np.repeat(np.arange(len(example.ids)), copies)  # </async> k+1 times; the first k become [PAD]
+    is_pad = np.append(order[:-1] == order[1:], False)
+    span, round_ids = example.span[order], example.round[order]
+    dense = objective.span_attention == "dense"
+    return _Padded(
+        ids=np.where(is_pad, control.span_pad, example.ids[order]),
+        span=span,
+        group=np.where(span == NO_SPAN, NO_SPAN, round_ids) if dense else span,
+        round=round_ids,
+        is_target=example.is_target[order] | is_pad,
+        is_pad=is_pad,
+    )
+
+
+def _clean(padded: _Padded, objective: Objective) -> Row:
+    """Prompt, plan, `<sync/>` and the spans that a later round reads; EOS, the last token, predicts nothing."""
+    outside = padded.span == NO_SPAN
+    is_read = outside | (padded.round < padded.round[-1])
+    is_read[-1] = False
+    labels = np.full(len(padded.ids), NO_LABEL)
+    weights = np.zeros(len(padded.ids), dtype=np.float32)
+    public = np.flatnonzero(outside)
+    current, following = public[:-1], public[1:]
+    counts = padded.is_target[following]
+    labels[current] = np.where(counts, padded.ids[following], NO_LABEL)
+    weights[current] = counts * objective.plan_loss_weight
+    position = np.flatnonzero(is_read)
+    return Row(
+        ids=padded.ids[position],
+        span=padded.group[position],
+        round=padded.round[position],
+        stream=np.full(len(position), CLEAN),
+        position=position,
+        labels=labels[position],
+        weights=weights[position],
+        part=np.full(len(position), PLAN),
+        targets=_count(PLAN, counts),
+    )
+
+
+def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
+    """A copy of every span in which each content token is masked with probability t; 1/t weighs the masked ones.
+
+    t is drawn per span (sparse) or per round (dense): tokens that see each other share it. Sparse spans are independent
+    given the plan, so their losses add up and each is an expectation over its own t: the joint draw changes only the
+    variance. In dense attention a span's context includes how far its round is, so one t must hold for all of it.
+    """
+    position = np.flatnonzero(padded.span != NO_SPAN)
+    group, content = padded.group[position], padded.is_target[position]
+    level = rng.uniform(*objective.noise_range, size=group.max() + 1)[group]  # t of each token
+    is_masked = content & (rng.random(len(position)) < level)
+    ids = padded.ids[position]
+    predicts = np.append(is_masked[1:], False)  # a content token's left neighbour lies in its own span
+    following = np.append(ids[1:], 0)
+    return Row(
+        ids=np.where(is_masked, control.mask, ids),
+        span=group,
+        round=padded.round[position],
+        stream=np.full(len(position), NOISY),
+        position=position,
+        labels=np.where(predicts, following, NO_LABEL),
+        weights=(predicts / level).astype(np.float32),
+        part=np.full(len(position), SPAN),
+        targets=_count(SPAN, content),
+    )
+
+
+def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Row:
+    """A copy of every span without pads, read left to right; its labels do not enter the normaliser."""
+    inside = (padded.span != NO_SPAN) & ~padded.is_pad
+    position = np.flatnonzero(inside & (padded.ids != control.async_end))
+    ids = padded.ids[position]
+    predicts = np.append(padded.is_target[position][1:], False)  # False before the next span's <async>
+    return Row(
+        ids=ids,
+        span=padded.group[position],
+        round=padded.round[position],
+        stream=np.full(len(position), CAUSAL),
+        position=position,
+        labels=np.where(predicts, np.append(ids[1:], 0), NO_LABEL),
+        weights=(predicts * objective.span_next_token_weight).astype(np.float32),
+        part=np.full(len(position), NEXT_TOKEN),
+        targets=_count(NEXT_TOKEN, predicts),
+    )

@@ -1,0 +1,138 @@
+"""From rows to one number: batches of rows, and the loss on exactly those rows that carry a label.
+
+B rows of a batch, L its padded length, K labelled rows, V vocabulary, H width.
+"""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..generation.tokens import ControlTokens
+from ..generation.visibility import CLEAN, NO_SPAN, Labels, attention_mask
+from .corruption import NEXT_TOKEN, NO_LABEL, PARTS, SPAN, Objective, Row, draw_row
+from .records import Example
+
+# A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nobody sees it.
+TEXT_DOCUMENT, PADDING_DOCUMENT = 0, 1
+PADDED_TO_MULTIPLE_OF = 8
+# Field of a row -> key of the batch, and what padding holds.
+_ARRAYS = {
+    "ids": ("input_ids", 0),
+    "position": ("position_ids", 0),
+    "labels": ("labels", NO_LABEL),
+    "weights": ("loss_weights", 0.0),
+    "part": ("part", 0),
+    "span": ("span", NO_SPAN),
+    "round": ("round", 0),
+    "stream": ("stream", CLEAN),
+}
+
+
+@dataclass
+class PlannedDiffusionCollator:
+    """Draws the rows of a batch and pads them to one length.
+
+    Every draw depends on (seed, epoch, the example's index) alone: a resumed run, a prefetching loader or another batch
+    size changes nothing. The trainer sets `epoch` when one begins; `is_evaluation` gives evaluation draws of its own,
+    always the same, and never uses a tagged example as plain text.
+    """
+
+    objective: Objective
+    control: ControlTokens
+    is_evaluation: bool = False
+    epoch: int = 0
+
+    def __post_init__(self):
+        if self.is_evaluation:
+            self.objective = replace(self.objective, plain_share=0.0)
+
+    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
+        """A batch of items {"index", "ids", "span", "round", "is_target", "plain_answer"} (see `dataset.as_dataset`).
+
+        Returns:
+            input_ids, position_ids, labels, part, document, span, round, stream: int64 [B, L]; loss_weights: float32
+            [B, L]; part_targets: int64 [4], `Row.targets` summed; num_targets: int64 scalar, what the batch adds to the
+            normaliser.
+        """
+        return as_batch([self._row(item) for item in items])
+
+    def _row(self, item: dict) -> Row:
+        columns = {name: np.asarray(item[name]) for name in ("ids", "span", "round", "is_target", "plain_answer")}
+        seed = (
+            self.objective.seed,
+            int(self.is_evaluation),
+            0 if self.is_evaluation else self.epoch,
+            int(item["index"]),
+        )
+        return draw_row(Example(**columns), self.objective, self.control, np.random.default_rng(seed))
+
+
+def as_batch(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """Rows padded on the right to a multiple of 8 tokens."""
+    lengths = [len(row.ids) for row in rows]
+    longest = -(-max(lengths) // PADDED_TO_MULTIPLE_OF) * PADDED_TO_MULTIPLE_OF
+    batch = {}
+    for field, (key, padding) in _ARRAYS.items():
+        padded = np.full((len(rows), longest), padding, dtype=np.float32 if field == "weights" else np.int64)
+        for line, row, length in zip(padded, rows, lengths, strict=True):
+            line[:length] = getattr(row, field)
+        batch[key] = torch.from_numpy(padded)  # [B, L]
+    is_padding = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
+    batch["document"] = torch.where(is_padding, PADDING_DOCUMENT, TEXT_DOCUMENT)
+    batch["part_targets"] = torch.from_numpy(np.sum([row.targets for row in rows], axis=0))  # [4]
+    # The causal copies are an auxiliary loss on tokens that count already.
+    batch["num_targets"] = batch["part_targets"].sum() - batch["part_targets"][NEXT_TOKEN]
+    return batch
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`total` float32 scalar, differentiable: the weighted sum over labels, not yet divided by the normaliser.
+
+    `by_part`, float32 [4], detached: sums of cross entropy, in nats, weighted by 1/t in the spans and by 1 elsewhere.
+    """
+
+    total: torch.Tensor
+    by_part: torch.Tensor
+
+
+def planned_diffusion_loss(
+    model: nn.Module, batch: dict[str, torch.Tensor], unwrapped: nn.Module | None = None
+) -> Loss:
+    """The objective of a batch: one forward through the model, its head on the K labelled rows only.
+
+    `model` may be wrapped (DistributedDataParallel, PEFT, autocast); `unwrapped` is then the model inside, whose head
+    and configuration are read. Only the public forward is called, so wrappers and FSDP see an ordinary step.
+
+    Raises:
+        ValueError: an attention implementation that cannot express spans.
+    """
+    unwrapped = model if unwrapped is None else unwrapped
+    names = ("document", "span", "round", "stream")
+    labels = Labels(*(batch[name] for name in names), position=batch["position_ids"])
+    implementation = unwrapped.config.get_text_config()._attn_implementation
+    mask = attention_mask(labels, labels, implementation, unwrapped.dtype)
+    rows = torch.nonzero(batch["labels"].flatten() != NO_LABEL).squeeze(1)  # [K]
+    with head_on_rows(unwrapped.get_output_embeddings(), rows):
+        logits = model(
+            input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"], use_cache=False
+        ).logits  # [K, V]
+    targets, weights, part = (batch[name].flatten()[rows] for name in ("labels", "loss_weights", "part"))
+    losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")  # [K]
+    reported = losses.detach() * torch.where(part == SPAN, weights, 1.0)
+    by_part = reported.new_zeros(len(PARTS)).index_add_(0, part, reported)
+    return Loss(total=(losses * weights).sum(), by_part=by_part)
+
+
+@contextmanager
+def head_on_rows(head: nn.Module, rows: torch.Tensor):
+    """Inside, the head reads only these rows of the flattened batch: logits are [K, V], and [B, L, V] never exists."""
+    handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0].flatten(0, 1).index_select(0, rows),))
+    try:
+        yield
+    finally:
+        handle.remove()
