@@ -7,9 +7,11 @@ import argparse
 import itertools
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import yaml
 from transformers import AutoTokenizer
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -18,6 +20,8 @@ from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ...training import sft
 from ...training.records import encode_text
 from ...training.tagged import write_tagged
+from . import evaluate
+from .card import write_card
 from .generator import Example, held_out_examples, training_examples
 from .tokenizer import train_tokenizer
 
@@ -25,6 +29,7 @@ VOCABULARY = 2048
 TOKENIZER_EXAMPLES = 30_000
 TRAINING_EXAMPLES = 120_000
 EVALUATION_EXAMPLES = 512
+NEW_TOKENS = 320
 SEED = 1
 RECIPE = Path("training/recipes/facts.yaml")
 
@@ -59,19 +64,36 @@ def prepare(folder: Path, tokens_per_length_unit: int) -> None:
     partial.rename(folder / "train.jsonl")
 
 
-def ship(model_folder: Path, out: Path) -> None:
+def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
     """Saves the trained model in bfloat16 with its tokenizer and decoding defaults, in Hub layout."""
     model = PlannedDiffusionForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model.generation_config = PlannedDiffusionGenerationConfig(
         do_sample=False,
-        max_new_tokens=320,
+        max_new_tokens=NEW_TOKENS,
         confidence_threshold=0.9,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    return model
+
+
+def describe(model, out: Path, recipe: dict) -> None:
+    """Measures the shipped checkpoint and writes its model card and results.json."""
+    measurements = evaluate.run(str(out), EVALUATION_EXAMPLES)
+    environment = evaluate.stamp(model, batch_size=8)
+    write_card(
+        out,
+        measurements,
+        environment,
+        recipe,
+        parameters=model.num_parameters() / 1e6,
+        vocabulary=model.config.vocab_size,
+    )
+    results = {"stamp": environment, "results": [asdict(row) for row in measurements]}
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     args, training_arguments = parser.parse_known_args(argv)
+    recipe = yaml.safe_load(args.recipe.read_text(encoding="utf-8"))
     prepare(args.folder, tokens_per_length_unit=8)
     model_folder = args.folder / "model"
     if not (model_folder / "model.safetensors").exists():
@@ -90,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         code = sft.main([*given, *training_arguments])
         if code:
             return code
-    ship(model_folder, args.out)
+    describe(ship(model_folder, args.out), args.out, recipe)
     return 0
 
 

@@ -153,17 +153,7 @@ def run(
     path = str(model or EMBEDDED)
     loaded = PlannedDiffusionForCausalLM.from_pretrained(path, dtype="auto").eval()
     tokenizer = AutoTokenizer.from_pretrained(path)
-    examples = held_out_examples(count, HELD_OUT_SEED)
-    console = Console(stderr=True)
-    measurements = []
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        for name in systems or SYSTEMS:
-            task = progress.add_task(name, total=count)
-            started, answered = time.perf_counter(), []
-            for one in answer(loaded, tokenizer, examples, batch_size, **SYSTEMS[name]):
-                answered.append(one)
-                progress.advance(task)
-            measurements.append(measure(name, answered, time.perf_counter() - started))
+    measurements = compare(loaded, tokenizer, held_out_examples(count, HELD_OUT_SEED), batch_size, systems or SYSTEMS)
     environment = stamp(loaded, batch_size)
     if json:
         print(jsonlib.dumps({"stamp": environment, "results": [asdict(row) for row in measurements]}, indent=1))
@@ -171,4 +161,19 @@ def run(
         out = Console()
         out.print(table(measurements, count))
         out.print("; ".join(f"{key}: {value}" for key, value in environment.items()), style="dim", highlight=False)
+    return measurements
+
+
+def compare(model, tokenizer, examples: list[Example], batch_size: int, systems: Iterable[str]) -> list[Measurement]:
+    """A row per system; a progress bar on a terminal."""
+    console = Console(stderr=True)
+    measurements = []
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        for name in systems:
+            task = progress.add_task(name, total=len(examples))
+            started, answered = time.perf_counter(), []
+            for one in answer(model, tokenizer, examples, batch_size, **SYSTEMS[name]):
+                answered.append(one)
+                progress.advance(task)
+            measurements.append(measure(name, answered, time.perf_counter() - started))
     return measurements

@@ -1,0 +1,8 @@
+"""`python -m planned_diffusion`: the command line without an installed script."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""`planned-diffusion`: parses arguments, calls one function, prints.
+
+Errors are one line on stderr; exit status 2 for bad use, 1 for a failure, 130 after Ctrl-C. What is heavy is imported
+inside the commands, so that help and refusals come at once.
+"""
+
+import json
+import os
+import sys
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer import Argument, Option
+
+from . import __version__
+
+NAME = "planned-diffusion"
+EMBEDDED = Path(__file__).parent / "checkpoints" / "facts"
+
+app = typer.Typer(
+    help="Language models that plan first and then write in parallel (arXiv 2510.18087).",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the libraries' messages.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
+Model = Annotated[str | None, Option(metavar="PATH_OR_REPO", help="Folder or Hub repository; by default the embedded.")]
+Decoding = Annotated[str | None, Option(metavar="NAME", help="planned or autoregressive.")]
+Ratio = Annotated[float | None, Option(help="Denoising steps of a round = its longest span x ratio.")]
+Threshold = Annotated[float | None, Option(help="Also write every token that is at least this probable, in (0, 1].")]
+Unmasking = Annotated[str | None, Option(metavar="NAME", help="What is written first: entropy, confidence or margin.")]
+Attention = Annotated[str | None, Option(metavar="NAME", help="sparse: parts do not see each other; dense: they do.")]
+Scale = Annotated[float | None, Option(help="Multiplies the promised lengths.")]
+NewTokens = Annotated[int | None, Option(help="Bounds everything written, plan and tags included.")]
+Temperature = Annotated[float | None, Option(help="Above 0: sample; 0: the most probable token.")]
+Trace = Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")]
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(version: Annotated[bool, Option("--version", is_eager=True, callback=show_version)] = False):
+    pass
+
+
+@app.command()
+def generate(
+    prompt: Annotated[list[str] | None, Argument(help="The prompt; - or nothing: standard input.")] = None,
+    model: Model = None,
+    decoding: Decoding = None,
+    steps_ratio: Ratio = None,
+    confidence_threshold: Threshold = None,
+    unmasking: Unmasking = None,
+    span_attention: Attention = None,
+    length_scale: Scale = None,
+    max_new_tokens: NewTokens = None,
+    temperature: Temperature = None,
+    top_p: Annotated[float | None, Option(help="Keep the most probable tokens that make up this share.")] = None,
+    top_k: Annotated[int | None, Option(help="Keep this many of the most probable tokens.")] = None,
+    seed: Annotated[int | None, Option(help="Of the sampling.")] = None,
+    keep_plan: Annotated[bool, Option("--keep-plan", help="Show the answer as written, with plan and tags.")] = False,
+    as_json: Json = False,
+    trace: Trace = None,
+    dtype: Annotated[Literal["auto", "float32", "bfloat16"], Option(help="auto: that of the checkpoint.")] = "auto",
+    device: Annotated[str, Option(help="auto: the GPU if there is one; or cpu, cuda, cuda:1.")] = "auto",
+    debug: Debug = False,
+):
+    """Answer a prompt; on a terminal, watch it being written. What is not given is the checkpoint's own default."""
+    fields = {
+        "decoding": decoding, "steps_ratio": steps_ratio, "confidence_threshold": confidence_threshold,
+        "unmasking": unmasking, "span_attention": span_attention, "length_scale": length_scale,
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed,
+        "do_sample": None if temperature is None else temperature > 0, "keep_plan": keep_plan or None,
+    }  # fmt: skip
+    fields = {name: value for name, value in fields.items() if value is not None}
+    source, text = chosen_model(model), read_prompt(prompt or [])
+    if trace:
+        refuse_unwritable(trace)
+    show(loaded(source, dtype, device, fields, debug), text, fields, as_json, trace)
+
+
+def loaded(source: str, dtype: str, device: str, fields: dict, debug: bool):
+    """The checkpoint, once the fields are known to be good; a terminal shows that something happens."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"loading {source}"):
+        quiet(debug)
+        from .app.answer import check_fields, load
+
+        check_fields(fields)
+        return load(source, dtype, device)
+
+
+def show(checkpoint, text: str, fields: dict, as_json: bool, trace: Path | None) -> None:
+    """Answers and prints, while it is written unless `as_json`; the trace is safe before the last word is printed."""
+    from .app.answer import ask
+    from .app.recording import Recording, write
+    from .app.terminal import view_of
+
+    recording = Recording(checkpoint.tokenizer)
+    with nullcontext() if as_json else view_of(checkpoint, fields) as view:
+        listeners = ([recording.add] if trace else []) + ([view.add] if view else [])
+        answer = ask(checkpoint, text, fields, listeners)
+        if trace:
+            write(trace, recording.document(answer, fields))
+        if view:
+            view.finish(answer)
+        else:
+            print(json.dumps(answer.as_json(), ensure_ascii=False))
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def train(context: typer.Context):
+    """Fine-tune or train from scratch; all arguments go to the training script (train --help lists them)."""
+    try:
+        from .training import sft
+    except ImportError as error:
+        if (error.name or "").startswith(__package__):
+            raise
+        raise RuntimeError(f"Training needs {error.name}; run pip install 'planned-diffusion[train]'.") from error
+    sys.argv = [f"{NAME} train", *context.args]  # what the script's own help and errors call it
+    return sft.main(context.args)
+
+
+@app.command()
+def evaluate(
+    model: Model = None,
+    count: Annotated[int, Option(help="Held-out prompts.")] = 500,
+    decoding: Annotated[str | None, Option(metavar="NAME", help="Only the systems that decode in this way.")] = None,
+    batch_size: Annotated[int, Option(help="Prompts answered together.")] = 8,
+    as_json: Json = False,
+    debug: Debug = False,
+):
+    """Measure the decoders on held-out facts: right answers, forwards, seconds."""
+    source = chosen_model(model)
+    quiet(debug)
+    from .evaluation.facts.evaluate import SYSTEMS, run
+
+    systems = [name for name, fields in SYSTEMS.items() if decoding in (None, fields["decoding"])]
+    if not systems:
+        known = dict.fromkeys(fields["decoding"] for fields in SYSTEMS.values())
+        raise ValueError(f"decoding is {decoding!r}; choose one of {', '.join(known)}.")
+    run(model=source, count=count, batch_size=batch_size, json=as_json, systems=systems)
+
+
+def chosen_model(model: str | None) -> str:
+    """The checkpoint to load; a path is checked before anything heavy is imported."""
+    if model is None:
+        if not (EMBEDDED / "config.json").is_file():
+            raise ValueError(f"There is no embedded checkpoint at {EMBEDDED}; run make checkpoint, or give --model.")
+        return str(EMBEDDED)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"The folder {model} holds no config.json; name the folder of a checkpoint with --model.")
+        return str(path)
+    if path.exists() or model.startswith((".", "~", "/")) or model.count("/") != 1:
+        raise ValueError(f"There is no folder {model}; give --model a folder, or a Hub repository as owner/name.")
+    return model
+
+
+def read_prompt(words: list[str]) -> str:
+    """The words of the command line, or standard input."""
+    if not words and sys.stdin.isatty():
+        raise ValueError("There is no prompt; give one as an argument, or pipe one in.")
+    try:
+        if words in ([], ["-"]):
+            text = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
+        else:
+            text = " ".join(words)
+            text.encode("utf-8")
+    except UnicodeError as error:
+        raise ValueError(f"The prompt is not UTF-8 text ({error.reason}); convert it first.") from error
+    if not text.strip():
+        raise ValueError("The prompt is empty; give some text.")
+    return text
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises ValueError where a trace cannot be written, before work is put into one."""
+    path = path.expanduser().resolve()
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no ordinary file; give --trace the name of one.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(f"No file can be written into {path.parent}; make that folder, or give --trace another place.")
+
+
+def quiet(debug: bool) -> None:
+    """Silences the libraries' warnings and progress bars."""
+    if debug:
+        return
+    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    warnings.simplefilter("ignore")
+    for messages in (hub_logging, logging):
+        messages.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        command = typer.main.get_command(app)
+        with command.make_context(NAME, arguments) as context:
+            status = command.invoke(context) or 0
+        sys.stdout.flush()  # here, where a reader that has left is noticed
+        return status
+    except typer.Exit as end:
+        return end.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader has left; nothing more can be printed, not even on the way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        return report(error)
+
+
+def report(error: Exception) -> int:
+    """One line on stderr; 2 for bad use, 1 for a failure."""
+    status, message = 1, str(error) or type(error).__name__
+    if hasattr(error, "format_message"):  # Typer's own
+        status, message = 2, f"{error.format_message()} See {NAME} --help."
+    elif isinstance(error, ValueError):
+        status = 2
+    elif not isinstance(error, (RuntimeError, FloatingPointError)):
+        message = f"{type(error).__name__}: {message}"
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status

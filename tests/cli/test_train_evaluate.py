@@ -1,0 +1,67 @@
+"""`train` and `evaluate` hand over to the script and the measurement."""
+
+import sys
+
+import pytest
+
+from planned_diffusion import cli
+
+
+def test_train_help_is_that_of_the_script(run, capsys):
+    pytest.importorskip("trl")
+    with pytest.raises(SystemExit) as end:
+        run("train", "--help")
+    shown = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "usage: planned-diffusion train" in shown and "--train_file" in shown and "--learning_rate" in shown
+
+
+def test_train_passes_all_arguments_and_the_status_on(run, monkeypatch):
+    sft = pytest.importorskip("planned_diffusion.training.sft")
+    seen = []
+    monkeypatch.setattr(sft, "main", lambda argv: seen.append(argv) or 130)
+    monkeypatch.setattr(sys, "argv", ["planned-diffusion"])
+    arguments = ["--config", "recipe.yaml", "--debug", "underflow_overflow", "-x", "--seed=3"]
+    assert run("train", *arguments).status == 130
+    assert seen == [arguments]
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+def test_train_errors_are_one_line(run, tmp_path):
+    pytest.importorskip("trl")
+    (tmp_path / "train.jsonl").touch()
+    arguments = ["--train_file", tmp_path / "train.jsonl", "--output_dir", tmp_path, "--bf16", "false"]
+    ran = run("train", *arguments)
+    assert ran.status == 2 and "Give either model" in ran.err and ran.err.count("\n") == 1
+
+
+def test_train_without_trl_says_what_to_install(run, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("planned_diffusion.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(sys.modules["planned_diffusion"], "training", raising=False)
+    monkeypatch.setitem(sys.modules, "trl", None)
+    ran = run("train", "--help")
+    assert ran.status == 1 and "pip install 'planned-diffusion[train]'" in ran.err and ran.err.count("\n") == 1
+
+
+def test_evaluate_passes_its_options_on(run, checkpoint, monkeypatch):
+    from planned_diffusion.evaluation.facts import evaluate
+
+    seen = []
+    monkeypatch.setattr(evaluate, "run", lambda **given: seen.append(given))
+    folder = str(checkpoint[1])
+    assert run("evaluate", "--model", folder).status == 0
+    options = ["--count", "9", "--batch-size", "2", "--decoding", "autoregressive", "--json"]
+    assert run("evaluate", "--model", folder, *options).status == 0
+    assert seen == [
+        {"model": folder, "count": 500, "batch_size": 8, "json": False, "systems": list(evaluate.SYSTEMS)},
+        {"model": folder, "count": 9, "batch_size": 2, "json": True, "systems": ["autoregressive"]},
+    ]
+
+
+def test_evaluate_refuses_what_generate_refuses(run, checkpoint, monkeypatch, tmp_path):
+    ran = run("evaluate", "--model", checkpoint[1], "--decoding", "telepathic")
+    assert ran.status == 2 and "choose one of planned, autoregressive" in ran.err and ran.err.count("\n") == 1
+    monkeypatch.setattr(cli, "EMBEDDED", tmp_path)
+    ran = run("evaluate")
+    assert ran.status == 2 and "make checkpoint" in ran.err and ran.err.count("\n") == 1
