@@ -27,7 +27,8 @@ class PlannedDiffusionConfig(PreTrainedConfig):
         span_pad_token_id (`int`): `[PAD]`, which fills the room of a span that needed less than promised.
         eos_token_id (`int`): ends the answer.
         digit_token_ids (`list[int]`): the ids of "0" ... "9", in this order.
-        tokens_per_length_unit (`int`): the tokens that a promised number of 1 stands for; 10 in the published checkpoints.
+        tokens_per_length_unit (`int`): the tokens that a promised number of 1 stands for; 10 in the published
+            checkpoints.
         span_attention (`str`): "sparse" (the spans of a round do not see each other) or "dense" (they do).
         span_separator (`str`): text put between spans when an answer is read without its tags; published checkpoints
             need one, models trained on records of this package do not.

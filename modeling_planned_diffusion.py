@@ -1,4 +1,4 @@
-"""PlannedDiffusionForCausalLM: any decoder backbone, a language-model head, and a `generate` that plans and denoises."""
+"""PlannedDiffusionForCausalLM: any decoder backbone, a language-model head, and `generate`, which plans and fills."""
 
 import torch
 from torch import nn
@@ -72,8 +72,8 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
 
         Args:
             input_ids: int64 [B, N].
-            attention_mask: None, [B, N] (1 = token, 0 = padding), bool or additive float [B, 1, N, S] (True = visible), or
-                a FlexAttention `BlockMask`. A bool mask is made additive for eager attention.
+            attention_mask: None, [B, N] (1 = token, 0 = padding), bool or additive float [B, 1, N, S] (True = visible),
+                or a FlexAttention `BlockMask`. A bool mask is made additive for eager attention.
             position_ids: int64 [B, N]; counted from the cache's length when omitted.
             labels: int64 [B, N], the ids themselves (shifted inside); -100 is ignored.
             logits_to_keep: rows that get logits: the last k (0: all), or their indices, int64 [K].
@@ -111,8 +111,8 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
         implementation = self.model.config._attn_implementation
         if implementation == "flex_attention":
             raise ValueError(
-                "flex_attention reads a BlockMask, not a 4-D tensor; build one with flex_mask of generation.visibility, or "
-                'call model.set_attn_implementation("sdpa").'
+                "flex_attention reads a BlockMask, not a 4-D tensor; build one with flex_mask of generation.visibility"
+                ', or call model.set_attn_implementation("sdpa").'
             )
         if mask.dtype == torch.bool and implementation == "eager":
             return additive_mask(mask, self.dtype)

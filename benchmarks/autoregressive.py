@@ -3,8 +3,9 @@
 import torch
 from harness import arguments, interleaved, ratio, report, stamp
 from models import SHAPES, random_model
-from planned_diffusion import PlannedDiffusionForCausalLM
 from transformers import AutoModelForCausalLM
+
+from planned_diffusion import PlannedDiffusionForCausalLM
 
 
 def native_twin(model):

@@ -1,10 +1,11 @@
 """Answers per second of the embedded model: requests together in one engine against one at a time."""
 
 from harness import arguments, interleaved, ratio, report, stamp
+from transformers import AutoTokenizer
+
 from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.evaluation.facts.evaluate import EMBEDDED, SYSTEMS, answer
 from planned_diffusion.evaluation.facts.generator import held_out_examples
-from transformers import AutoTokenizer
 
 
 def main() -> None:
@@ -12,7 +13,9 @@ def main() -> None:
     parser.add_argument("--model", default=str(EMBEDDED))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--requests", type=int, default=32)
-    parser.add_argument("--systems", nargs="+", default=["planned, ratio 1", "planned, threshold 0.9", "autoregressive"])
+    parser.add_argument(
+        "--systems", nargs="+", default=["planned, ratio 1", "planned, threshold 0.9", "autoregressive"]
+    )
     args = parser.parse_args()
     model = PlannedDiffusionForCausalLM.from_pretrained(args.model, dtype="auto").to(args.device).eval()
     tokenizer = AutoTokenizer.from_pretrained(args.model)

@@ -1,7 +1,7 @@
 """What the benchmarks share: interleaved timing, an environment stamp, one way to print and keep results.
 
-Competitors take turns (A B A B ...), so that a machine whose speed drifts slows both; the quoted figure is the median of
-the pairwise ratios. Memory is the process's peak.
+Competitors take turns (A B A B ...), so that a machine whose speed drifts slows both; the quoted figure is the median
+of the pairwise ratios. Memory is the process's peak.
 """
 
 import argparse
@@ -50,7 +50,13 @@ def stamp(**more) -> dict:
         "commit": commit.stdout.strip(),
         "device": device,
         "threads": torch.get_num_threads(),
-        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}",
+        "versions": ", ".join(
+            (
+                f"torch {torch.__version__}",
+                f"transformers {transformers.__version__}",
+                f"Python {platform.python_version()}",
+            )
+        ),
         "command": " ".join(sys.argv),
         **more,
     }

@@ -1,8 +1,9 @@
 """Random models in the shapes that benchmarks need; nothing is downloaded."""
 
 import torch
-from planned_diffusion import PlannedDiffusionConfig, PlannedDiffusionForCausalLM
 from transformers import Qwen2Config
+
+from planned_diffusion import PlannedDiffusionConfig, PlannedDiffusionForCausalLM
 
 SHAPES = {
     # 630 M parameters: Qwen2.5-0.5B with an untied head
@@ -15,7 +16,7 @@ VOCABULARY = 151_680
 
 
 def random_model(shape: str, device: str, dtype: torch.dtype = torch.bfloat16) -> PlannedDiffusionForCausalLM:
-    """A Qwen2 backbone with random weights; control ids at the end of the vocabulary, as in the published checkpoints."""
+    """A Qwen2 backbone with random weights; control ids at the end of the vocabulary, as in published checkpoints."""
     torch.manual_seed(0)
     last = VOCABULARY - 8
     config = PlannedDiffusionConfig(

@@ -81,7 +81,7 @@ class SlotCache(Cache):
     # What transformers' decoders ask of a cache.
 
     def update(self, key_states, value_states, layer_idx, *args, **kwargs):
-        """Keys and values [1, heads, N, head size] of the running tokens into their slots; all slots in use come back."""
+        """Keys and values [1, heads, N, head size] of the running tokens into their slots; returns all slots in use."""
         if layer_idx == len(self._buffers):
             # Zeros, not garbage: an invisible value is multiplied by zero, and zero times NaN is NaN.
             self._buffers.append(

@@ -1,9 +1,9 @@
 """The canvas of one request: its tokens with their labels, what is blank, what is stale, and how it reads as text."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .plan import Allowed, Round
-from .query import Query
+from .query import Query, never
 from .tokens import ControlTokens
 from .trace import Ended, FinishedSpan, PlacedSpan
 from .visibility import NO_SPAN
@@ -28,6 +28,7 @@ class Canvas:
         self.placed: list[list[PlacedSpan]] = []  # per round
         self.round = 0
         self._span_labels = 0
+        self.stopped = False
         self._read = 0  # positions before it have been read as text
         self._answer: list[int] = []  # the text read so far
         self._prose: set[int] = set()  # positions outside spans that hold answer text or EOS
@@ -86,9 +87,7 @@ class Canvas:
         self.round += 1
         self.append([self.tokens.sync])
 
-    def query(
-        self, run: Iterable[int], predict: list[int], allowed: Allowed, purpose: str, process=None
-    ) -> Query:
+    def query(self, run: Iterable[int], predict: list[int], allowed: Allowed, purpose: str, process=None) -> Query:
         """Runs positions and asks for the tokens at `predict`: the row of p - 1 predicts p (the backbone's shift).
 
         `process` is a request's logits processor; it gets the ids so far.
@@ -112,14 +111,23 @@ class Canvas:
         """Tokens after the prompt, plan and tags included: what `max_new_tokens` bounds."""
         return len(self.ids) - self.prompt_length
 
-    def read_on(self) -> tuple[int, ...]:
-        """The text that became final since the last call, in reading order: up to the first blank."""
-        start = self._read
-        while self._read < len(self.ids) and self._read not in self.blanks:
+    def read_on(self, should_stop: Callable[[list[int]], bool] = never) -> tuple[int, ...]:
+        """The text that became final since the last call, in reading order: up to the first blank.
+
+        `should_stop` is asked after every token, with prompt and text so far; the answer then ends right there
+        (`stopped`).
+        """
+        text: list[int] = []
+        while self._read < len(self.ids) and self._read not in self.blanks and not self.stopped:
+            more = self._text_at(self._read)
             self._read += 1
-        text = tuple(token for position in range(start, self._read) for token in self._text_at(position))
-        self._answer += text
-        return text
+            text += more
+            self._answer += more
+            if more and should_stop is not never:
+                self.stopped = should_stop(self.answer())
+        if not text and should_stop is not never:
+            self.stopped = should_stop(self.answer())  # time may be up
+        return tuple(text)
 
     def _text_at(self, position: int) -> tuple[int, ...]:
         """What a position contributes to the prose: its token, a separator where a span starts, or nothing."""
@@ -138,7 +146,7 @@ class Canvas:
 
     def ended(self, reason: str) -> Ended:
         """The finished request: everything up to the first blank, as prose and as written."""
-        stop = min(self.blanks, default=len(self.ids))
+        stop = self._read if self.stopped else min(self.blanks, default=len(self.ids))
         prose: list[int] = []
         offsets = [0] * (stop + 1)  # prose that precedes each position
         for position in range(self.prompt_length, stop):
@@ -149,7 +157,9 @@ class Canvas:
             prose.append(self.ids[-1])
 
         def finished(span: PlacedSpan) -> FinishedSpan:
-            return FinishedSpan(span.topic_ids, len(span.positions), offsets[min(span.start, stop)], offsets[min(span.stop, stop)])
+            return FinishedSpan(
+                span.topic_ids, len(span.positions), offsets[min(span.start, stop)], offsets[min(span.stop, stop)]
+            )
 
         def as_written(span: PlacedSpan) -> FinishedSpan:
             start, length = span.start - self.prompt_length, finished(span).stop - finished(span).start

@@ -54,12 +54,12 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         length_scale (`float`): multiplies the lengths that the model promises.
         max_spans, max_rounds (`int`): caps that planning respects.
         close_padding (`bool`): a written `[PAD]` closes the rest of its span.
-        suppress_in_spans (`list[int]`, *optional*): ids that spans may not contain; the control ids when omitted, [] for
-            the published behaviour.
+        suppress_in_spans (`list[int]`, *optional*): ids that spans may not contain; the control ids when omitted, []
+            for the published behaviour.
         keep_plan (`bool`): sequences carry plan and tags as written.
         output_trace (`bool`): the trace lists every step's positions, tokens and scores.
-        seed (`int` or `list[int]`, *optional*): of the noise when sampling; one for all prompts of a batch (each draws what
-            it would draw alone) or one per prompt. Drawn from torch's generator when omitted.
+        seed (`int` or `list[int]`, *optional*): of the noise when sampling; one for all prompts of a batch (each draws
+            what it would draw alone) or one per prompt. Drawn from torch's generator when omitted.
 
     Raises:
         ValueError: an unknown field, one that has no meaning here (beams, penalties, ...), or a value out of range.
@@ -82,10 +82,21 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         if self.span_attention is not None:
             _one_of("span_attention", self.span_attention, SPAN_ATTENTIONS)
         _one_of("unmasking", self.unmasking, SCORES)
-        _number("steps_ratio", self.steps_ratio, above=0, meaning="the share of a span's tokens that steps are taken for")
-        _number("confidence_threshold", self.confidence_threshold, above=0, at_most=1, meaning="a probability", optional=True)
+        _number(
+            "steps_ratio", self.steps_ratio, above=0, meaning="the share of a span's tokens that steps are taken for"
+        )
+        _number(
+            "confidence_threshold",
+            self.confidence_threshold,
+            above=0,
+            at_most=1,
+            meaning="a probability",
+            optional=True,
+        )
         _number("length_scale", self.length_scale, above=0, meaning="a factor on promised lengths")
-        _number("temperature", self.temperature, at_least=0, meaning="0 for greedy, 1 for the model's own", optional=True)
+        _number(
+            "temperature", self.temperature, at_least=0, meaning="0 for greedy, 1 for the model's own", optional=True
+        )
         _number("top_p", self.top_p, above=0, at_most=1, meaning="a probability", optional=True)
         _number("max_time", self.max_time, above=0, meaning="seconds", optional=True)
         for name in ("max_spans", "max_rounds"):
@@ -112,18 +123,20 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         return bool(self.do_sample) and self.temperature != 0
 
     def _refuse_foreign_fields(self) -> None:
-        neutral = GenerationConfig._get_default_generation_params()
+        neutral, theirs = GenerationConfig._get_default_generation_params(), GenerationConfig().__dict__
         for name, value in self.__dict__.items():
             if name in OWN_DEFAULTS or name in SHARED_FIELDS or name in METADATA:
                 continue
-            if value is None or value is False or (name in neutral and value == neutral[name]):
+            if name in theirs and (value is None or value is False or value == neutral.get(name)):
                 continue
-            if name in GenerationConfig().__dict__:
+            if name in theirs:
                 raise ValueError(
                     f"{name}={value!r} has no meaning for planned diffusion; leave it out (fields: "
                     f"{', '.join((*SHARED_FIELDS, *OWN_DEFAULTS))})."
                 )
-            raise ValueError(f"{name} is no generation field; choose among {', '.join((*SHARED_FIELDS, *OWN_DEFAULTS))}.")
+            raise ValueError(
+                f"{name} is no generation field; choose among {', '.join((*SHARED_FIELDS, *OWN_DEFAULTS))}."
+            )
 
 
 def _one_of(name: str, value, choices) -> None:

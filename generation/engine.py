@@ -19,6 +19,7 @@ from .cache import SlotCache
 from .query import Query, Reply, Sampling
 from .sampling import AllowedTable, RowGroup, draw
 from .trace import EVENTS, Ended, Forward
+from .unmasking import SCORES
 from .visibility import CLEAN, Labels, attention_mask
 
 LIVE_REQUESTS = 64  # more wait: a forward of a few hundred tokens fills the machine, wider ones only take memory
@@ -82,11 +83,13 @@ class Engine:
         drawn = self._draw(live, self._run(live))
         start = 0
         for request in live:
-            stop = start + len(request.query.wanted)
-            yield request.document, Forward(request.query.purpose, len(request.query.token_ids), request.query.commits)
-            tokens, scores, confidences = (row[start:stop] for row in drawn)
+            query, rows = request.query, slice(start, start + len(request.query.wanted))
+            start = rows.stop
+            if request.document not in self._live:  # cancelled by whoever reads the events
+                continue
+            yield request.document, Forward(query.purpose, len(query.token_ids), query.commits)
+            tokens, scores, confidences = (row[rows] for row in drawn)
             yield from self._advance(request, Reply([int(token) for token in tokens], scores, confidences))
-            start = stop
 
     def _admit(self, document: int, decoder: Iterator, sampling: Sampling):
         noise = None
@@ -97,15 +100,15 @@ class Engine:
 
     def _advance(self, request: _Live, reply: Reply | None):
         """Hands a reply over and yields the request's events up to its next query, or its end."""
-        item = request.decoder.send(reply)
-        while isinstance(item, EVENTS):
+        while request.document in self._live:  # a reader may cancel between any two events
+            item = request.decoder.send(reply)
+            reply = None
+            if not isinstance(item, EVENTS):
+                request.query = item
+                return
             if isinstance(item, Ended):
                 self._leave(request)
-                yield request.document, item
-                return
             yield request.document, item
-            item = next(request.decoder)
-        request.query = item
 
     def _leave(self, request: _Live) -> None:
         del self._live[request.document]
@@ -158,8 +161,8 @@ class Engine:
         for request in live:
             rows = range(start, start + len(request.query.wanted))
             start = rows.stop
-            query = request.query
-            groups.append(RowGroup(rows, request.sampling, query.allowed, request.noise, query.process))
+            query, score = request.query, SCORES[request.sampling.score]
+            groups.append(RowGroup(rows, request.sampling, query.allowed, score, request.noise, query.process))
         drawn = draw(self.model.lm_head(hidden), groups, self.table).tolist()
         self._refuse_nan(drawn[2], live, groups)
         return drawn

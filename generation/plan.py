@@ -3,8 +3,8 @@
 Glossary (one word per concept, here and everywhere):
 
     answer    what the model writes after the prompt: rounds, then EOS
-    round     promises, then as many spans in the same order, then a terminator: `<sync/>` (another round follows) or EOS
-    promise   `<promise>-<topic>` topic number `</topic>`: announces a span
+    round     promises, then as many spans in the same order, then a terminator: `<sync/>` (another round follows) or
+    EOS promise   `<promise>-<topic>` topic number `</topic>`: announces a span
     number    the last number of a promise; its span gets number x unit x `length_scale` tokens of room
     span      `<async>` content [PAD]* `</async>`: a part of the answer that is denoised with all others of its round
     plan      the promises of every round
@@ -39,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Round:
-    """The spans of a round, the ids of its promises as written, and the terminator (`<sync/>`, EOS; None: ran out of room)."""
+    """A round's spans, the ids of its promises as written, and its terminator: `<sync/>`, EOS, or None (no room)."""
 
     spans: tuple[Span, ...]
     plan_ids: tuple[int, ...]
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Unit:
-    """Tokens of room per promised number: `tokens_per_length_unit` of the checkpoint times `length_scale` of the request."""
+    """Tokens of room per promised number: the checkpoint's `tokens_per_length_unit` times `length_scale`."""
 
     tokens: float
 
@@ -111,7 +111,9 @@ def _parse_promise(inside: tuple[int, ...], place: int, tokens: ControlTokens, u
     """`inside` is what stands between the promise's two tags; the number is the last run of digits in it."""
     nested = [token for token in inside if token in tokens.all]
     if nested:
-        raise PlanError(f"The promise at place {place} of the plan has control token {nested[0]} inside; promises do not nest.")
+        raise PlanError(
+            f"The promise at place {place} of the plan has control token {nested[0]} inside; promises do not nest."
+        )
     stop = len(inside)
     while stop and inside[stop - 1] not in tokens.digits:
         stop -= 1
@@ -120,6 +122,10 @@ def _parse_promise(inside: tuple[int, ...], place: int, tokens: ControlTokens, u
         start -= 1
     if start == stop:
         raise PlanError(f"The promise at place {place} of the plan has no number; write its length before </topic>.")
+    if stop - start > MOST_DIGITS:
+        raise PlanError(
+            f"The promise at place {place} of the plan has a number of {stop - start} digits; promise less."
+        )
     number = int("".join(str(tokens.digits.index(token)) for token in inside[start:stop]))
     if number == 0:
         raise PlanError(f"The promise at place {place} of the plan has length 0; promise at least 1.")
@@ -127,7 +133,10 @@ def _parse_promise(inside: tuple[int, ...], place: int, tokens: ControlTokens, u
 
 
 def write_round(
-    parts: Sequence[tuple[str | Sequence[int], int]], terminator: int, tokens: ControlTokens, unit: Unit,
+    parts: Sequence[tuple[str | Sequence[int], int]],
+    terminator: int,
+    tokens: ControlTokens,
+    unit: Unit,
     encode: Callable[[str], list[int]],
 ) -> Round:
     """A round from (topic, length in tokens) pairs; topics are text, or ids. The room is exactly the length given.
@@ -143,9 +152,19 @@ def write_round(
             raise PlanError(f"A part of the plan is {part!r}; give a (topic, length in tokens) pair.")
         topic, length = part
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise PlanError(f"The part {topic!r} of the plan has length {length!r}; give a whole number of tokens, at least 1.")
+            raise PlanError(
+                f"The part {topic!r} of the plan has length {length!r}; give a whole number of tokens, at least 1."
+            )
+        if length >= 10**MOST_DIGITS:
+            raise PlanError(
+                f"The part {topic!r} of the plan has a length of more than {MOST_DIGITS} digits; promise less."
+            )
         # The space separates topic and number, as in "definition 3".
         topic_ids = tuple(encode(f"{topic} ")) if isinstance(topic, str) else tuple(topic)
+        if topic_ids and topic_ids[-1] in tokens.digits:
+            raise PlanError(
+                f"The topic {topic!r} ends in a digit, which would run into the number; put a space behind it."
+            )
         if tokens.all.intersection(topic_ids):
             raise PlanError(f"The topic {topic!r} contains control tokens; a topic is ordinary text.")
         span = Span(topic_ids, unit.number(length), length)
@@ -169,6 +188,7 @@ EVERYTHING = Allowed(only=False, ids=frozenset())
 
 TAGS_OF_A_SPAN = 2  # <async> and </async>
 TERMINATOR = 1
+MOST_DIGITS = 12  # of a given number: more is a mistake, and would not fit any model
 
 
 class RoundGrammar:
@@ -195,7 +215,7 @@ class RoundGrammar:
         self.ids: list[int] = []
         self.spans: list[Span] = []
         self.terminator: int | None = None
-        self.ended = False
+        self.ended = room < TERMINATOR
         self._spent = TERMINATOR  # tokens that the round costs as it stands, the terminator included
         self._open: list[int] | None = None  # ids of the promise being written
         self._digits = frozenset(tokens.digits)
@@ -220,7 +240,7 @@ class RoundGrammar:
         ids = set(self.tokens.eos)
         if len(self.spans) < self.max_spans:
             ids.add(self.tokens.promise_start)
-        if self.spans and self.may_sync:
+        if self.spans and self.may_sync and self._spent + TERMINATOR <= self.room:  # an EOS must still fit behind it
             ids.add(self.tokens.sync)
         return Allowed(only=True, ids=frozenset(ids))
 

@@ -1,7 +1,7 @@
-"""What a decoder and the engine say to each other: a `Request` starts a decoder, which yields `Query`s and gets `Reply`s.
+"""What a decoder and the engine say to each other: a `Request` starts a decoder; it yields `Query`s and gets `Reply`s.
 
-A decoder is a generator for ONE request. It knows no model and no tensors; it also yields the events of `trace.py`, which
-the engine passes on without answering.
+A decoder is a generator for ONE request. It knows no model and no tensors; it also yields the events of `trace.py`,
+which the engine passes on without answering.
 """
 
 from collections.abc import Callable

@@ -1,16 +1,17 @@
 """From logits to tokens: forbidden tokens, top-k and top-p filters, Gumbel noise, scores. All rows at once."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
 from .plan import Allowed
 from .query import Sampling
-from .unmasking import SCORES, confidence
 
 # Rows are treated in groups of about this many logits, so that the passes over a group stay in the processor's cache.
 LOGITS_PER_GROUP = 2**20
 ARGMAX_BLOCK = 128
+EXCLUDED = -1e30  # the logit of what a logits processor excludes; what is forbidden lies far below
 
 
 class AllowedTable:
@@ -38,6 +39,7 @@ class RowGroup:
     """Consecutive wanted rows of one request that are drawn alike.
 
     rows: where they stand among all wanted rows of the forward.
+    score: of `unmasking.SCORES`.
     noise: the request's generator; None for greedy rows.
     process: the request's logits processor, for a single row written left to right.
     """
@@ -45,6 +47,7 @@ class RowGroup:
     rows: range
     sampling: Sampling
     allowed: Allowed
+    score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     noise: torch.Generator | None = None
     process: object = None
 
@@ -92,7 +95,7 @@ def _merged(groups: list[RowGroup]) -> list[RowGroup]:
     for group in groups:
         last = merged[-1] if merged else None
         if last and _likeness(last) == _likeness(group) is not None:
-            merged[-1] = RowGroup(range(last.rows.start, group.rows.stop), last.sampling, last.allowed)
+            merged[-1] = replace(last, rows=range(last.rows.start, group.rows.stop))
         else:
             merged.append(group)
     return merged
@@ -102,17 +105,19 @@ def _likeness(group: RowGroup):
     """What must be equal for two groups to be drawn together; None for a group that must stay alone."""
     if group.noise is not None or group.process is not None:
         return None
-    return group.allowed, group.sampling.top_k, group.sampling.top_p, group.sampling.score
+    return group.allowed, group.sampling.top_k, group.sampling.top_p, group.score
 
 
 def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable) -> torch.Tensor:
     """float32 [W, V] of one group, which it may change, to [3, W]."""
     sampling = group.sampling
     if group.process is not None:
-        logits = group.process(logits)
+        # What a processor excludes stays above what is forbidden, even if it excludes all that is allowed.
+        logits = group.process(logits).clamp(min=EXCLUDED)
     logits = table.apply(logits, group.allowed)
     if sampling.temperature > 0:
-        logits = logits / sampling.temperature
+        logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature
+        logits.clamp_(min=torch.finfo(logits.dtype).min)  # a small temperature may reach -inf, and zero times it is NaN
     logits = filter_logits(logits, sampling.top_k, sampling.top_p)
     logits -= logits.amax(-1, keepdim=True)
     probabilities = logits.softmax(-1)
@@ -122,8 +127,7 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable) -> t
         # The Gumbel-max trick: argmax(logits - log(exponential noise)) is a draw from the softmax.
         noise = torch.empty_like(logits).exponential_(generator=group.noise)
         tokens = argmax(logits - noise.log_())
-    score = SCORES[sampling.score](logits, probabilities)
-    return torch.stack([tokens.float(), score, confidence(logits, probabilities)])
+    return torch.stack([tokens.float(), group.score(logits, probabilities), probabilities.amax(-1)])
 
 
 def argmax(logits: torch.Tensor) -> torch.Tensor:

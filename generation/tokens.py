@@ -35,6 +35,7 @@ class ControlTokens:
             ValueError: ids are missing, outside the vocabulary, or given twice.
         """
         ids = {field: getattr(config, field) for field in ("mask_token_id", *SPELLING, "eos_token_id")}
+        eos_ids = ids["eos_token_id"] if isinstance(ids["eos_token_id"], (list, tuple)) else [ids["eos_token_id"]]
         missing = [field for field, value in ids.items() if value is None]
         if config.digit_token_ids is None:
             missing.append("digit_token_ids")
@@ -43,27 +44,38 @@ class ControlTokens:
                 f"This checkpoint's config has no {', '.join(missing)}, so it cannot plan; add the control tokens to "
                 "tokenizer and config, or decode with decoding='autoregressive'."
             )
-        values = [*ids.values(), *config.digit_token_ids]
+        values = [value for field, value in ids.items() if field != "eos_token_id"]
+        values += [*eos_ids, *config.digit_token_ids]
         outside = [value for value in values if not 0 <= value < config.vocab_size]
         if outside:
             raise ValueError(f"Control or digit ids {outside} lie outside the vocabulary of {config.vocab_size} ids.")
         if len(set(values)) < len(values):
-            raise ValueError(f"Control and digit ids must differ from each other; the config has {ids} and digits "
-                             f"{config.digit_token_ids}.")
-        names = [field.removesuffix("_token_id") for field in ids]
-        fields = dict(zip(names, ids.values(), strict=True))
-        eos = tuple(dict.fromkeys((fields.pop("eos"), *more_eos)))
-        return cls(**fields, eos=eos, digits=tuple(config.digit_token_ids))
+            raise ValueError(
+                f"Control and digit ids must differ from each other; the config has {ids} and digits "
+                f"{config.digit_token_ids}."
+            )
+        fields = {field.removesuffix("_token_id"): value for field, value in ids.items()}
+        fields["eos"] = tuple(dict.fromkeys((*eos_ids, *more_eos)))
+        return cls(**fields, digits=tuple(config.digit_token_ids))
 
     @classmethod
-    def none(cls, eos: tuple[int, ...]) -> "ControlTokens":
-        """Of a checkpoint without tags, for decoders that need none; -1 stands for what is missing."""
-        return cls(*[-1] * 7, eos=eos, digits=())
+    def none(cls, eos: tuple[int, ...], **known: int | None) -> "ControlTokens":
+        """Of a checkpoint without all of its tags, for decoders that need none; -1 stands for what is missing."""
+        names = ("mask", *(field.removesuffix("_token_id") for field in SPELLING))
+        return cls(**{name: -1 if known.get(name) is None else known[name] for name in names}, eos=eos, digits=())
 
     @property
     def tags(self) -> frozenset[int]:
         """Every control id but EOS: what plain text never contains."""
-        ids = (self.mask, self.promise_start, self.topic_end, self.async_start, self.async_end, self.sync, self.span_pad)
+        ids = (
+            self.mask,
+            self.promise_start,
+            self.topic_end,
+            self.async_start,
+            self.async_end,
+            self.sync,
+            self.span_pad,
+        )
         return frozenset(ids) - {-1}
 
     @property

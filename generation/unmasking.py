@@ -22,7 +22,8 @@ def margin(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
     return top[..., 0] - top[..., 1]
 
 
-# (logits, probabilities), float32 [W, V], to scores [W]; the highest are written first. The logits are filtered (what is
+# (logits, probabilities), float32 [W, V], to scores [W]; the highest are written first. The logits are filtered (what
+# is
 # excluded is finite but very low) and shifted, so that the largest of each row is 0.
 SCORES = {"entropy": entropy, "confidence": confidence, "margin": margin}
 

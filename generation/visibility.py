@@ -10,7 +10,8 @@ Every token carries five integers; nothing else decides visibility.
     position   place in the document, as if written out: prompt, plan, span 1 with its tags, span 2, ..., `<sync/>`, ...
                (a copy has the positions of its original)
 
-A prompt `p`, a plan `a b` and two sparse spans `A A`, `B B` of one round, then `s` = `<sync/>` (rows ask, `#` = visible):
+A prompt `p`, a plan `a b` and two sparse spans `A A`, `B B` of one round, then `s` = `<sync/>` (rows ask, `#` =
+visible):
 
         p a b A A B B s
     p   # . . . . . . .

@@ -18,9 +18,10 @@ tags:
 
 # Planned Diffusion: country facts
 
-A language model of {parameters:.1f} M parameters that plans an answer (topics and lengths of its parts) and then denoises all
-parts at once: [Planned Diffusion, arXiv 2510.18087](https://arxiv.org/abs/2510.18087). It is the demonstration and test
-model of the package `planned_diffusion`: small enough for a laptop's CPU, trained from scratch on facts that can be checked.
+A language model of {parameters:.1f} M parameters that plans an answer (topics and lengths of its parts) and then
+denoises all parts at once: [Planned Diffusion, arXiv 2510.18087](https://arxiv.org/abs/2510.18087). It is the
+demonstration and test model of the package `planned_diffusion`: small enough for a laptop's CPU, trained from scratch
+on facts that can be checked.
 
 ## Use
 
@@ -34,19 +35,21 @@ inputs = tokenizer("Which currency and which capital does Kenya have?", return_t
 print(tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True)[0])
 ```
 
-A bare text is taken as a question; `apply_chat_template` gives the same ids. Defaults: greedy, confidence threshold 0.9.
+A bare text is taken as a question; `apply_chat_template` gives the same ids. Defaults: greedy, confidence threshold
+0.9.
 
 ## Data
 
-{countries} countries with {attributes} attributes each ({attribute_names}), one canonical sentence per fact; questions about one to six
-attributes of a country in many phrasings, and comparisons of two countries, answered in two rounds. Written for this
-project (`evaluation/facts/`), no outside text. Held out: some phrasings, and some combinations of country and attributes.
+{countries} countries with {attributes} attributes each ({attribute_names}), one canonical sentence per fact; questions
+about one to six attributes of a country in many phrasings, and comparisons of two countries, answered in two rounds.
+Written for this project (`evaluation/facts/`), no outside text. Held out: some phrasings, and some combinations of
+country and attributes.
 
 ## Recipe
 
-`make checkpoint`: a byte-level BPE of {vocabulary} tokens and the recipe `training/recipes/facts.yaml` (AdamW, cosine, bf16 autocast,
-{steps} steps of {batch} examples, two-stream objective, noise {noise}, padding {padding}, {plain:.0%} of the examples as plain
-text for the left-to-right decoder).
+`make checkpoint`: a byte-level BPE of {vocabulary} tokens and the recipe `training/recipes/facts.yaml` (AdamW, cosine,
+bf16 autocast, {steps} steps of {batch} examples, two-stream objective, noise {noise}, padding {padding}, {plain:.0%} of
+the examples as plain text for the left-to-right decoder).
 
 ## Results
 
@@ -61,8 +64,8 @@ Answers right: every fact of the answer exactly right. Tokens: text written, wit
 ## Limits
 
 It knows these facts and no others, answers any other question with one of its sentences, and reads English questions of
-the kind it was trained on. Facts were checked against public packages in 2026 and age; some choices (one main language, one capital)
-simplify. Do not use it as a source.
+the kind it was trained on. Facts were checked against public packages in 2026 and age; some choices (one main language,
+one capital) simplify. Do not use it as a source.
 """
 
 

@@ -58,7 +58,9 @@ def prepare(folder: Path, tokens_per_length_unit: int) -> None:
     )
     train_tokenizer(texts, VOCABULARY).save_pretrained(folder / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    write_records(folder / "eval.jsonl", held_out_examples(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit)
+    write_records(
+        folder / "eval.jsonl", held_out_examples(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit
+    )
     partial = folder / "train.jsonl.partial"
     write_records(partial, training_examples(TRAINING_EXAMPLES, SEED), tokenizer, tokens_per_length_unit)
     partial.rename(folder / "train.jsonl")
@@ -98,7 +100,9 @@ def describe(model, out: Path, recipe: dict) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where data and training state are kept")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/facts"), help="where data and training state are kept"
+    )
     parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     args, training_arguments = parser.parse_known_args(argv)

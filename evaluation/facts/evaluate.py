@@ -1,8 +1,8 @@
 """Measures decoders on held-out facts prompts, all on the same weights in one process, and prints a table.
 
-Definitions. Answers right: every fact of the answer exactly right (metric.py); facts right: share of single facts. Forwards
-and critical path: mean per answer (trace.py). Tokens: text written, without pads, plan and tags. Seconds: wall clock of
-the whole set, batches included, divided by the answers.
+Definitions. Answers right: every fact of the answer exactly right (metric.py); facts right: share of single facts.
+Forwards and critical path: mean per answer (trace.py). Tokens: text written, without pads, plan and tags. Seconds: wall
+clock of the whole set, batches included, divided by the answers.
 """
 
 import json as jsonlib
@@ -74,7 +74,10 @@ def answer(model, tokenizer, examples: list[Example], batch_size: int, **fields)
         batch = examples[start : start + batch_size]
         inputs = tokenizer([example.prompt for example in batch], padding=True, return_tensors="pt").to(model.device)
         out: PlannedDiffusionOutput = model.generate(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], return_dict_in_generate=True, **fields
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            return_dict_in_generate=True,
+            **fields,
         )
         texts = tokenizer.batch_decode(out.sequences[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         for example, text, trace in zip(batch, texts, out.trace, strict=True):
@@ -109,7 +112,13 @@ def stamp(model, batch_size: int) -> dict:
         "date": date.today().isoformat(),
         "commit": commit or "not a git checkout",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
-        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}",
+        "versions": ", ".join(
+            (
+                f"torch {torch.__version__}",
+                f"transformers {transformers.__version__}",
+                f"Python {platform.python_version()}",
+            )
+        ),
         "dtype": str(model.dtype).removeprefix("torch."),
         "batch": batch_size,
         "seed": HELD_OUT_SEED,
@@ -119,7 +128,15 @@ def stamp(model, batch_size: int) -> dict:
 
 def table(measurements: list[Measurement], count: int) -> Table:
     result = Table(title=f"{count} held-out facts prompts")
-    headers = ("", "answers right", "facts right", "forwards", f"forwards, {MANY_PARTS}+ parts", "critical path", "tokens")
+    headers = (
+        "",
+        "answers right",
+        "facts right",
+        "forwards",
+        f"forwards, {MANY_PARTS}+ parts",
+        "critical path",
+        "tokens",
+    )
     for header in (*headers, "tokens run", "ms per answer"):
         result.add_column(header, justify="right" if header else "left")
     for row in measurements:
@@ -138,7 +155,11 @@ def table(measurements: list[Measurement], count: int) -> Table:
 
 
 def run(
-    model: str | None = None, count: int = 500, batch_size: int = 8, json: bool = False, systems: list[str] | None = None
+    model: str | None = None,
+    count: int = 500,
+    batch_size: int = 8,
+    json: bool = False,
+    systems: list[str] | None = None,
 ) -> list[Measurement]:
     """Answers `count` held-out prompts with every system (or those named), prints the table or JSON, returns the rows.
 

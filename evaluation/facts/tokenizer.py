@@ -24,8 +24,8 @@ CHAT_TEMPLATE = (
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Trains on texts; the vocabulary counts special tokens.
 
-    A bare text is encoded as a question to be answered (`tokenizer(text)` puts it between <|user|> and <|assistant|>), so
-    that `generate` and pipelines work with and without the chat template.
+    A bare text is encoded as a question to be answered (`tokenizer(text)` puts it between <|user|> and <|assistant|>),
+    so that `generate` and pipelines work with and without the chat template.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

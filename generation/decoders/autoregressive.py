@@ -30,10 +30,10 @@ def write_on(canvas: Canvas, request: Request, first: int | None = None):
         if token in request.tokens.eos:
             reason = "eos"
         else:
-            yield Text(canvas.read_on())
-            if canvas.written() >= request.settings.max_new_tokens:
-                reason = "length"
-            if request.should_stop(canvas.answer()):
+            yield Text(canvas.read_on(request.should_stop))
+            if canvas.stopped:
                 reason = "stop"
+            elif canvas.written() >= request.settings.max_new_tokens:
+                reason = "length"
         token = None
     yield canvas.ended(reason)

@@ -2,13 +2,14 @@
 
 Read this first. One request is answered in rounds; each round is the four steps of `planned`:
 
-    1. draft    promises, one token per forward: <promise>-<topic> capital 2 </topic> <promise>-<topic> currency 2 </topic> EOS
+    1. draft    promises, one token per forward: <promise>-<topic> capital 2 </topic> <promise>-<topic> currency 2
+    </topic> EOS
     2. lay out  <async> [MASK] [MASK] ... </async> <async> [MASK] [MASK] ... </async>
     3. denoise  one forward per step over the spans still open; each step writes some blanks of every span
     4. commit   the finished spans run once more, with their final tokens, in the forward that plans the next round
 
-Steps 3 and 4 need no code of their own for the attention: the labels of the tokens decide what they see (visibility.py).
-The generator yields queries and events; it never touches the model (query.py).
+Steps 3 and 4 need no code of their own for the attention: the labels of the tokens decide what they see
+(visibility.py). The generator yields queries and events; it never touches the model (query.py).
 """
 
 from ..canvas import Canvas
@@ -40,8 +41,8 @@ def planned(request: Request):
         spans = canvas.lay_out(plan, request.settings.dense)
         yield PlanDone(canvas.round, plan, spans)
         # 3. Denoise.
-        stopped = yield from denoise(canvas, spans, request)
-        if stopped:
+        yield from denoise(canvas, spans, request)
+        if canvas.stopped:
             yield canvas.ended("stop")
             return
         yield RoundClosed(canvas.round)
@@ -81,14 +82,16 @@ def draft(canvas: Canvas, request: Request):
 
 
 def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
-    """Fills the blanks of a round, step by step; returns True if a stopping criterion ended it early."""
+    """Fills the blanks of a round, step by step, until none is left or a stopping criterion says so."""
     settings = request.settings
     allowed = Allowed(only=False, ids=settings.suppress_in_spans)
     steps = step_count(max(len(span.positions) for span in spans), settings.steps_ratio)
     open_spans, asleep = list(spans), set()
     for fraction in reveal_fractions(steps):
         blanks = [canvas.open_blanks(span) for span in open_spans]
-        reply = yield canvas.query(canvas.stale - asleep, [p for of_span in blanks for p in of_span], allowed, "denoising")
+        reply = yield canvas.query(
+            canvas.stale - asleep, [p for of_span in blanks for p in of_span], allowed, "denoising"
+        )
         written = reveal(open_spans, blanks, reply, fraction, request)
         for position, (token, _) in written.items():
             canvas.write(position, token)
@@ -106,13 +109,11 @@ def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
             yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))
             if not settings.dense:  # nobody sees it before the next round: its rows can wait for the commit
                 asleep.update(canvas.extent(span))
-        text = canvas.read_on()
+        text = canvas.read_on(request.should_stop)
         if text:
             yield Text(text)
-        if request.should_stop(canvas.answer()):
-            return True
-        if not open_spans:
-            return False
+        if canvas.stopped or not open_spans:
+            return
 
 
 def reveal(

@@ -1,0 +1,220 @@
+"""Bad input, one table: what was given, and what the sentence says. Afterwards the model is as it was, and works."""
+
+import re
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
+
+IDS = torch.tensor([[1, 2, 3]])
+TWO = torch.tensor([[1, 2, 3], [4, 5, 6]])
+PROMISE = [104, 30, 16, 105]
+
+
+class Silent:
+    def put(self, value): ...
+
+    def end(self): ...
+
+
+# (what generate gets besides a prompt of three tokens, fragment of the sentence)
+TABLE = [
+    # Prompts
+    ({"input_ids": None}, "input_ids has shape None; give token ids of shape [prompts, tokens]"),
+    ({"input_ids": torch.tensor([1, 2])}, "input_ids has shape [2]; give token ids of shape [prompts, tokens]"),
+    ({"input_ids": torch.zeros(0, 3, dtype=torch.long)}, "input_ids of shape [0, 3] hold no prompt; give at least"),
+    ({"input_ids": torch.zeros(1, 0, dtype=torch.long)}, "input_ids of shape [1, 0] hold no prompt"),
+    ({"input_ids": [[1, 2, 3]]}, "give token ids of shape [prompts, tokens]"),
+    ({"input_ids": IDS.float()}, "input_ids"),
+    ({"input_ids": torch.ones(1, 64, dtype=torch.long)}, "Prompt 0 has 64 tokens, and this model has 64"),
+    ({"input_ids": torch.tensor([[1, 112]])}, "Prompt 0 has token id 112, outside the vocabulary of 112; encode"),
+    ({"input_ids": torch.tensor([[1, -100]])}, "Prompt 0 has token id -100, outside the vocabulary"),
+    ({"input_ids": TWO, "attention_mask": torch.tensor([[1, 1, 1], [0, 0, 0]])}, "Prompt 1 is all padding; leave"),
+    ({"input_ids": torch.tensor([[99, 99]]), "pad_token_id": 99}, "Prompt 0 is all padding"),
+    ({"attention_mask": torch.ones(1, 4)}, "attention_mask has shape [1, 4]; give one of input_ids' shape [1, 3]"),
+    ({"attention_mask": torch.ones(1, 1, 3, 3)}, "attention_mask has shape [1, 1, 3, 3]; give one of"),
+    # Room
+    ({"max_new_tokens": 6}, "room for 6 new tokens, but the shortest plan with its span needs 8; raise max"),
+    ({"input_ids": torch.ones(1, 60, dtype=torch.long)}, "needs 8; shorten the prompt (the model has 4 positions"),
+    ({"max_length": 3}, "max_length=3 leaves nothing after a prompt of 3 tokens; raise it, or set max_new_tokens"),
+    ({"max_length": 9}, "room for 6 new tokens"),
+    # Fields
+    ({"decoding": "magic"}, "decoding is 'magic'; choose one of planned, autoregressive"),
+    ({"unmasking": "luck"}, "unmasking is 'luck'; choose one of entropy, confidence, margin"),
+    ({"span_attention": "full"}, "span_attention is 'full'; choose one of sparse, dense"),
+    ({"steps_ration": 0.5}, "steps_ration is no generation field; choose among max_new_tokens"),
+    ({"keep_plans": False}, "keep_plans is no generation field"),
+    ({"num_beams": 4}, "num_beams=4 has no meaning for planned diffusion; leave it out"),
+    ({"repetition_penalty": 1.2}, "repetition_penalty=1.2 has no meaning"),
+    ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size=3 has no meaning"),
+    ({"min_new_tokens": 3}, "min_new_tokens=3 has no meaning"),
+    ({"generation_config": GenerationConfig(num_beams=2)}, "num_beams=2 has no meaning"),
+    ({"assistant_model": "another"}, "assistant_model is no generation field"),
+    ({"inputs_embeds": torch.zeros(1, 3, 64), "input_ids": None}, "inputs_embeds is no generation field"),
+    *[({"steps_ratio": bad}, f"steps_ratio is {bad!r}; give a number above 0") for bad in (0, -1, None, "1", True)],
+    ({"steps_ratio": float("nan")}, "steps_ratio is nan"),
+    ({"steps_ratio": float("inf")}, "steps_ratio is inf"),
+    *[
+        ({"confidence_threshold": value}, f"confidence_threshold is {value}; give a number above 0 and at most 1")
+        for value in (0, -0.1, 1.01)
+    ],
+    *[({"length_scale": value}, f"length_scale is {value}; give a number above 0") for value in (0, -2)],
+    ({"temperature": -1.0}, "temperature is -1.0; give a number of at least 0"),
+    *[({"top_p": value}, f"top_p is {value}; give a number above 0 and at most 1") for value in (0.0, 1.5)],
+    ({"top_k": -1}, "top_k is -1; give a whole number of at least 0"),
+    ({"top_k": 2.5}, "top_k is 2.5"),
+    ({"max_new_tokens": 0}, "max_new_tokens is 0; give a whole number of at least 1"),
+    ({"max_time": 0}, "max_time is 0; give a number above 0 (seconds)"),
+    ({"max_spans": 0}, "max_spans is 0; give a whole number of at least 1"),
+    ({"max_rounds": True}, "max_rounds is True"),
+    ({"max_spans": None}, "max_spans is None"),
+    ({"close_padding": "no"}, "close_padding is 'no'; give True or False"),
+    ({"keep_plan": 1}, "keep_plan is 1; give True or False"),
+    ({"output_trace": None}, "output_trace is None"),
+    ({"suppress_in_spans": 101}, "suppress_in_spans is 101; give a list of token ids, [] to suppress nothing"),
+    ({"suppress_in_spans": ["a"]}, "suppress_in_spans is ['a']"),
+    ({"suppress_in_spans": [112]}, "suppress_in_spans"),
+    ({"suppress_in_spans": [-1]}, "suppress_in_spans"),
+    ({"eos_token_id": 112}, "eos_token_id"),
+    ({"seed": -1}, "seed is -1; give a whole number of 0 or more, or one per prompt"),
+    ({"seed": "x"}, "seed is 'x'"),
+    ({"seed": [1, 2], "do_sample": True}, "seed lists 2 seeds for 1 prompts; give one each, or one number"),
+    ({"num_return_sequences": 2}, "num_return_sequences=2 would return equal answers; set do_sample=True"),
+    ({"num_return_sequences": 2, "do_sample": True, "temperature": 0}, "would return equal answers"),
+    ({"num_return_sequences": 0}, "num_return_sequences is 0"),
+    ({"input_ids": TWO, "streamer": Silent()}, "A streamer follows one answer, but 2 were asked for; stream"),
+    ({"streamer": Silent(), "num_return_sequences": 2, "do_sample": True}, "A streamer follows one answer"),
+    # Left to right
+    *[
+        ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no spans, so {name} cannot be")
+        for name, value in [
+            ("steps_ratio", 0.5), ("confidence_threshold", 0.9), ("unmasking", "margin"), ("length_scale", 2),
+            ("max_spans", 3), ("max_rounds", 2), ("close_padding", False), ("suppress_in_spans", []),
+            ("keep_plan", True), ("span_attention", "dense"), ("plan", [[[*PROMISE, 100]]]),
+        ]
+    ],
+    # Plans
+    ({"plan": [[[*PROMISE, 100]]] * 2}, "plan has 2 entries for 1 prompts; give a list with one entry per prompt"),
+    ({"plan": "a plan"}, "plan is a str for 1 prompts"),
+    ({"plan": ["a plan"]}, "A plan is 'a plan'; give a list of rounds"),
+    ({"plan": [[]]}, "A plan is []; give a list of rounds"),
+    ({"plan": [[[]]]}, "A round of the plan is empty"),
+    ({"plan": [[7]]}, "Round 0 of a plan is 7; give a list of (topic, length) or of token ids"),
+    ({"plan": [[PROMISE]]}, "This plan ends in 105; a round's plan ends in <sync/> (106)"),
+    ({"plan": [[[104, 30, 105, 100]]]}, "has no number"),
+    ({"plan": [[[104, 30, 16, 100]]]}, "is never closed; end it with </topic> (105)"),
+    ({"plan": [[[104, 30, 15, 105, 100]]]}, "has length 0; promise at least 1"),
+    ({"plan": [[[104, 30, 24, 24, 24, 105, 100]]]}, "room for 61 new tokens, but the given plan needs 2007"),
+    ({"plan": [[[104, *[24] * 400, 105, 100]]]}, "plan"),
+    ({"plan": [[[104, 104, 16, 105, 100]]]}, "has control token 104 inside; promises do not nest"),
+    ({"plan": [[[30, *PROMISE, 100]]]}, "Token 30 stands at place 0 of the plan, outside every promise"),
+    ({"plan": [[[*PROMISE, 100], [*PROMISE, 100]]]}, "Round 0 of a plan ends in EOS, but more rounds follow; end"),
+    ({"plan": [[[104, 500, 16, 105, 100]]]}, "outside the vocabulary of 112"),
+    ({"plan": [[[([500], 5)]]]}, "outside the vocabulary of 112"),
+    ({"plan": [[[([-1], 5)]]]}, "outside the vocabulary of 112"),
+    ({"plan": [[[("cause", 5)]]]}, "The topic 'cause' is text and this model came without a tokenizer; pass"),
+    ({"plan": [[[([30], 0)]]]}, "has length 0; give a whole number of tokens, at least 1"),
+    ({"plan": [[[([30], 10**9)]]]}, "but the given plan needs 1000000"),
+    ({"plan": [[[([30], 10**400)]]]}, "plan"),
+    ({"plan": [[[([30, 105], 5)]]]}, "contains control tokens; a topic is ordinary text"),
+    ({"plan": [[[([30], 5, 6)]]]}, "give a (topic, length in tokens) pair"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(build_model):
+    return build_model(tokens_per_length_unit=2, backbone={"max_position_embeddings": 64})
+
+
+@pytest.fixture(scope="module")
+def expected(small):
+    return small.generate(IDS, max_new_tokens=20)
+
+
+@pytest.mark.parametrize(
+    "given, sentence", TABLE, ids=[f"{number}-{case[1][:32]}" for number, case in enumerate(TABLE)]
+)
+def test_refused_in_words(given, sentence, small, expected):
+    small.train()
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        small.generate(**{"input_ids": IDS, **given})
+    assert small.training
+    small.eval()
+    assert small.generate(IDS, max_new_tokens=20).equal(expected)
+
+
+def test_a_config_object_is_checked_when_it_is_made():
+    with pytest.raises(ValueError, match="steps_ratio is 0"):
+        PlannedDiffusionGenerationConfig(steps_ratio=0)
+    config = PlannedDiffusionGenerationConfig()
+    config.steps_ratio = -1
+    with pytest.raises(ValueError, match="steps_ratio is -1"):
+        config.validate()
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_without_control_ids_says_what_is_missing(build_model):
+    model = build_model(plans=False)
+    with pytest.raises(
+        ValueError, match=r"has no mask_token_id, .*digit_token_ids, so it cannot plan; add the control tokens"
+    ):
+        model.generate(IDS, max_new_tokens=40)
+    for missing in ("sync_token_id", "digit_token_ids", "eos_token_id"):
+        with pytest.raises(ValueError, match=f"config has no {missing}, so it cannot plan"):
+            build_model(**{missing: None}).generate(IDS, max_new_tokens=40)
+
+
+@pytest.mark.parametrize("field", ["mask_token_id", "sync_token_id", "eos_token_id"])
+def test_control_ids_outside_the_vocabulary(field, build_model):
+    for token in (112, -2):
+        with pytest.raises(
+            ValueError, match=rf"Control or digit ids \[{token}\] lie outside the vocabulary of 112 ids"
+        ):
+            build_model(**{field: token}).generate(IDS, max_new_tokens=40)
+
+
+@pytest.mark.parametrize("field, token", [("mask_token_id", 106), ("sync_token_id", 100), ("span_pad_token_id", 15)])
+def test_control_ids_given_twice(field, token, build_model):
+    with pytest.raises(ValueError, match="Control and digit ids must differ from each other"):
+        build_model(**{field: token}).generate(IDS, max_new_tokens=40)
+
+
+# Failures while running
+
+
+def test_nan_logits_are_an_error_and_nothing_is_lost(build_model):
+    model = build_model().train()
+    weight = model.lm_head.weight[3].clone()
+    with torch.no_grad():
+        model.lm_head.weight[3] = torch.nan
+    with pytest.raises(
+        FloatingPointError, match=r"logits are NaN at position 3 of request 0 while planning; check the "
+    ):
+        model.generate(IDS, max_new_tokens=40)
+    assert model.training
+    with torch.no_grad():
+        model.lm_head.weight[3] = weight
+    assert model.generate(IDS, max_new_tokens=40).shape[1] > 3
+
+
+def test_a_callback_that_fails_leaves_the_model_as_it_was(build_model):
+    model = build_model().train()
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("mine")
+
+    for field in ("listener", "stopping_criteria", "logits_processor"):
+        with pytest.raises(RuntimeError, match="mine"):
+            model.generate(IDS, max_new_tokens=40, **{field: [fail] if field == "stopping_criteria" else fail})
+        assert model.training
+
+
+def test_flash_attention_is_refused(build_model):
+    model = build_model()
+    model.model.config._attn_implementation = "flash_attention_2"  # it cannot be installed everywhere
+    with pytest.raises(ValueError, match="attn_implementation='flash_attention_2' cannot express spans"):
+        model.generate(IDS, max_new_tokens=40)

@@ -1,0 +1,171 @@
+"""Every forward of the engine, over its slot cache, against a forward over all tokens of the request without a cache.
+
+The engine runs only what changed; the reference runs everything, with a mask from the labels. Both must give the rows
+that the decoder wants, at every step, to rounding, and so every token alike.
+"""
+
+import copy
+
+import pytest
+import torch
+
+from planned_diffusion.generation.canvas import Canvas
+from planned_diffusion.generation.decoders.autoregressive import autoregressive
+from planned_diffusion.generation.decoders.planned import planned
+from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.plan import Plan, Unit, parse_round
+from planned_diffusion.generation.query import Query, Reply, Request, Settings
+from planned_diffusion.generation.trace import Ended, TokensWritten
+from planned_diffusion.generation.visibility import Labels, dense_mask
+
+PROMPT = (5, 60, 33, 97, 12, 80)
+ONE_ROUND = [[104, 30, 16, 17, 105, 104, 31, 18, 105, 100]]  # 12 and 3 tokens
+TWO_ROUNDS = [[104, 30, 20, 105, 104, 31, 18, 105, 106], [104, 32, 17, 105, 104, 33, 22, 105, 100]]
+THREE_ROUNDS = [
+    [104, 30, 20, 105, 104, 31, 18, 105, 106],
+    [104, 32, 17, 105, 106],
+    [104, 33, 18, 105, 104, 20, 105, 100],
+]
+
+
+class Recomputed:
+    """Follows a decoder's queries and events; computes the wanted rows of every query from all tokens so far."""
+
+    def __init__(self, model):
+        self.model = copy.deepcopy(model)  # so that hooks on the engine's model see the engine alone
+        self.tokens: dict[int, int] = {}
+        self.labels: dict[int, tuple[int, int]] = {}  # position -> span, round
+        self.rows: list[torch.Tensor] = []  # per forward [W, V]
+        self.shortened = 0  # forwards of the engine that ran fewer tokens than there are
+        self.commits = 0
+
+    def following(self, decoder):
+        """The decoder, listened to."""
+        reply = None
+        while True:
+            item = decoder.send(reply)
+            if isinstance(item, TokensWritten):
+                self.tokens |= zip(item.positions, item.token_ids, strict=True)
+            if isinstance(item, Query):
+                self._recompute(item)
+            reply = yield item
+            if isinstance(item, Query):
+                self._same_tokens(item, reply)
+            if isinstance(item, Ended):
+                return
+
+    def _recompute(self, query: Query) -> None:
+        for position, token in zip(query.positions, query.token_ids, strict=True):
+            assert self.tokens.get(position, token) in (token, 101), "a written token changed"
+            self.tokens[position] = token
+        self.labels |= zip(query.positions, zip(query.spans, query.rounds, strict=True), strict=True)
+        count = len(self.labels)
+        assert sorted(self.labels) == list(range(count))
+        self.shortened += len(query.positions) < count
+        self.commits += query.commits
+        spans, rounds = torch.tensor([self.labels[position] for position in range(count)]).T
+        zero = torch.zeros_like(spans)
+        labels = Labels(zero, spans, rounds, zero, torch.arange(count))
+        ids = torch.tensor([[self.tokens[position] for position in range(count)]])
+        with torch.no_grad():
+            logits = self.model(ids, attention_mask=dense_mask(labels, labels)[None, None]).logits[0]
+        self.rows.append(logits[[query.positions[index] for index in query.wanted]])
+
+    def _same_tokens(self, query: Query, reply: Reply) -> None:
+        forbidden = [token for token in range(112) if token not in query.allowed]
+        rows = self.rows[-1].clone()
+        rows[:, forbidden] = -torch.inf
+        assert reply.token_ids == rows.argmax(-1).tolist()
+
+
+def request_of(plan=None, max_new_tokens=120, unit=1.0, prompt=PROMPT, **settings):
+    def build(tokens) -> Request:
+        suppressed = tokens.all - {tokens.span_pad}
+        rounds = tuple(parse_round(ids, tokens, Unit(unit)) for ids in plan or ())
+        return Request(
+            prompt_ids=prompt,
+            tokens=tokens,
+            unit=Unit(unit),
+            settings=Settings(max_new_tokens=max_new_tokens, suppress_in_spans=suppressed, **settings),
+            plan=Plan(rounds) if rounds else None,
+        )
+
+    return build
+
+
+def largest_difference(model, decoder, request: Request) -> tuple[float, Recomputed, Ended]:
+    """Runs one request and compares the wanted logits of all its forwards."""
+    reference, engine, heads = Recomputed(model), Engine(model), []
+    engine.add(reference.following(decoder(request)), request.sampling)
+    hook = model.lm_head.register_forward_hook(lambda module, args, out: heads.append(out.detach().clone()))
+    try:
+        with torch.no_grad():
+            ended = [event for _, event in engine.run() if isinstance(event, Ended)]
+    finally:
+        hook.remove()
+    assert engine.cache.taken == 0
+    assert len(heads) == len(reference.rows)
+    return max(float((a - b).abs().max()) for a, b in zip(heads, reference.rows, strict=True)), reference, ended[0]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 0.1])
+@pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
+@pytest.mark.parametrize("plan", [ONE_ROUND, TWO_ROUNDS, THREE_ROUNDS], ids=["one", "two", "three"])
+def test_given_plans(plan, dense, ratio, model, golden_tokens):
+    request = request_of(plan, dense=dense, steps_ratio=ratio)(golden_tokens)
+    difference, reference, ended = largest_difference(model, planned, request)
+    assert difference < 1e-4
+    assert reference.shortened > 0 or ratio == 0.1
+    assert ended.reason == "eos" and len(ended.plans) == len(plan)
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
+@pytest.mark.parametrize("architecture", ["qwen3", "llama"])
+def test_other_backbones(architecture, dense, build_model, golden_tokens):
+    request = request_of(TWO_ROUNDS, dense=dense, steps_ratio=0.5)(golden_tokens)
+    assert largest_difference(build_model(architecture, seed=1), planned, request)[0] < 1e-4
+
+
+@pytest.mark.parametrize("fields", [{"confidence_threshold": 0.3}, {"close_padding": False}], ids=["threshold", "pads"])
+@pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
+def test_other_ways_of_writing(fields, dense, model, golden_tokens):
+    request = request_of(THREE_ROUNDS, dense=dense, **fields)(golden_tokens)
+    assert largest_difference(model, planned, request)[0] < 1e-4
+
+
+@pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
+def test_plans_of_the_model(dense, planner, golden_tokens, prompts):
+    """Planning forwards too, and those that carry a commit along."""
+    rounds, commits = [], 0
+    for prompt in prompts(8, 30, seed=4)[3:6]:
+        request = request_of(unit=2.0, prompt=tuple(prompt), dense=dense, max_spans=3, steps_ratio=0.5)(golden_tokens)
+        difference, reference, ended = largest_difference(planner, planned, request)
+        assert difference < 1e-4
+        rounds.append(len(ended.plans))
+        commits += reference.commits
+    assert max(rounds) > 1 and commits > 3, rounds
+
+
+def test_left_to_right(model, golden_tokens):
+    request = request_of(max_new_tokens=40)(golden_tokens)
+    difference, reference, ended = largest_difference(model, autoregressive, request)
+    assert difference < 1e-4
+    assert reference.shortened >= len(ended.written_ids) - 1
+
+
+def test_float64_agrees_to_the_last_digits(build_model, golden_tokens):
+    request = request_of(THREE_ROUNDS, steps_ratio=0.5)(golden_tokens)
+    assert largest_difference(build_model(dtype=torch.float64), planned, request)[0] < 1e-12
+
+
+def test_without_the_commit_the_difference_shows(model, golden_tokens, monkeypatch):
+    """The published shortcut: the next round reads spans as they were before their last tokens were known."""
+    whole = Canvas.next_round
+
+    def forgetful(canvas: Canvas) -> None:
+        canvas.stale.clear()
+        whole(canvas)
+
+    monkeypatch.setattr(Canvas, "next_round", forgetful)
+    with pytest.raises(AssertionError):  # a token differs already
+        assert largest_difference(model, planned, request_of(TWO_ROUNDS, steps_ratio=0.1)(golden_tokens))[0] < 1e-2

@@ -1,0 +1,142 @@
+"""The fields: precedence, validation of each, what is saved and read back."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from planned_diffusion.generation.config import OWN_DEFAULTS, PlannedDiffusionGenerationConfig
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+
+IDS = torch.tensor([[1, 2, 3]])
+PLAN = [[[104, 30, 18, 105, 104, 31, 17, 105, 100]]]
+
+
+@pytest.fixture
+def model(build_model):
+    return build_model(tokens_per_length_unit=4)
+
+
+def steps(model, **fields) -> int:
+    """Denoising steps of a plan whose longest span has 12 tokens."""
+    fields = {"max_new_tokens": 60, **fields}
+    return model.generate(IDS, plan=PLAN, return_dict_in_generate=True, **fields).trace[0].denoising
+
+
+# Precedence: kwargs, then generation_config, then the checkpoint's own
+
+
+def test_defaults():
+    config = PlannedDiffusionGenerationConfig()
+    assert {name: getattr(config, name) for name in OWN_DEFAULTS} == OWN_DEFAULTS
+    assert (config.decoding, config.steps_ratio, config.unmasking, config.close_padding) == (
+        "planned",
+        1.0,
+        "entropy",
+        True,
+    )
+    assert (config.max_spans, config.max_rounds, config.length_scale) == (32, 16, 1.0)
+    assert config.confidence_threshold is config.span_attention is config.suppress_in_spans is config.seed is None
+
+
+def test_precedence(model):
+    assert steps(model) == 12
+    model.generation_config = PlannedDiffusionGenerationConfig(steps_ratio=0.5)
+    assert steps(model) == 6
+    assert steps(model, generation_config=PlannedDiffusionGenerationConfig(steps_ratio=0.25)) == 3
+    assert steps(model, generation_config=PlannedDiffusionGenerationConfig(steps_ratio=0.25), steps_ratio=1.0) == 12
+    assert steps(model, steps_ratio=1.0) == 12
+
+
+def test_a_plain_generation_config_keeps_the_checkpoints_own_fields(model):
+    model.generation_config = PlannedDiffusionGenerationConfig(steps_ratio=0.5, max_new_tokens=3)
+    assert steps(model, generation_config=GenerationConfig(max_new_tokens=60), max_new_tokens=None) == 6
+
+
+def test_none_resets_our_own_fields(model):
+    """`confidence_threshold=None` switches a checkpoint's threshold off."""
+    model.generation_config = PlannedDiffusionGenerationConfig(confidence_threshold=0.001)
+    assert steps(model) == 1
+    assert steps(model, confidence_threshold=None) == 12
+
+
+def test_nothing_is_changed_by_a_call(model):
+    given = PlannedDiffusionGenerationConfig(steps_ratio=0.25)
+    before = model.generation_config.to_dict(), given.to_dict()
+    steps(model, generation_config=given, steps_ratio=0.5, suppress_in_spans=[3])
+    assert (model.generation_config.to_dict(), given.to_dict()) == before
+
+
+# Saving
+
+
+def test_our_fields_survive_saving(model, tmp_path):
+    model.generation_config = PlannedDiffusionGenerationConfig(
+        steps_ratio=0.5,
+        confidence_threshold=0.9,
+        unmasking="margin",
+        suppress_in_spans=[],
+        max_new_tokens=77,
+        do_sample=False,
+    )
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "generation_config.json").read_text())["confidence_threshold"] == 0.9
+    for loader in (PlannedDiffusionForCausalLM, AutoModelForCausalLM):
+        read = loader.from_pretrained(tmp_path).generation_config
+        assert isinstance(read, PlannedDiffusionGenerationConfig)
+        assert (read.steps_ratio, read.confidence_threshold, read.unmasking) == (0.5, 0.9, "margin")
+        assert (read.suppress_in_spans, read.max_new_tokens, read.do_sample) == ([], 77, False)
+        assert read.decoding == "planned" and read.max_rounds == 16
+
+
+def test_a_checkpoint_without_generation_config_has_the_defaults(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    read = PlannedDiffusionForCausalLM.from_pretrained(tmp_path).generation_config
+    assert isinstance(read, PlannedDiffusionGenerationConfig)
+    assert {name: getattr(read, name) for name in OWN_DEFAULTS} == OWN_DEFAULTS
+
+
+def test_a_saved_checkpoint_generates_alike(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    again = PlannedDiffusionForCausalLM.from_pretrained(tmp_path)
+    for fields in ({"plan": PLAN}, {"decoding": "autoregressive"}):
+        expected = model.generate(IDS, max_new_tokens=60, **fields)
+        assert again.generate(IDS, max_new_tokens=60, **fields).equal(expected)
+
+
+def test_an_own_generation_config_may_be_passed_on_loading(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    given = GenerationConfig(max_new_tokens=5)
+    read = PlannedDiffusionForCausalLM.from_pretrained(tmp_path, generation_config=given).generation_config
+    assert isinstance(read, PlannedDiffusionGenerationConfig) and read.max_new_tokens == 5
+
+
+def test_it_is_not_derived_from_a_model_config(model):
+    with pytest.raises(NotImplementedError, match="not derived from a model config"):
+        PlannedDiffusionGenerationConfig.from_model_config(model.config)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_k": 0},  # how transformers writes "off"
+        {"steps_ratio": 3},
+        {"confidence_threshold": 1},
+        {"confidence_threshold": 1.0},
+        {"temperature": 0.0},
+        {"length_scale": 0.1},
+        {"num_beams": 1},
+        {"repetition_penalty": 1.0},
+        {"num_return_sequences": 1},
+        {"span_attention": "dense"},
+        {"suppress_in_spans": (1, 2)},
+        {"seed": [1, None]},
+        {"do_sample": True, "num_return_sequences": 3},
+        {"use_cache": True},
+    ],
+    ids=str,
+)
+def test_accepted(fields):
+    PlannedDiffusionGenerationConfig(**fields)
