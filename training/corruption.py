@@ -38,6 +38,9 @@ class Objective:
     Args:
         span_attention: "sparse" or "dense", as in the model's config.
         span_padding: least and most `[PAD]` before `</async>`, drawn uniformly; 0 to 10 in the paper.
+        span_multiple: further pads fill each span to a multiple of this many tokens; with the checkpoint's
+            `tokens_per_length_unit` to the very room that generation gives it. A span sees its own tokens, the plan and
+            its place; only where rooms are as promised does the place tell which promise is its own.
         noise_range: least and greatest probability t of masking a content token, drawn uniformly.
         plan_loss_weight: weight of a plan token.
         span_next_token_weight: weight of the next-token loss on a causal copy of the spans; 0 leaves the copy out.
@@ -50,6 +53,7 @@ class Objective:
 
     span_attention: str = "sparse"
     span_padding: tuple[int, int] = (0, 10)
+    span_multiple: int = 1
     noise_range: tuple[float, float] = (1e-3, 1.0)
     plan_loss_weight: float = 1.0
     span_next_token_weight: float = 0.0
@@ -63,6 +67,8 @@ class Objective:
             raise ValueError(
                 f"span_padding is {self.span_padding}; give the least and the most pads, 0 <= least <= most."
             )
+        if self.span_multiple < 1:
+            raise ValueError(f"span_multiple is {self.span_multiple}; give a number of tokens, at least 1.")
         if len(self.noise_range) != 2 or not 0 < self.noise_range[0] <= self.noise_range[1] <= 1:
             raise ValueError(f"noise_range is {self.noise_range}; give two probabilities, 0 < least <= greatest <= 1.")
         for name in ("plan_loss_weight", "span_next_token_weight"):
@@ -159,10 +165,15 @@ class _Padded:
 
 
 def _padded(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> _Padded:
-    ends = np.flatnonzero((example.ids == control.async_end) & (example.span != NO_SPAN))
+    starts, ends = (
+        np.flatnonzero((example.ids == tag) & (example.span != NO_SPAN))
+        for tag in (control.async_start, control.async_end)
+    )
     least, most = objective.span_padding
+    pads = rng.integers(least, most + 1, size=len(ends))
+    pads += -(ends - starts - 1 + pads) % objective.span_multiple
     copies = np.ones(len(example.ids), dtype=np.int64)
-    copies[ends] += rng.integers(least, most + 1, size=len(ends))
+    copies[ends] += pads
     order = np.repeat(np.arange(len(example.ids)), copies)  # </async> k+1 times; the first k become [PAD]
     is_pad = np.append(order[:-1] == order[1:], False)
     span, round_ids = example.span[order], example.round[order]

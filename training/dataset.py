@@ -56,7 +56,8 @@ def encode_records(records: Sequence[dict], tokenizer, control: ControlTokens, s
 
 def positions_at_most(example: Example, objective: Objective) -> int:
     """The positions that an example needs when every span draws the most pads."""
-    return len(example.ids) + objective.span_padding[1] * int(example.span.max() + 1)
+    pads_per_span = objective.span_padding[1] + objective.span_multiple - 1
+    return len(example.ids) + pads_per_span * int(example.span.max() + 1)
 
 
 def within(examples: Sequence[Example], objective: Objective, most_positions: int, overlong: str) -> list[Example]:

@@ -1,7 +1,8 @@
 """Supervised fine-tuning with the planned-diffusion objective (arXiv 2510.18087, section 3), on TRL's SFTTrainer.
 
 What is trained, at each use of a record:
-    1. Each span gets `span_padding` [PAD] tokens at random before `</async>`, so that the model learns to end early.
+    1. Each span gets `span_padding` [PAD] tokens at random before `</async>`, so that the model learns to end early;
+       with `fill_promised_room` as many more as fill the room that its promise will give it.
     2. A noise level t is drawn from `noise_range` per span (sparse attention) or round (dense); each content token
        becomes the mask with probability t.
     3. Plan tokens are predicted left to right, with weight `plan_loss_weight`; masked content tokens from their left
@@ -72,6 +73,9 @@ class ScriptArguments:
     attn_implementation: str = field(default="sdpa", metadata={"help": "'sdpa', 'eager' or 'flex_attention'."})
     span_padding: list[int] = field(
         default_factory=lambda: [0, 10], metadata={"help": "Least and most [PAD] per span."}
+    )
+    fill_promised_room: bool = field(
+        default=False, metadata={"help": "Pad spans to multiples of the length unit, as generation lays them out."}
     )
     noise_range: list[float] = field(default_factory=lambda: [1e-3, 1.0], metadata={"help": "Least and greatest t."})
     plan_loss_weight: float = field(default=1.0, metadata={"help": "Weight of a plan token."})
@@ -158,6 +162,7 @@ def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
     return Objective(
         span_attention=config.span_attention,
         span_padding=tuple(script.span_padding),
+        span_multiple=config.tokens_per_length_unit if script.fill_promised_room else 1,
         noise_range=tuple(script.noise_range),
         plan_loss_weight=script.plan_loss_weight,
         span_next_token_weight=script.span_next_token_weight,

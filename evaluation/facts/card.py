@@ -47,9 +47,10 @@ country and attributes.
 
 ## Recipe
 
-`make checkpoint`: a byte-level BPE of {vocabulary} tokens and the recipe `training/recipes/facts.yaml` (AdamW, cosine,
-bf16 autocast, {steps} steps of {batch} examples, two-stream objective, noise {noise}, padding {padding}, {plain:.0%} of
-the examples as plain text for the left-to-right decoder).
+`make checkpoint`: a byte-level BPE of {vocabulary} tokens and two stages, `training/recipes/facts.yaml` (3,000 steps
+from scratch, stochastic padding) and `training/recipes/facts_stage2.yaml` ({stage2_steps:,} steps, spans laid out as in
+generation). AdamW, 32 examples a step, bf16 autocast, two-stream objective, 30 % of the examples used as plain text for
+the left-to-right decoder.
 
 ## Results
 
@@ -69,22 +70,21 @@ one capital) simplify. Do not use it as a source.
 """
 
 
-def write_card(path: Path, measurements: list[Measurement], environment: dict, recipe: dict, **facts) -> None:
-    """Writes README.md into the checkpoint's folder; `facts` are parameters (millions) and vocabulary (tokens)."""
+def write_card(
+    path: Path, measurements: list[Measurement], environment: dict, parameters: float, vocabulary: int, steps: int
+) -> None:
+    """Writes README.md into the checkpoint's folder; `parameters` in millions, `steps` of the second stage."""
     path.joinpath("README.md").write_text(
         CARD.format(
+            parameters=parameters,
+            vocabulary=vocabulary,
+            stage2_steps=steps,
             countries=len(load_countries()),
             attributes=len(ATTRIBUTES),
             attribute_names=", ".join(name.replace("_", " ") for name in ATTRIBUTES),
-            steps=recipe["max_steps"],
-            batch=recipe["per_device_train_batch_size"],
-            noise=recipe["noise_range"],
-            padding=recipe["span_padding"],
-            plain=recipe["plain_share"],
             count=measurements[0].answers,
             table=markdown_table(measurements),
             stamp="; ".join(f"{key}: {value}" for key, value in environment.items()),
-            **facts,
         ),
         encoding="utf-8",
     )

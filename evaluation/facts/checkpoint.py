@@ -31,7 +31,7 @@ TRAINING_EXAMPLES = 120_000
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
-RECIPE = Path("training/recipes/facts.yaml")
+RECIPES = (Path("training/recipes/facts.yaml"), Path("training/recipes/facts_stage2.yaml"))
 
 
 def as_record(example: Example, tokenizer, tokens_per_length_unit: int) -> dict:
@@ -82,42 +82,40 @@ def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
     return model
 
 
-def describe(model, out: Path, recipe: dict) -> None:
+def train(number: int, folder: Path, training_arguments: list[str]) -> int:
+    """Runs a stage of the recipe unless it is done, from its last checkpoint if there is one; its exit status."""
+    out = folder / f"stage{number}"
+    if (out / "model.safetensors").exists():
+        return 0
+    given = ["--config", str(RECIPES[number - 1]), "--output_dir", str(out)]
+    given += ["--train_file", str(folder / "train.jsonl")]
+    given += ["--tokenizer", str(folder / "tokenizer")] if number == 1 else ["--model", str(folder / "stage1")]
+    if out.is_dir() and get_last_checkpoint(str(out)) is not None:
+        given += ["--resume_from_checkpoint", "true"]
+    return sft.main([*given, *training_arguments])
+
+
+def describe(model, out: Path) -> None:
     """Measures the shipped checkpoint and writes its model card and results.json."""
     measurements = evaluate.run(str(out), EVALUATION_EXAMPLES)
     environment = evaluate.stamp(model, batch_size=8)
-    write_card(
-        out,
-        measurements,
-        environment,
-        recipe,
-        parameters=model.num_parameters() / 1e6,
-        vocabulary=model.config.vocab_size,
-    )
+    steps = yaml.safe_load(RECIPES[1].read_text(encoding="utf-8"))["max_steps"]
+    write_card(out, measurements, environment, model.num_parameters() / 1e6, model.config.vocab_size, steps)
     results = {"stamp": environment, "results": [asdict(row) for row in measurements]}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--folder", type=Path, default=Path("runs/facts"), help="where data and training state are kept"
-    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where data and state are kept")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
-    parser.add_argument("--recipe", type=Path, default=RECIPE)
     args, training_arguments = parser.parse_known_args(argv)
-    recipe = yaml.safe_load(args.recipe.read_text(encoding="utf-8"))
     prepare(args.folder, tokens_per_length_unit=8)
-    model_folder = args.folder / "model"
-    if not (model_folder / "model.safetensors").exists():
-        resume = model_folder.is_dir() and get_last_checkpoint(str(model_folder)) is not None
-        given = ["--config", str(args.recipe), "--output_dir", str(model_folder)]
-        given += ["--train_file", str(args.folder / "train.jsonl"), "--tokenizer", str(args.folder / "tokenizer")]
-        given += ["--resume_from_checkpoint", "true"] if resume else []
-        code = sft.main([*given, *training_arguments])
+    for number in (1, 2):
+        code = train(number, args.folder, training_arguments)
         if code:
             return code
-    describe(ship(model_folder, args.out), args.out, recipe)
+    describe(ship(args.folder / "stage2", args.out), args.out)
     return 0
 
 

@@ -7,6 +7,7 @@ import torch
 from transformers import GenerationConfig
 
 from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
+from planned_diffusion.generation.plan import Plan, Round, Span
 
 IDS = torch.tensor([[1, 2, 3]])
 TWO = torch.tensor([[1, 2, 3], [4, 5, 6]])
@@ -114,6 +115,7 @@ TABLE = [
     ({"plan": [[[104, 500, 16, 105, 100]]]}, "outside the vocabulary of 112"),
     ({"plan": [[[([500], 5)]]]}, "outside the vocabulary of 112"),
     ({"plan": [[[([-1], 5)]]]}, "outside the vocabulary of 112"),
+    ({"plan": [Plan((Round((Span((500,), 1, 2),), (104, 500, 16, 105), 100),))]}, "outside the vocabulary of 112"),
     ({"plan": [[[("cause", 5)]]]}, "The topic 'cause' is text and this model came without a tokenizer; pass"),
     ({"plan": [[[([30], 0)]]]}, "has length 0; give a whole number of tokens, at least 1"),
     ({"plan": [[[([30], 10**9)]]]}, "but the given plan needs 1000000"),
@@ -175,6 +177,13 @@ def test_control_ids_outside_the_vocabulary(field, build_model):
             ValueError, match=rf"Control or digit ids \[{token}\] lie outside the vocabulary of 112 ids"
         ):
             build_model(**{field: token}).generate(IDS, max_new_tokens=40)
+
+
+@pytest.mark.parametrize("token", [112, -2])
+def test_control_ids_outside_the_vocabulary_left_to_right(token, build_model):
+    """Its tags are suppressed, so they must be ids of the vocabulary."""
+    with pytest.raises(ValueError, match=str(token)):
+        build_model(mask_token_id=token).generate(IDS, max_new_tokens=9, decoding="autoregressive")
 
 
 @pytest.mark.parametrize("field, token", [("mask_token_id", 106), ("sync_token_id", 100), ("span_pad_token_id", 15)])

@@ -22,6 +22,12 @@ def test_a_pad_keeps_what_was_written_behind_it(play):
     assert (played.written, played.answer) == ("<a5>[xy.q.]$", "xyq$")
 
 
+def test_what_a_step_writes_beside_a_pad_stays(play):
+    """Both were chosen in the same step: the pad closes the blanks behind it, not the token drawn with it."""
+    script = {"says": "<a5>$", "fills": "P<a5>[xy.qr]$", "scores": "......21893"}
+    assert play(**script, confidence_threshold=0.7).steps == ["8:. 9:q 10:.", "6:x", "7:y"]
+
+
 def test_a_pad_closes_its_own_span_only(play):
     played = play(says="<a3><b3>$", fills="P<a3><b3>[.xy][uvw]$", scores="..........999..999")
     assert played.written == "<a3><b3>[...][uvw]$"

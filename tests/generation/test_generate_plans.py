@@ -62,6 +62,12 @@ def test_plan_objects(fill):
     assert out.sequences.equal(fill([[[104, 30, 17, 105, 100]]]).sequences)
 
 
+def test_round_objects_beside_other_forms(fill):
+    first = Round((Span((30,), 2, 10),), (104, 30, 17, 105), 106)
+    out = fill([[first, [104, 16, 105, 100]]])
+    assert out.sequences.equal(fill([[[104, 30, 17, 105, 106], [104, 16, 105, 100]]]).sequences)
+
+
 def test_an_empty_plan_object_is_refused(fill):
     with pytest.raises(ValueError, match="plan"):
         fill([Plan(())])

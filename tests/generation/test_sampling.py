@@ -125,7 +125,8 @@ def test_groups_are_drawn_as_if_alone():
         (range(4, 5), Sampling(), some, None),
         (range(5, 8), Sampling(temperature=0.8, top_k=5), others, 7),
         (range(8, 10), Sampling(temperature=0.8, top_k=5), others, 8),
-        (range(10, 12), Sampling(score="margin", top_p=0.7), others, None),
+        (range(10, 11), Sampling(score="margin", top_p=0.7), others, None),
+        (range(11, 12), Sampling(score="entropy", top_p=0.7), others, None),
     ]
     groups = [group_of(*group) for group in settings]
     together = draw(logits.clone(), groups, AllowedTable(logits.device))

@@ -68,9 +68,9 @@ def test_fractions_are_the_published_formula(steps):
 
 def test_quota_is_rounded_as_in_float32():
     """What the published code computes: int(tensor of blanks x float32 fraction)."""
-    for steps in (2, 3, 5, 10, 30, 60, 120):
+    for steps in (2, 3, 5, 10, 27, 36, 37, 60, 120):
         for fraction in reveal_fractions(steps)[:-1]:
-            blanks = torch.arange(1, 200)
+            blanks = torch.arange(1, 230)
             published = (blanks.float() * torch.tensor(fraction, dtype=torch.float32)).int().clamp(min=1)
             assert [quota(int(blank), fraction) for blank in blanks] == published.tolist()
 

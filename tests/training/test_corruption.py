@@ -88,6 +88,7 @@ def test_padding_covers_its_whole_range(row_of):
     [
         ({"span_attention": "causal"}, "span_attention is 'causal'"),
         ({"span_padding": (3, 1)}, "span_padding"),
+        ({"span_multiple": 0}, "span_multiple"),
         ({"noise_range": (0.0, 1.0)}, "noise_range"),
         ({"noise_range": (0.5, 1.5)}, "noise_range"),
         ({"plan_loss_weight": -1.0}, "plan_loss_weight"),
@@ -99,3 +100,10 @@ def test_padding_covers_its_whole_range(row_of):
 def test_refuses_objectives_outside_their_range(settings, complaint):
     with pytest.raises(ValueError, match=complaint):
         Objective(**settings)
+
+
+@pytest.mark.parametrize("padding, content", [((0, 0), 4), ((1, 1), 4), ((2, 2), 4), ((3, 3), 8)])
+def test_spans_fill_the_room_that_a_promise_gives(row_of, padding, content):
+    """Two content tokens and the pads drawn, filled to a multiple of the length unit."""
+    row = row_of("pqPa1T<xy>E", 0, span_padding=padding, span_multiple=4)
+    assert int(row.targets[SPAN]) == content
