@@ -30,6 +30,7 @@ class RequestMaker:
         self.model_config, self.config, self.tokenizer = model_config, config, tokenizer
         self.tokens = self._control_tokens()
         self.unit = Unit(model_config.tokens_per_length_unit * config.length_scale)
+        self._check_vocabulary("This checkpoint's config", self.tokens.tags)
         self._check_vocabulary("eos_token_id", self.tokens.eos)
         self._check_vocabulary("suppress_in_spans", config.suppress_in_spans or ())
 

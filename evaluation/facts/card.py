@@ -47,10 +47,10 @@ country and attributes.
 
 ## Recipe
 
-`make checkpoint`: a byte-level BPE of {vocabulary} tokens and two stages, `training/recipes/facts.yaml` (3,000 steps
-from scratch, stochastic padding) and `training/recipes/facts_stage2.yaml` ({stage2_steps:,} steps, spans laid out as in
-generation). AdamW, 32 examples a step, bf16 autocast, two-stream objective, 30 % of the examples used as plain text for
-the left-to-right decoder.
+`make checkpoint`: a byte-level BPE of {vocabulary} tokens and three stages (`training/recipes/facts*.yaml`):
+{steps[0]:,} steps from scratch with stochastic padding, {steps[1]:,} with spans laid out as in generation,
+{steps[2]:,} on more comparisons and on prompts whose fields stand between random words. AdamW, 32 examples a
+step, bf16 autocast, two-stream objective, 30 % of the examples used as plain text for the left-to-right decoder.
 
 ## Results
 
@@ -71,14 +71,14 @@ one capital) simplify. Do not use it as a source.
 
 
 def write_card(
-    path: Path, measurements: list[Measurement], environment: dict, parameters: float, vocabulary: int, steps: int
+    path: Path, measurements: list[Measurement], environment: dict, parameters: float, vocabulary: int, steps: list[int]
 ) -> None:
-    """Writes README.md into the checkpoint's folder; `parameters` in millions, `steps` of the second stage."""
+    """Writes README.md into the checkpoint's folder; `parameters` in millions, `steps` of each stage."""
     path.joinpath("README.md").write_text(
         CARD.format(
             parameters=parameters,
             vocabulary=vocabulary,
-            stage2_steps=steps,
+            steps=steps,
             countries=len(load_countries()),
             attributes=len(ATTRIBUTES),
             attribute_names=", ".join(name.replace("_", " ") for name in ATTRIBUTES),

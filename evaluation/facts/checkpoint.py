@@ -31,7 +31,9 @@ TRAINING_EXAMPLES = 120_000
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
-RECIPES = (Path("training/recipes/facts.yaml"), Path("training/recipes/facts_stage2.yaml"))
+RECIPES = tuple(Path(f"training/recipes/facts{name}.yaml") for name in ("", "_stage2", "_stage3"))
+# Of the last stage: many comparisons, whose verdicts are the hardest to learn, and many words never read before.
+LAST_STAGE = {"comparison_share": 0.45, "scrambled_share": 0.5}
 
 
 def as_record(example: Example, tokenizer, tokens_per_length_unit: int) -> dict:
@@ -61,6 +63,8 @@ def prepare(folder: Path, tokens_per_length_unit: int) -> None:
     write_records(
         folder / "eval.jsonl", held_out_examples(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit
     )
+    last = training_examples(TRAINING_EXAMPLES // 2, SEED + 1, **LAST_STAGE)
+    write_records(folder / "train_last.jsonl", last, tokenizer, tokens_per_length_unit)
     partial = folder / "train.jsonl.partial"
     write_records(partial, training_examples(TRAINING_EXAMPLES, SEED), tokenizer, tokens_per_length_unit)
     partial.rename(folder / "train.jsonl")
@@ -88,8 +92,9 @@ def train(number: int, folder: Path, training_arguments: list[str]) -> int:
     if (out / "model.safetensors").exists():
         return 0
     given = ["--config", str(RECIPES[number - 1]), "--output_dir", str(out)]
-    given += ["--train_file", str(folder / "train.jsonl")]
-    given += ["--tokenizer", str(folder / "tokenizer")] if number == 1 else ["--model", str(folder / "stage1")]
+    given += ["--train_file", str(folder / ("train_last.jsonl" if number == len(RECIPES) else "train.jsonl"))]
+    before = folder / f"stage{number - 1}"
+    given += ["--tokenizer", str(folder / "tokenizer")] if number == 1 else ["--model", str(before)]
     if out.is_dir() and get_last_checkpoint(str(out)) is not None:
         given += ["--resume_from_checkpoint", "true"]
     return sft.main([*given, *training_arguments])
@@ -99,7 +104,7 @@ def describe(model, out: Path) -> None:
     """Measures the shipped checkpoint and writes its model card and results.json."""
     measurements = evaluate.run(str(out), EVALUATION_EXAMPLES)
     environment = evaluate.stamp(model, batch_size=8)
-    steps = yaml.safe_load(RECIPES[1].read_text(encoding="utf-8"))["max_steps"]
+    steps = [yaml.safe_load(recipe.read_text(encoding="utf-8"))["max_steps"] for recipe in RECIPES]
     write_card(out, measurements, environment, model.num_parameters() / 1e6, model.config.vocab_size, steps)
     results = {"stamp": environment, "results": [asdict(row) for row in measurements]}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -111,11 +116,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
     args, training_arguments = parser.parse_known_args(argv)
     prepare(args.folder, tokens_per_length_unit=8)
-    for number in (1, 2):
+    for number in range(1, len(RECIPES) + 1):
         code = train(number, args.folder, training_arguments)
         if code:
             return code
-    describe(ship(args.folder / "stage2", args.out), args.out)
+    describe(ship(args.folder / f"stage{len(RECIPES)}", args.out), args.out)
     return 0
 
 

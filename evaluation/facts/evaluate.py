@@ -31,6 +31,7 @@ from .metric import facts_right
 EMBEDDED = Path(__file__).resolve().parents[2] / "checkpoints" / "facts"
 HELD_OUT_SEED = 2026  # other than that of the evaluation file of the training recipe
 MANY_PARTS = 3
+WIDTH_OF_A_FILE = 150  # characters, where no terminal says how wide it is
 
 # Name -> fields of generate; every field that matters is given, so that the checkpoint's defaults do not.
 SYSTEMS = {
@@ -180,6 +181,8 @@ def run(
         print(jsonlib.dumps({"stamp": environment, "results": [asdict(row) for row in measurements]}, indent=1))
     else:
         out = Console()
+        if not out.is_terminal:
+            out = Console(width=WIDTH_OF_A_FILE)
         out.print(table(measurements, count))
         out.print("; ".join(f"{key}: {value}" for key, value in environment.items()), style="dim", highlight=False)
     return measurements

@@ -15,6 +15,7 @@ from random import Random
 
 from .frames import COMPARISON_FRAMES, FACT_FRAMES, Frame
 from .prompts import comparison_prompt, fact_prompt
+from .scrambled import SCRAMBLED, scrambled_comparison_frame, scrambled_fact_frame
 from .sentences import (
     COMPARABLE,
     COMPARISON_TOPIC,
@@ -78,11 +79,17 @@ def describe(example: Example) -> dict:
     }
 
 
-def training_examples(count: int, seed: int, comparison_share: float = COMPARISON_SHARE) -> Iterator[Example]:
-    """`count` examples with training phrasings and training combinations; the same for the same seed."""
+def training_examples(
+    count: int, seed: int, comparison_share: float = COMPARISON_SHARE, scrambled_share: float = 0.0
+) -> Iterator[Example]:
+    """`count` examples with training phrasings and training combinations; the same for the same arguments.
+
+    `scrambled_share` of them have their fields between random words instead of a phrasing (see `scrambled`).
+    """
     rng = Random(f"training {seed}")
     _check_share(comparison_share)
-    return (_draw(rng, comparison_share, frozenset()) for _ in range(count))
+    _check_share(scrambled_share)
+    return (_draw(rng, comparison_share, frozenset(), scrambled_share) for _ in range(count))
 
 
 def held_out_examples(count: int, seed: int, comparison_share: float = COMPARISON_SHARE) -> list[Example]:
@@ -139,12 +146,15 @@ def comparison_example(
     return Example("comparison", prompt, (facts, (verdict,)), frame, held_out)
 
 
-def _draw(rng: Random, comparison_share: float, held_out: frozenset[str]) -> Example:
+def _draw(
+    rng: Random, comparison_share: float, held_out: frozenset[str], scrambled_share: float = 0.0
+) -> Example:
     draw = _draw_comparison if rng.random() < comparison_share else _draw_facts
-    return draw(rng, held_out)
+    is_scrambled = scrambled_share > 0 and rng.random() < scrambled_share
+    return draw(rng, held_out, is_scrambled)
 
 
-def _draw_facts(rng: Random, held_out: frozenset[str]) -> Example:
+def _draw_facts(rng: Random, held_out: frozenset[str], is_scrambled: bool) -> Example:
     (number,) = rng.choices(range(1, len(SHARE_BY_NUMBER_OF_ATTRIBUTES) + 1), SHARE_BY_NUMBER_OF_ATTRIBUTES)
     if number == 1 and held_out:
         held_out = frozenset({PHRASING})
@@ -153,12 +163,12 @@ def _draw_facts(rng: Random, held_out: frozenset[str]) -> Example:
         attributes = tuple(rng.sample(ATTRIBUTES, number))
         if combination_is_held_out((country.name,), attributes) == (COMBINATION in held_out):
             break
-    frame = _draw_frame(rng, FACT_FRAMES, held_out)
+    frame = scrambled_fact_frame(rng) if is_scrambled else _draw_frame(rng, FACT_FRAMES, held_out)
     prompt = fact_prompt(frame, country, attributes, rng)
-    return facts_example(prompt, frame.text, country, attributes, held_out)
+    return facts_example(prompt, SCRAMBLED if is_scrambled else frame.text, country, attributes, held_out)
 
 
-def _draw_comparison(rng: Random, held_out: frozenset[str]) -> Example:
+def _draw_comparison(rng: Random, held_out: frozenset[str], is_scrambled: bool) -> Example:
     """Half of the pairs share the value: without this, nearly all currencies and languages would differ."""
     attribute = rng.choice(COMPARABLE)
     same = rng.random() < 0.5
@@ -167,9 +177,9 @@ def _draw_comparison(rng: Random, held_out: frozenset[str]) -> Example:
         wanted_answer = (a.value(attribute) == b.value(attribute)) == same
         if wanted_answer and combination_is_held_out((a.name, b.name), (attribute,)) == (COMBINATION in held_out):
             break
-    frame = _draw_frame(rng, COMPARISON_FRAMES, held_out)
+    frame = scrambled_comparison_frame(rng) if is_scrambled else _draw_frame(rng, COMPARISON_FRAMES, held_out)
     prompt = comparison_prompt(frame, a, b, attribute, rng)
-    return comparison_example(prompt, frame.text, a, b, attribute, held_out)
+    return comparison_example(prompt, SCRAMBLED if is_scrambled else frame.text, a, b, attribute, held_out)
 
 
 def _draw_frame(rng: Random, frames: tuple[Frame, ...], held_out: frozenset[str]) -> Frame:

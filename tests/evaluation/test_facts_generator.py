@@ -14,6 +14,7 @@ from planned_diffusion.evaluation.facts.generator import (
     training_examples,
 )
 from planned_diffusion.evaluation.facts.prompts import fact_prompt
+from planned_diffusion.evaluation.facts.scrambled import SCRAMBLED
 from planned_diffusion.evaluation.facts.sentences import COMPARABLE, TOPICS
 from planned_diffusion.evaluation.facts.table import ATTRIBUTES, country_named, load_countries
 from planned_diffusion.evaluation.facts.wordings import CLAUSES, FOLLOW_UPS, NOUNS, QUESTIONS, SAMENESS
@@ -185,3 +186,13 @@ def test_errors_say_what_to_do(monkeypatch):
     monkeypatch.setattr("planned_diffusion.evaluation.facts.generator.ATTEMPTS_PER_EXAMPLE", 0)
     with pytest.raises(ValueError, match="Got count 3, expected at most the 0 distinct prompts found"):
         held_out_examples(3, seed=0)
+
+
+def test_scrambled_prompts_keep_to_training_combinations_and_name_everything():
+    drawn = list(training_examples(500, seed=3, comparison_share=0.5, scrambled_share=1.0))
+    assert {example.frame for example in drawn} == {SCRAMBLED} and not any(example.held_out for example in drawn)
+    for example in drawn:
+        assert not combination_is_held_out(*map(tuple, combination(example)))
+        names = {name for part in example.parts for name in part.countries}
+        assert all(name.lower() in example.prompt.lower() for name in names)
+    assert list(training_examples(500, seed=3, comparison_share=0.5, scrambled_share=1.0)) == drawn
