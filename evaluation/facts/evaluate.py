@@ -39,11 +39,8 @@ SYSTEMS = {
     "planned, ratio 0.5": {"decoding": "planned", "steps_ratio": 0.5, "confidence_threshold": None},
     "planned, threshold 0.9": {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": 0.9},
     "planned, threshold 0.7": {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": 0.7},
-    "planned dense, threshold 0.9": {
-        "decoding": "planned", "span_attention": "dense", "steps_ratio": 1.0, "confidence_threshold": 0.9,
-    },
     "autoregressive": {"decoding": "autoregressive"},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
