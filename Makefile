@@ -17,8 +17,12 @@ $(VENV)/development: $(VENV)/runtime
 	$(INSTALL) --editable '.[dev]'
 	touch $@
 
+QUESTION := What are the capital, the currency and the main language of Kenya?
+
+# A terminal shows the plan and the spans live; where there is none, the answer is printed with its plan as well.
 demo: $(VENV)/runtime
-	$(BIN)/planned-diffusion generate "What are the capital, the currency and the main language of Kenya?"
+	@test -t 1 || $(BIN)/planned-diffusion generate "$(QUESTION)" --keep-plan
+	@$(BIN)/planned-diffusion generate "$(QUESTION)"
 
 test: $(VENV)/development
 	$(BIN)/ruff check .
