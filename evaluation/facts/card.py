@@ -47,11 +47,11 @@ country and attributes.
 
 ## Recipe
 
-`make checkpoint`: a byte-level BPE of {vocabulary} tokens and four stages (`training/recipes/facts*.yaml`):
+`make checkpoint`: a byte-level BPE of {vocabulary} tokens and three stages (`training/recipes/facts*.yaml`):
 {steps[0]:,} steps from scratch with stochastic padding, {steps[1]:,} with spans laid out as in generation,
-{steps[2]:,} and {steps[3]:,} on more comparisons and on prompts whose fields stand between random words. AdamW,
-32 examples a step, bf16 autocast, two-stream objective, 30 % of the examples used as plain text for the left-to-
-right decoder. About 70 minutes on 2 CPU cores.
+{steps[2]:,} on more comparisons and on prompts whose fields stand between random words. AdamW, 32 examples a
+step, bf16 autocast, two-stream objective, 30 % of the examples used as plain text for the left-to-right decoder.
+About 65 minutes on 2 CPU cores.
 
 ## Results
 

@@ -31,7 +31,7 @@ TRAINING_EXAMPLES = 120_000
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
-RECIPES = tuple(Path(f"training/recipes/facts{name}.yaml") for name in ("", "_stage2", "_stage3", "_stage4"))
+RECIPES = tuple(Path(f"training/recipes/facts{name}.yaml") for name in ("", "_stage2", "_stage3"))
 # Of the last stage: many comparisons, whose verdicts are the hardest to learn, and many words never read before.
 LAST_STAGE = {"comparison_share": 0.45, "scrambled_share": 0.5}
 
@@ -92,7 +92,7 @@ def train(number: int, folder: Path, training_arguments: list[str]) -> int:
     if (out / "model.safetensors").exists():
         return 0
     given = ["--config", str(RECIPES[number - 1]), "--output_dir", str(out)]
-    given += ["--train_file", str(folder / ("train_last.jsonl" if number > 2 else "train.jsonl"))]
+    given += ["--train_file", str(folder / ("train_last.jsonl" if number == len(RECIPES) else "train.jsonl"))]
     before = folder / f"stage{number - 1}"
     given += ["--tokenizer", str(folder / "tokenizer")] if number == 1 else ["--model", str(before)]
     if out.is_dir() and get_last_checkpoint(str(out)) is not None:
