@@ -6,8 +6,7 @@ the caller passes in.
 
 from random import Random
 
-from planned_diffusion.evaluation.facts import wordings
-
+from . import wordings
 from .frames import Frame
 from .table import Country
 

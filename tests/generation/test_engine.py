@@ -160,6 +160,7 @@ def test_cancelling_who_has_ended_is_no_error(planner, requests):
     run(engine, requests[:1])
     engine.cancel(0)
     engine.cancel(99)
+    assert engine.cache.taken == 0 and list(engine.run()) == []
 
 
 def test_nan_logits_are_an_error_that_says_where(build_model, requests):

@@ -139,4 +139,5 @@ def test_it_is_not_derived_from_a_model_config(model):
     ids=str,
 )
 def test_accepted(fields):
-    PlannedDiffusionGenerationConfig(**fields)
+    config = PlannedDiffusionGenerationConfig(**fields)
+    assert {name: getattr(config, name) for name in fields} == fields
