@@ -4,7 +4,6 @@ B rows of a batch, L its padded length, K labelled rows, V vocabulary, H width.
 """
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +13,12 @@ from torch import nn
 from ..generation.tokens import ControlTokens
 from ..generation.visibility import CLEAN, NO_SPAN, Labels, attention_mask
 from .corruption import NEXT_TOKEN, NO_LABEL, PARTS, SPAN, Objective, Row, draw_row
+from .packing import pack
 from .records import Example
+from .row_losses import head_gives_losses
 
 # A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nobody sees it.
-TEXT_DOCUMENT, PADDING_DOCUMENT = 0, 1
+PADDING_DOCUMENT = 0
 PADDED_TO_MULTIPLE_OF = 8
 # Field of a row -> key of the batch, and what padding holds.
 _ARRAYS = {
@@ -39,12 +40,16 @@ class PlannedDiffusionCollator:
     Every draw depends on (seed, epoch, the example's index) alone: a resumed run, a prefetching loader or another batch
     size changes nothing. The trainer sets `epoch` when one begins; `is_evaluation` gives evaluation draws of its own,
     always the same, and never uses a tagged example as plain text.
+
+    packed_length: lay as many examples into one row as fit into so many tokens, each a document of its own; None gives
+        every example its own row. The loss is the same: only padding is saved.
     """
 
     objective: Objective
     control: ControlTokens
     is_evaluation: bool = False
     epoch: int = 0
+    packed_length: int | None = None
 
     def __post_init__(self):
         if self.is_evaluation:
@@ -58,7 +63,7 @@ class PlannedDiffusionCollator:
             [B, L]; part_targets: int64 [4], `Row.targets` summed; num_targets: int64 scalar, what the batch adds to the
             normaliser.
         """
-        return as_batch([self._row(item) for item in items])
+        return as_batch([self._row(item) for item in items], self.packed_length)
 
     def _row(self, item: dict) -> Row:
         columns = {name: np.asarray(item[name]) for name in ("ids", "span", "round", "is_target", "plain_answer")}
@@ -71,18 +76,25 @@ class PlannedDiffusionCollator:
         return draw_row(Example(**columns), self.objective, self.control, np.random.default_rng(seed))
 
 
-def as_batch(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Rows padded on the right to a multiple of 8 tokens."""
+def as_batch(rows: Sequence[Row], packed_length: int | None = None) -> dict[str, torch.Tensor]:
+    """Rows padded on the right to a multiple of 8 tokens, several to a line where `packed_length` lets them share it."""
     lengths = [len(row.ids) for row in rows]
-    longest = -(-max(lengths) // PADDED_TO_MULTIPLE_OF) * PADDED_TO_MULTIPLE_OF
+    lines = [[index] for index in range(len(rows))] if packed_length is None else pack(lengths, packed_length)
+    longest = max(sum(lengths[index] for index in line) for line in lines)
+    longest = -(-longest // PADDED_TO_MULTIPLE_OF) * PADDED_TO_MULTIPLE_OF
     batch = {}
     for field, (key, padding) in _ARRAYS.items():
-        padded = np.full((len(rows), longest), padding, dtype=np.float32 if field == "weights" else np.int64)
-        for line, row, length in zip(padded, rows, lengths, strict=True):
-            line[:length] = getattr(row, field)
+        padded = np.full((len(lines), longest), padding, dtype=np.float32 if field == "weights" else np.int64)
+        for target, line in zip(padded, lines, strict=True):
+            joined = np.concatenate([getattr(rows[index], field) for index in line])
+            target[: len(joined)] = joined
         batch[key] = torch.from_numpy(padded)  # [B, L]
-    is_padding = torch.arange(longest)[None] >= torch.tensor(lengths)[:, None]
-    batch["document"] = torch.where(is_padding, PADDING_DOCUMENT, TEXT_DOCUMENT)
+    documents = np.full((len(lines), longest), PADDING_DOCUMENT)
+    for target, line in zip(documents, lines, strict=True):
+        numbers = np.arange(len(line)) + PADDING_DOCUMENT + 1
+        of_tokens = np.repeat(numbers, [lengths[index] for index in line])
+        target[: len(of_tokens)] = of_tokens
+    batch["document"] = torch.from_numpy(documents)
     batch["part_targets"] = torch.from_numpy(np.sum([row.targets for row in rows], axis=0))  # [4]
     # The causal copies are an auxiliary loss on tokens that count already.
     batch["num_targets"] = batch["part_targets"].sum() - batch["part_targets"][NEXT_TOKEN]
@@ -101,12 +113,15 @@ class Loss:
 
 
 def planned_diffusion_loss(
-    model: nn.Module, batch: dict[str, torch.Tensor], unwrapped: nn.Module | None = None
+    model: nn.Module, batch: dict[str, torch.Tensor], unwrapped: nn.Module | None = None, chunk_rows: int | None = None
 ) -> Loss:
-    """The objective of a batch: one forward through the model, its head on the K labelled rows only.
+    """The objective of a batch: one forward through the model, its head on the K labelled rows only, in chunks.
 
     `model` may be wrapped (DistributedDataParallel, PEFT, autocast); `unwrapped` is then the model inside, whose head
     and configuration are read. Only the public forward is called, so wrappers and FSDP see an ordinary step.
+
+    Args:
+        chunk_rows: rows whose logits exist at a time (see `row_losses`).
 
     Raises:
         ValueError: an attention implementation that cannot express spans.
@@ -117,22 +132,11 @@ def planned_diffusion_loss(
     implementation = unwrapped.config.get_text_config()._attn_implementation
     mask = attention_mask(labels, labels, implementation, unwrapped.dtype)
     rows = torch.nonzero(batch["labels"].flatten() != NO_LABEL).squeeze(1)  # [K]
-    with head_on_rows(unwrapped.get_output_embeddings(), rows):
-        logits = model(
-            input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"], use_cache=False
-        ).logits  # [K, V]
     targets, weights, part = (batch[name].flatten()[rows] for name in ("labels", "loss_weights", "part"))
-    losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")  # [K]
+    with head_gives_losses(unwrapped.get_output_embeddings(), rows, targets, chunk_rows):
+        losses = model(
+            input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"], use_cache=False
+        ).logits  # [K], not logits: cross entropies
     reported = losses.detach() * torch.where(part == SPAN, weights, 1.0)
     by_part = reported.new_zeros(len(PARTS)).index_add_(0, part, reported)
     return Loss(total=(losses * weights).sum(), by_part=by_part)
-
-
-@contextmanager
-def head_on_rows(head: nn.Module, rows: torch.Tensor):
-    """Inside, the head reads only these rows of the flattened batch: logits are [K, V], and [B, L, V] never exists."""
-    handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0].flatten(0, 1).index_select(0, rows),))
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -128,6 +128,94 @@ def test_padding_changes_nothing_and_gets_no_gradient(implementation, config, co
     assert planned_diffusion_loss(model, together).total.item() == loss.item()
 
 
+@pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
+def test_the_head_in_chunks_changes_neither_loss_nor_gradient(chunk_rows, model, row_of):
+    """Against the head on all rows of the batch, and with what wraps a head kept in place."""
+    batch = as_batch([row_of(TWO_ROUNDS, seed, noise_range=(0.3, 0.9)) for seed in (1, 2)])
+    mask = dense_mask(labels_of(batch), labels_of(batch))[:, None]
+    output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])
+    surprise = torch.nn.functional.cross_entropy(output.logits.transpose(1, 2), batch["labels"], reduction="none")
+    expected = (surprise * batch["loss_weights"]).sum()
+    parameters = [model.lm_head.weight, model.model.layers[0].mlp.up_proj.weight]
+    gradients = torch.autograd.grad(expected, parameters)
+    loss = planned_diffusion_loss(model, batch, chunk_rows=chunk_rows).total
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    for ours, theirs in zip(torch.autograd.grad(loss, parameters), gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert "forward" not in vars(model.lm_head)
+
+
+def test_only_one_chunk_of_logits_exists_at_a_time(model, row_of):
+    """The widest tensor that is made, forward and backward, has as many rows as a chunk."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    vocabulary, widest = model.config.vocab_size, 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal widest
+            made = function(*args, **(kwargs or {}))
+            for tensor in made if isinstance(made, (tuple, list)) else [made]:
+                if isinstance(tensor, torch.Tensor) and tensor.dim() == 2 and tensor.shape[1] == vocabulary:
+                    is_weight = tensor.shape[0] == model.config.hidden_size
+                    widest = max(widest, 0 if is_weight else tensor.shape[0])
+            return made
+
+    batch = as_batch([row_of(TWO_ROUNDS, seed) for seed in range(6)])
+    with Watch():
+        planned_diffusion_loss(model, batch, chunk_rows=5).total.backward()
+    model.zero_grad()
+    assert (batch["labels"] != -100).sum() > 50 and widest == 5
+
+
+def test_a_wrapped_head_is_given_back_as_it_was(model, row_of):
+    calls = []
+    forward = model.lm_head.forward
+    wrapper = model.lm_head.forward = lambda hidden: calls.append(len(hidden)) or forward(hidden)
+    try:
+        planned_diffusion_loss(model, as_batch([row_of("pqPa1T<x>E")]), chunk_rows=2)
+        assert model.lm_head.forward is wrapper and calls == [2] * (len(calls) - 1) + [calls[-1]] and len(calls) > 1
+    finally:
+        del model.lm_head.forward
+
+
+ROWS = ("pqPa1T<x>E", TWO_ROUNDS, "pqxyzE", "pqPa1T<xyz>E", "pqPa1TPb2T<xy><z>E")
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("packed_length", [10, 60, 1000])
+def test_packed_equals_unpacked(packed_length, implementation, config, row_of):
+    """The same loss, parts, counts and gradients, whatever shares a row; a row longer than the room has its own."""
+    torch.manual_seed(0)
+    model = PlannedDiffusionForCausalLM(config)
+    model.set_attn_implementation(implementation)
+    rows = [row_of(text, seed, noise_range=(0.3, 0.9)) for seed, text in enumerate(ROWS * 2)]
+    results = []
+    for batch in (as_batch(rows), as_batch(rows, packed_length)):
+        model.zero_grad()
+        loss = planned_diffusion_loss(model, batch)
+        loss.total.backward()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        results.append((loss.total.item(), loss.by_part, batch["part_targets"], batch["num_targets"], gradient))
+    (total, by_part, targets, number, gradient), packed = results
+    assert packed[0] == pytest.approx(total, rel=1e-6)
+    torch.testing.assert_close(packed[1], by_part)
+    assert torch.equal(packed[2], targets) and packed[3] == number
+    torch.testing.assert_close(packed[4], gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_rows_are_full_and_keep_every_token(row_of):
+    rows = [row_of(text, seed) for seed, text in enumerate(ROWS * 8)]
+    alone, packed = as_batch(rows), as_batch(rows, 64)
+    tokens = sum(len(row.ids) for row in rows)
+    assert (packed["document"] > 0).sum() == (alone["document"] > 0).sum() == tokens
+    assert packed["input_ids"].shape[1] <= 64 and tokens / packed["input_ids"].numel() > 0.9
+    found = sorted(tuple(line[documents == number].tolist())
+                   for line, documents in zip(packed["input_ids"], packed["document"], strict=True)
+                   for number in documents.unique().tolist() if number)
+    assert found == sorted(tuple(row.ids.tolist()) for row in rows)
+
+
 def test_a_batch_without_labels_gives_zero_and_a_gradient(model, row_of):
     batch = as_batch([row_of("pqPa1T<x>E")])
     batch["labels"][:] = -100
