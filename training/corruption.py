@@ -44,6 +44,8 @@ class Objective:
         noise_range: least and greatest probability t of masking a content token, drawn uniformly.
         plan_loss_weight: weight of a plan token.
         span_next_token_weight: weight of the next-token loss on a causal copy of the spans; 0 leaves the copy out.
+        complementary_masks: every span gets a second noisy copy, in which what the first one masked is kept and what
+            it kept is masked; each of the two counts half (Fast-dLLM v2, arXiv 2509.26328).
         plain_share: probability of using a tagged example as plain text, which teaches left-to-right decoding.
         seed: of everything drawn.
 
@@ -57,6 +59,7 @@ class Objective:
     noise_range: tuple[float, float] = (1e-3, 1.0)
     plan_loss_weight: float = 1.0
     span_next_token_weight: float = 0.0
+    complementary_masks: bool = False
     plain_share: float = 0.0
     seed: int = 0
 
@@ -115,7 +118,7 @@ def draw_row(example: Example, objective: Objective, control: ControlTokens, rng
     if objective.plain_share and rng.random() < objective.plain_share:
         return _plain(example)
     padded = _padded(example, objective, control, rng)
-    pieces = [_clean(padded, objective), _noisy(padded, objective, control, rng)]
+    pieces = [_clean(padded, objective), *_noisy(padded, objective, control, rng)]
     if objective.span_next_token_weight:
         pieces.append(_causal(padded, objective, control))
     return Row.joined(pieces)
@@ -214,17 +217,32 @@ def _clean(padded: _Padded, objective: Objective) -> Row:
     )
 
 
-def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
+def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> list[Row]:
     """A copy of every span in which each content token is masked with probability t; 1/t weighs the masked ones.
 
     t is drawn per span (sparse) or per round (dense): tokens that see each other share it. Sparse spans are independent
     given the plan, so their losses add up and each is an expectation over its own t: the joint draw changes only the
     variance. In dense attention a span's context includes how far its round is, so one t must hold for all of it.
+
+    With complementary masks a second copy masks the other tokens, each with probability 1 - t. It needs span labels of
+    its own: the two copies must not see each other.
     """
     position = np.flatnonzero(padded.span != NO_SPAN)
     group, content = padded.group[position], padded.is_target[position]
     level = rng.uniform(*objective.noise_range, size=group.max() + 1)[group]  # t of each token
     is_masked = content & (rng.random(len(position)) < level)
+    if not objective.complementary_masks:
+        return [_view(padded, position, group, is_masked, 1 / level, _count(SPAN, content), control)]
+    least = objective.noise_range[0]
+    views = ((is_masked, level, group), (content & ~is_masked, 1 - level, group + group.max() + 1))
+    return [
+        _view(padded, position, of_view, masked, 0.5 / np.maximum(chance, least), _count(SPAN, content & first), control)
+        for first, (masked, chance, of_view) in zip((True, False), views, strict=True)
+    ]
+
+
+def _view(padded: _Padded, position, group, is_masked, weight, targets, control: ControlTokens) -> Row:
+    """The spans with some of their content masked; `weight` float [N] counts for the token that is predicted."""
     ids = padded.ids[position]
     predicts = np.append(is_masked[1:], False)  # a content token's left neighbour lies in its own span
     following = np.append(ids[1:], 0)
@@ -235,9 +253,9 @@ def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: n
         stream=np.full(len(position), NOISY),
         position=position,
         labels=np.where(predicts, following, NO_LABEL),
-        weights=(predicts / level).astype(np.float32),
+        weights=(predicts * weight).astype(np.float32),
         part=np.full(len(position), SPAN),
-        targets=_count(SPAN, content),
+        targets=targets,
     )
 
 

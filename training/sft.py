@@ -80,6 +80,9 @@ class ScriptArguments:
     noise_range: list[float] = field(default_factory=lambda: [1e-3, 1.0], metadata={"help": "Least and greatest t."})
     plan_loss_weight: float = field(default=1.0, metadata={"help": "Weight of a plan token."})
     span_next_token_weight: float = field(default=0.0, metadata={"help": "Weight of the next-token loss in spans."})
+    complementary_masks: bool = field(
+        default=False, metadata={"help": "A second view of every span, with masked and kept tokens swapped."}
+    )
     plain_share: float = field(default=0.0, metadata={"help": "Probability of using a tagged record as plain text."})
 
 
@@ -166,6 +169,7 @@ def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
         noise_range=tuple(script.noise_range),
         plan_loss_weight=script.plan_loss_weight,
         span_next_token_weight=script.span_next_token_weight,
+        complementary_masks=script.complementary_masks,
         plain_share=script.plain_share,
         seed=args.seed if args.data_seed is None else args.data_seed,
     )

@@ -78,6 +78,36 @@ def test_the_expected_weight_of_a_content_token_is_one(attention, control, examp
     assert total / 6000 / 3 == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize("attention", ["sparse", "dense"])
+def test_complementary_views_mask_every_content_token_once(attention, control, example_of):
+    settings = {"span_attention": attention, "span_padding": (0, 2), "noise_range": (0.2, 0.8)}
+    example, rng = example_of(TWO_ROUNDS), np.random.default_rng(0)
+    for _ in range(20):
+        row = draw_row(example, Objective(**settings, complementary_masks=True), control, rng)
+        noisy = np.flatnonzero(row.stream == NOISY)
+        first, second = np.split(noisy, 2)
+        assert not set(row.span[first]) & set(row.span[second])  # they do not see each other
+        assert (row.position[first] == row.position[second]).all()
+        is_masked = row.ids[noisy] == control.mask
+        masked_in = is_masked[: len(first)].astype(int) + is_masked[len(first) :]
+        tags = np.isin(row.ids[first], [control.async_start, control.async_end])
+        assert (masked_in == ~tags).all() and row.targets[SPAN] == (~tags).sum()
+        for index in np.flatnonzero(row.weights[first] * np.append(row.weights[second][1:], 0)):
+            t = 0.5 / row.weights[first[index]]  # both views of this span have labels: t and 1 - t
+            others = row.weights[second][row.span[second] == row.span[second[index]]]
+            assert others[others > 0] == pytest.approx(0.5 / (1 - t), rel=1e-5)
+
+
+def test_the_expected_weight_over_both_views_is_one(control, example_of):
+    example = example_of("pqPa1TPb1T<xy><z>E")
+    objective = Objective(span_padding=(0, 0), noise_range=(0.05, 0.95), complementary_masks=True)
+    rng, total = np.random.default_rng(1), 0.0
+    for _ in range(4000):
+        row = draw_row(example, objective, control, rng)
+        total += row.weights[row.stream == NOISY].sum()
+    assert total / 4000 / 3 == pytest.approx(1.0, abs=0.05)
+
+
 def test_padding_covers_its_whole_range(row_of):
     drawn = {int(row_of("pqPa1T<x>E", seed, span_padding=(1, 4)).targets[SPAN]) - 1 for seed in range(60)}
     assert drawn == {1, 2, 3, 4}
