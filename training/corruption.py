@@ -235,9 +235,10 @@ def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: n
         return [_view(padded, position, group, is_masked, 1 / level, _count(SPAN, content), control)]
     least = objective.noise_range[0]
     views = ((is_masked, level, group), (content & ~is_masked, 1 - level, group + group.max() + 1))
+    counts = (_count(SPAN, content), np.zeros(len(PARTS), dtype=np.int64))  # content counts once
     return [
-        _view(padded, position, of_view, masked, 0.5 / np.maximum(chance, least), _count(SPAN, content & first), control)
-        for first, (masked, chance, of_view) in zip((True, False), views, strict=True)
+        _view(padded, position, of_view, masked, 0.5 / np.maximum(chance, least), targets, control)
+        for targets, (masked, chance, of_view) in zip(counts, views, strict=True)
     ]
 
 

@@ -77,7 +77,7 @@ class PlannedDiffusionCollator:
 
 
 def as_batch(rows: Sequence[Row], packed_length: int | None = None) -> dict[str, torch.Tensor]:
-    """Rows padded on the right to a multiple of 8 tokens, several to a line where `packed_length` lets them share it."""
+    """Rows padded on the right to a multiple of 8 tokens; several share a line where `packed_length` lets them."""
     lengths = [len(row.ids) for row in rows]
     lines = [[index] for index in range(len(rows))] if packed_length is None else pack(lengths, packed_length)
     longest = max(sum(lengths[index] for index in line) for line in lines)

@@ -21,7 +21,8 @@ def head_gives_losses(head: nn.Module, rows: torch.Tensor, targets: torch.Tensor
     sees an ordinary step; its `logits` are these losses.
 
     Args:
-        head: the output embedding; may itself be wrapped by PEFT.
+        head: the output embedding, a linear map without bias; may be wrapped by PEFT, which then merges what it trains
+            into the weight once, when that is read.
         rows: int64 [K], indices into the flattened batch.
         targets: int64 [K], the token that each row predicts.
         chunk_rows: rows per chunk; by default as many as `LOGITS_PER_CHUNK` allows.
@@ -29,12 +30,12 @@ def head_gives_losses(head: nn.Module, rows: torch.Tensor, targets: torch.Tensor
     forward, was_replaced = head.forward, "forward" in vars(head)
 
     def losses(hidden_states: torch.Tensor) -> torch.Tensor:
-        hidden = hidden_states.flatten(0, 1).index_select(0, rows)  # [K, H]
-        size = chunk_rows or max(1, LOGITS_PER_CHUNK // head.weight.shape[0])
+        hidden, weight = hidden_states.flatten(0, 1).index_select(0, rows), head.weight  # [K, H], [V, H]
+        size = chunk_rows or max(1, LOGITS_PER_CHUNK // weight.shape[0])
         if len(rows) <= size:
-            return _cross_entropy(forward, hidden, targets)
+            return _cross_entropy(hidden, weight, targets)
         chunks = zip(hidden.split(size), targets.split(size), strict=True)
-        return torch.cat([checkpoint(_cross_entropy, forward, *chunk, use_reentrant=False) for chunk in chunks])
+        return torch.cat([checkpoint(_cross_entropy, rows, weight, ids, use_reentrant=False) for rows, ids in chunks])
 
     head.forward = losses
     try:
@@ -46,5 +47,6 @@ def head_gives_losses(head: nn.Module, rows: torch.Tensor, targets: torch.Tensor
             del head.forward
 
 
-def _cross_entropy(forward, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return nn.functional.cross_entropy(forward(hidden).float(), targets, reduction="none")
+def _cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    logits = nn.functional.linear(hidden, weight)  # [rows of the chunk, V]
+    return nn.functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -139,7 +139,7 @@ def test_the_head_in_chunks_changes_neither_loss_nor_gradient(chunk_rows, model,
     parameters = [model.lm_head.weight, model.model.layers[0].mlp.up_proj.weight]
     gradients = torch.autograd.grad(expected, parameters)
     loss = planned_diffusion_loss(model, batch, chunk_rows=chunk_rows).total
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6) and "forward" not in vars(model.lm_head)
     for ours, theirs in zip(torch.autograd.grad(loss, parameters), gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     assert "forward" not in vars(model.lm_head)
@@ -168,15 +168,29 @@ def test_only_one_chunk_of_logits_exists_at_a_time(model, row_of):
     assert (batch["labels"] != -100).sum() > 50 and widest == 5
 
 
-def test_a_wrapped_head_is_given_back_as_it_was(model, row_of):
-    calls = []
-    forward = model.lm_head.forward
-    wrapper = model.lm_head.forward = lambda hidden: calls.append(len(hidden)) or forward(hidden)
-    try:
-        planned_diffusion_loss(model, as_batch([row_of("pqPa1T<x>E")]), chunk_rows=2)
-        assert model.lm_head.forward is wrapper and calls == [2] * (len(calls) - 1) + [calls[-1]] and len(calls) > 1
-    finally:
-        del model.lm_head.forward
+@pytest.mark.parametrize("tie", [True, False])
+def test_a_head_wrapped_by_peft_gives_its_own_losses(tie, config_for, tokenizer, control, row_of):
+    """Rows of new tokens trained beside LoRA: the losses are those of the wrapped model's own logits."""
+    peft = pytest.importorskip("peft")
+    config = config_for(tokenizer)
+    config.tie_word_embeddings = config.backbone_config.tie_word_embeddings = tie
+    rows_of = {"embed_tokens": [*control.tags]} | ({} if tie else {"lm_head": [*control.tags]})
+    settings = peft.LoraConfig(r=2, target_modules="all-linear", trainable_token_indices=rows_of)
+    model = peft.get_peft_model(PlannedDiffusionForCausalLM(config), settings)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "trainable_tokens" in name:
+                parameter.normal_()
+    batch = as_batch([row_of(TWO_ROUNDS)])
+    mask = dense_mask(labels_of(batch), labels_of(batch))[:, None]
+    with torch.no_grad():
+        output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])
+    surprise = torch.nn.functional.cross_entropy(output.logits.transpose(1, 2), batch["labels"], reduction="none")
+    loss = planned_diffusion_loss(model, batch, chunk_rows=3).total
+    assert loss.item() == pytest.approx((surprise * batch["loss_weights"]).sum().item(), rel=1e-5)
+    loss.backward()
+    touched = {name.split(".")[-3] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert "token_adapter" in touched
 
 
 ROWS = ("pqPa1T<x>E", TWO_ROUNDS, "pqxyzE", "pqPa1T<xyz>E", "pqPa1TPb2T<xy><z>E")
