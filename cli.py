@@ -162,7 +162,7 @@ def chosen_model(model: str | None) -> str:
         return str(EMBEDDED)
     path = Path(model).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
             raise ValueError(f"The folder {model} holds no config.json; name the folder of a checkpoint with --model.")
         return str(path)
     if path.exists() or model.startswith((".", "~", "/")) or model.count("/") != 1:

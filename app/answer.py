@@ -3,11 +3,14 @@
 Command line and web demo share this; who wants to watch passes listeners, which get the engine's events (trace.py).
 """
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import find_adapter_config_file, is_peft_available
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.config import PlannedDiffusionGenerationConfig
@@ -97,7 +100,7 @@ def load(source: str, dtype: str = "auto", device: str = "auto") -> Checkpoint:
     """Loads a planned-diffusion checkpoint and its tokenizer; code that a checkpoint brings along is not run.
 
     Args:
-        source: folder or Hub repository.
+        source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
         dtype: "auto" (that of the file), "float32" or "bfloat16".
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
 
@@ -106,7 +109,7 @@ def load(source: str, dtype: str = "auto", device: str = "auto") -> Checkpoint:
     """
     place = _device(device)
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(base_of(source) or source, trust_remote_code=False)
         if not isinstance(config, PlannedDiffusionConfig):
             raise ValueError(f"it is a model of type {config.model_type}, which cannot plan")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
@@ -123,6 +126,20 @@ def load(source: str, dtype: str = "auto", device: str = "auto") -> Checkpoint:
         )
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones
     return Checkpoint(model.to(place).eval(), tokenizer, source)
+
+
+def base_of(source: str) -> str | None:
+    """The checkpoint that an adapter (LoRA) was trained on; None for a whole checkpoint.
+
+    Raises:
+        ValueError: an adapter, but PEFT is not installed.
+    """
+    file = find_adapter_config_file(source)
+    if file is None:
+        return None
+    if not is_peft_available():
+        raise ValueError("it is an adapter, which needs PEFT (pip install peft)")
+    return json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"]
 
 
 def ask(checkpoint: Checkpoint, prompt: str, fields: dict, listeners: Iterable[Callable] = ()) -> Answer:

@@ -3,8 +3,8 @@
 Glossary (one word per concept, here and everywhere):
 
     answer    what the model writes after the prompt: rounds, then EOS
-    round     promises, then as many spans in the same order, then a terminator: `<sync/>` (another round follows) or
-    EOS promise   `<promise>-<topic>` topic number `</topic>`: announces a span
+    round     promises, then as many spans in the same order, then a terminator: `<sync/>` (a round follows) or EOS
+    promise   `<promise>-<topic>` topic number `</topic>`: announces a span
     number    the last number of a promise; its span gets number x unit x `length_scale` tokens of room
     span      `<async>` content [PAD]* `</async>`: a part of the answer that is denoised with all others of its round
     plan      the promises of every round

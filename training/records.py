@@ -37,6 +37,12 @@ class Example:
         return int(np.argmax(self.is_target))  # an answer never begins with <async>
 
     @property
+    def most_spans(self) -> int:
+        """Spans of the round that has most of them."""
+        first_tokens = np.flatnonzero((self.span[1:] != self.span[:-1]) & (self.span[1:] != NO_SPAN)) + 1
+        return int(np.bincount(self.round[first_tokens]).max()) if len(first_tokens) else 0
+
+    @property
     def is_tagged(self) -> bool:
         return bool(self.span[-2] != NO_SPAN)  # a tagged answer ends in a span and EOS
 

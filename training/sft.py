@@ -38,20 +38,19 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, TrlParser
 
-from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.tokens import ControlTokens
-from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from .adapters import AdapterArguments, check, lora_config
 from .corruption import Objective
 from .dataset import as_dataset, encode_records, read_records, within
 from .interruption import SaveOnInterrupt
+from .loading import load
 from .objective import PlannedDiffusionCollator
+from .samples import SampleAnswers
 from .trainer import PlannedDiffusionTrainer
-from .vocabulary import check_agreement, control_token_ids
 
 
 @dataclass
@@ -69,6 +68,10 @@ class ScriptArguments:
         default=None, metadata={"help": "Path or repo of the tokenizer; the model's by default."}
     )
     eval_file: str | None = field(default=None, metadata={"help": "JSONL file to evaluate on."})
+    samples: int = field(default=4, metadata={"help": "Prompts of eval_file answered at every evaluation."})
+    packed_length: int | None = field(
+        default=None, metadata={"help": "Tokens per row with packing: true; by default twice max_length."}
+    )
     overlong: str = field(default="refuse", metadata={"help": "'refuse' or 'drop' records that do not fit max_length."})
     attn_implementation: str = field(default="sdpa", metadata={"help": "'sdpa', 'eager' or 'flex_attention'."})
     span_padding: list[int] = field(
@@ -92,73 +95,46 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         ValueError: bad arguments, data or model, in a sentence.
     """
-    script, args = TrlParser((ScriptArguments, SFTConfig)).parse_args_and_config(argv)
+    script, args, adapter = TrlParser((ScriptArguments, SFTConfig, AdapterArguments)).parse_args_and_config(argv)
+    check(adapter, evaluates=args.eval_strategy != "no", on_cpu=args.device.type == "cpu")
     set_seed(args.seed)
-    model, tokenizer = load(script, args)
+    model, tokenizer = load(script, args, adapter)
     control = ControlTokens.from_config(model.config)
     objective = objective_of(script, args, model.config)
     train = load_examples(script.train_file, script, args, model.config, tokenizer, control, objective)
-    if not any(example.is_tagged for example in train):
-        raise ValueError(
-            f"{script.train_file} has no tagged answer, so nothing would teach planning; annotate it first, or "
-            "train a plain model with TRL's own sft."
-        )
+    check_plans(train, script.train_file)
     evaluation = None
     if script.eval_file is not None:
         evaluation = load_examples(script.eval_file, script, args, model.config, tokenizer, control, objective)
-    return train_and_save(model, tokenizer, args, PlannedDiffusionCollator(objective, control), train, evaluation)
+    collator = PlannedDiffusionCollator(objective, control, packed_length=packed_length(script, args, model.config))
+    peft_config = lora_config(adapter, model)
+    return train_and_save(model, tokenizer, args, collator, train, evaluation, peft_config, script.samples)
 
 
-def load(script: ScriptArguments, args: SFTConfig):
-    """The model, in float32 for mixed-precision training, and its tokenizer, checked against each other."""
-    if (script.model is None) == (script.from_scratch is None):
-        raise ValueError(
-            "Give either model (a checkpoint to fine-tune) or from_scratch (a configuration file), not both."
-        )
-    source = script.tokenizer or script.model
-    if source is None:
-        raise ValueError("from_scratch needs a tokenizer that has the control tokens; give its path as tokenizer.")
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=args.trust_remote_code)
-    if script.from_scratch is not None:
-        return new_model(script.from_scratch, tokenizer, script.attn_implementation), tokenizer
-    model = AutoModelForCausalLM.from_pretrained(
-        script.model,
-        attn_implementation=script.attn_implementation,
-        trust_remote_code=args.trust_remote_code,
-        dtype="float32",
-        **(args.model_init_kwargs or {}),
-    )
-    args.model_init_kwargs = None
-    check_agreement(tokenizer, model.config)
-    return model, tokenizer
-
-
-def new_model(path: str, tokenizer, attn_implementation: str) -> PlannedDiffusionForCausalLM:
-    """A randomly initialised model of the configuration in a YAML or JSON file, ids and vocabulary from the tokenizer.
+def check_plans(examples, source: str) -> None:
+    """Refuses data that cannot teach planning.
 
     Raises:
-        ValueError: no such file, or no mapping with a `backbone_config` in it.
+        ValueError: no tagged answer, or none with two spans in a round.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"There is no file {path}; from_scratch names a YAML or JSON file of configuration fields.")
-    settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(settings, dict) or "model_type" not in (settings.get("backbone_config") or {}):
-        raise ValueError(f"{path} needs a mapping backbone_config with a model_type, such as qwen2, and its sizes.")
-    sizes = {"vocab_size": len(tokenizer), **settings.pop("backbone_config")}
-    if sizes["vocab_size"] < len(tokenizer):
+    if not any(example.is_tagged for example in examples):
         raise ValueError(
-            f"{path}: vocab_size is {sizes['vocab_size']}, the tokenizer has {len(tokenizer)} tokens; leave it out."
+            f"{source} has no tagged answer, so nothing would teach planning; annotate it first (planned-diffusion "
+            "annotate), or train a plain model with TRL's own sft."
         )
-    ids = control_token_ids(tokenizer)
-    sizes = {
-        **sizes,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": ids["eos_token_id"],
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    config = PlannedDiffusionConfig(backbone_config=sizes, **ids, **settings)
-    config._attn_implementation = attn_implementation
-    return PlannedDiffusionForCausalLM(config)
+    if not any(example.most_spans > 1 for example in examples):
+        raise ValueError(
+            f"No answer of {source} has two spans in a round, so nothing would teach writing in parallel; annotate "
+            "answers that have independent parts."
+        )
+
+
+def packed_length(script: ScriptArguments, args: SFTConfig, config) -> int | None:
+    """Tokens per packed row, None without packing; room for a longest record with the noisy copy of all of it."""
+    if not args.packing:
+        return None
+    args.packing = False  # done by the collator: TRL would pack ids and know nothing of spans
+    return script.packed_length or 2 * _most_positions(args, config)
 
 
 def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
@@ -177,8 +153,7 @@ def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
 
 def load_examples(path, script, args, config, tokenizer, control, objective):
     """The encoded records of a file, those that do not fit refused or dropped."""
-    most = config.get_text_config().max_position_embeddings
-    most = most if args.max_length is None else min(most, args.max_length)
+    most = _most_positions(args, config)
     examples = encode_records(read_records(path), tokenizer, control, source=f"{path}, record")
     fitting = within(examples, objective, most, script.overlong)
     dropped = len(examples) - len(fitting)
@@ -187,7 +162,12 @@ def load_examples(path, script, args, config, tokenizer, control, objective):
     return fitting
 
 
-def train_and_save(model, tokenizer, args: SFTConfig, collator, train, evaluation=None) -> int:
+def _most_positions(args: SFTConfig, config) -> int:
+    positions = config.get_text_config().max_position_embeddings
+    return positions if args.max_length is None else min(positions, args.max_length)
+
+
+def train_and_save(model, tokenizer, args: SFTConfig, collator, train, evaluation, peft_config, samples: int) -> int:
     """Trains on lists of `Example`, saves model and tokenizer into `args.output_dir`; 0, or 130 when interrupted."""
     interrupt = SaveOnInterrupt()
     trainer = PlannedDiffusionTrainer(
@@ -198,7 +178,10 @@ def train_and_save(model, tokenizer, args: SFTConfig, collator, train, evaluatio
         eval_dataset=None if evaluation is None else as_dataset(evaluation),
         processing_class=tokenizer,
         callbacks=[interrupt],
+        peft_config=peft_config,
     )
+    if evaluation is not None and samples:
+        trainer.add_callback(SampleAnswers(trainer, evaluation[:samples], tokenizer))
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
     code = 0 if interrupt.signal_name is None else 130
     if code:

@@ -1,14 +1,25 @@
 """A byte-level tokenizer with the control tokens, its ids as `ControlTokens`, examples and rows from strings."""
 
+import copy
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, PreTrainedTokenizerFast
+from trl import SFTConfig
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training.corruption import Objective, draw_row
+from planned_diffusion.training.dataset import as_dataset, encode_records
+from planned_diffusion.training.objective import PlannedDiffusionCollator
 from planned_diffusion.training.records import Example
+from planned_diffusion.training.trainer import PlannedDiffusionTrainer
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|im_end|>\n"
@@ -136,3 +147,65 @@ def row_of(control):
 def written(control):
     """`written(ids)`: the letters of ids; `.` for no label, `#` for the mask, `_` for `[PAD]`."""
     return lambda ids: _written(ids, control)
+
+
+ONE = "<promise>-<topic>cause 3</topic><async>It is caused by the sun.</async>"
+TWO = "<promise>-<topic>a 1</topic><promise>-<topic>b 2</topic><async>sun</async><async> in sky.</async><sync/>" + ONE
+RECORDS = [
+    {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+    for question in ("What is an aurora?", "user")
+    for answer in (ONE, TWO, "An aurora is light.", TWO + "<sync/>" + ONE)
+]
+
+
+@pytest.fixture(scope="session")
+def records():
+    """Eight records: one round, two rounds, three rounds, plain; two questions each."""
+    return RECORDS
+
+
+@pytest.fixture
+def trainer_for(config, control, tokenizer, records):
+    """`trainer_for(folder, callbacks=(), objective=None, **SFTConfig fields)`: trains a tiny model on `records`."""
+
+    def build(folder, callbacks=(), objective=None, **changes):
+        settings = {
+            "learning_rate": 1e-2, "max_steps": 6, "per_device_train_batch_size": 2, "logging_steps": 100,
+            "bf16": False, "save_strategy": "no", "activation_checkpointing": False, "use_cpu": True,
+            "report_to": "none", "disable_tqdm": True, "dataloader_pin_memory": False,
+            "lr_scheduler_type": "linear", "seed": 3,
+        }
+        torch.manual_seed(0)
+        objective = objective or Objective(span_padding=(0, 3), plain_share=0.2)
+        examples = as_dataset(encode_records(records, tokenizer, control))
+        return PlannedDiffusionTrainer(
+            model=PlannedDiffusionForCausalLM(copy.deepcopy(config)),  # the trainer writes token ids into it
+            args=SFTConfig(output_dir=str(folder), **{**settings, **changes}),
+            collator=PlannedDiffusionCollator(objective, control),
+            train_dataset=examples,
+            eval_dataset=examples,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+
+    return build
+
+
+@pytest.fixture
+def workspace(tmp_path, tokenizer, monkeypatch):
+    """A folder with tokenizer, data, a configuration and a recipe; tests run inside it."""
+    monkeypatch.chdir(tmp_path)
+    tokenizer.save_pretrained("tokenizer")
+    Path("train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    backbone = {
+        "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256,
+    }
+    Path("scratch.yaml").write_text(yaml.safe_dump({"backbone_config": backbone, "tokens_per_length_unit": 4}))
+    recipe = {
+        "train_file": "train.jsonl", "from_scratch": "scratch.yaml", "tokenizer": "tokenizer", "output_dir": "out",
+        "span_padding": [0, 3], "max_steps": 4, "per_device_train_batch_size": 2, "bf16": False, "use_cpu": True,
+        "activation_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+    }
+    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return tmp_path

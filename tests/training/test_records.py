@@ -121,3 +121,10 @@ def test_an_empty_prompt_and_a_special_token_of_one_character_are_refused(contro
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="prompt is empty"):
         encode_example(chat("sun", ""), tokenizer, control)
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("pqxyE", 0), ("pqPa1T<x>E", 1), ("pqPa1TPb2T<xy><z>SPc1T<w>E", 2), ("pqPa1T<x>SPb1T<y>E", 1)]
+)
+def test_most_spans_of_a_round(text, most, example_of):
+    assert example_of(text).most_spans == most

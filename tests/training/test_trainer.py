@@ -1,6 +1,5 @@
 """The trainer and the script: equivalences, resuming, interruption, refusals."""
 
-import copy
 import json
 import os
 import signal
@@ -12,56 +11,21 @@ import pytest
 import torch
 import yaml
 from transformers import TrainerCallback
-from trl import SFTConfig
 
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
 from planned_diffusion.training.corruption import Objective
-from planned_diffusion.training.dataset import as_dataset, encode_records, read_records, within
-from planned_diffusion.training.objective import PlannedDiffusionCollator
+from planned_diffusion.training.dataset import encode_records, read_records, within
 from planned_diffusion.training.order import LengthGroupedOrder
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
 from planned_diffusion.training.vocabulary import check_agreement, control_token_ids
 
-ONE = "<promise>-<topic>cause 3</topic><async>It is caused by the sun.</async>"
-TWO = "<promise>-<topic>a 1</topic><promise>-<topic>b 2</topic><async>sun</async><async> in sky.</async><sync/>" + ONE
-RECORDS = [
-    {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
-    for question in ("What is an aurora?", "user")
-    for answer in (ONE, TWO, "An aurora is light.", TWO + "<sync/>" + ONE)
-]
 
-
-def arguments(folder, **changes):
-    settings = {
-        "learning_rate": 1e-2, "max_steps": 6, "per_device_train_batch_size": 2, "logging_steps": 100, "bf16": False,
-        "save_strategy": "no", "activation_checkpointing": False, "use_cpu": True, "report_to": "none",
-        "disable_tqdm": True, "dataloader_pin_memory": False, "lr_scheduler_type": "linear", "seed": 3,
-    }
-    return SFTConfig(output_dir=str(folder), **{**settings, **changes})
-
-
-def trainer_for(folder, config, control, tokenizer, callbacks=(), objective=None, **changes):
-    torch.manual_seed(0)
-    objective = objective or Objective(span_padding=(0, 3), plain_share=0.2)
-    examples = as_dataset(encode_records(RECORDS, tokenizer, control))
-    return PlannedDiffusionTrainer(
-        model=PlannedDiffusionForCausalLM(copy.deepcopy(config)),  # the trainer writes token ids into it
-        args=arguments(folder, **changes),
-        collator=PlannedDiffusionCollator(objective, control),
-        train_dataset=examples,
-        eval_dataset=examples,
-        processing_class=tokenizer,
-        callbacks=callbacks,
-    )
-
-
-def test_accumulating_equals_one_batch(tmp_path, config, control, tokenizer):
+def test_accumulating_equals_one_batch(tmp_path, trainer_for):
     weights = []
     for size, steps in ((8, 1), (2, 4), (4, 2)):
-        trainer = trainer_for(
-            tmp_path, config, control, tokenizer, per_device_train_batch_size=size, gradient_accumulation_steps=steps,
+        trainer = trainer_for(tmp_path, per_device_train_batch_size=size, gradient_accumulation_steps=steps,
             max_steps=3, train_sampling_strategy="sequential", optim="sgd", learning_rate=1.0,
         )
         trainer.train()
@@ -83,37 +47,36 @@ class StopAt(TrainerCallback):
 
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed_equals_uninterrupted(strategy, number, tmp_path, config, control, tokenizer):
+def test_interrupted_and_resumed_equals_uninterrupted(strategy, number, tmp_path, trainer_for):
     """Bit for bit: the checkpoint is taken in the middle of the second epoch of three (4 steps each)."""
     states, before = [], signal.getsignal(number)
     for name, callbacks in (("whole", []), ("cut", [StopAt(6, number)])):
         interrupt = sft.SaveOnInterrupt()
         again = {"max_steps": 10, "train_sampling_strategy": strategy}
-        trainer = trainer_for(tmp_path / name, config, control, tokenizer, [interrupt, *callbacks], **again)
+        trainer = trainer_for(tmp_path / name, [interrupt, *callbacks], **again)
         trainer.train()
         if callbacks:
             assert interrupt.signal_name == number.name and trainer.state.global_step == 6
-            trainer = trainer_for(tmp_path / name, config, control, tokenizer, **again)
+            trainer = trainer_for(tmp_path / name, **again)
             trainer.train(resume_from_checkpoint=str(tmp_path / name / "checkpoint-6"))
         assert trainer.state.global_step == 10 and signal.getsignal(number) == before
         states.append(trainer.model.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_evaluation_is_deterministic_and_independent_of_the_batch_size(tmp_path, config, control, tokenizer):
+def test_evaluation_is_deterministic_and_independent_of_the_batch_size(tmp_path, trainer_for):
     results = []
     for size in (8, 8, 3):
-        trainer = trainer_for(tmp_path, config, control, tokenizer, per_device_eval_batch_size=size)
+        trainer = trainer_for(tmp_path, per_device_eval_batch_size=size)
         results.append(trainer.evaluate())
     keys = ("eval_loss", "eval_plan_loss", "eval_span_loss", "eval_plain_loss")
     first, again, small = ([result[key] for key in keys] for result in results)
     assert first == again and small == pytest.approx(first, rel=1e-5)
 
 
-def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, config, control, tokenizer):
+def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, trainer_for):
     objective = Objective(span_padding=(0, 2), span_next_token_weight=0.5)
-    trainer = trainer_for(
-        tmp_path, config, control, tokenizer, objective=objective, max_steps=80, logging_steps=20,
+    trainer = trainer_for(tmp_path, objective=objective, max_steps=80, logging_steps=20,
         per_device_train_batch_size=8, learning_rate=2e-2, lr_scheduler_type="constant",
     )
     trainer.train()
@@ -126,9 +89,9 @@ def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, config, control, token
     ("setting", "value"),
     [("packing", True), ("label_smoothing_factor", 0.1), ("dataloader_persistent_workers", True), ("loss_type", "dft")],
 )
-def test_refuses_settings_that_would_change_the_loss(setting, value, tmp_path, config, control, tokenizer):
+def test_refuses_settings_that_would_change_the_loss(setting, value, tmp_path, trainer_for):
     with pytest.raises(ValueError, match=f"{setting} is"):
-        trainer_for(tmp_path, config, control, tokenizer, **{setting: value, "dataloader_num_workers": 1})
+        trainer_for(tmp_path, **{setting: value, "dataloader_num_workers": 1})
 
 
 def test_length_grouped_order_is_a_permutation_drawn_per_epoch():
@@ -145,26 +108,6 @@ def test_length_grouped_order_is_a_permutation_drawn_per_epoch():
 
 def batches(indices, size):
     return [indices[start : start + size] for start in range(0, len(indices), size)]
-
-
-@pytest.fixture
-def workspace(tmp_path, tokenizer, monkeypatch):
-    """A folder with tokenizer, data, a configuration and a recipe; tests run inside it."""
-    monkeypatch.chdir(tmp_path)
-    tokenizer.save_pretrained("tokenizer")
-    Path("train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
-    backbone = {
-        "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256,
-    }
-    Path("scratch.yaml").write_text(yaml.safe_dump({"backbone_config": backbone, "tokens_per_length_unit": 4}))
-    recipe = {
-        "train_file": "train.jsonl", "from_scratch": "scratch.yaml", "tokenizer": "tokenizer", "output_dir": "out",
-        "span_padding": [0, 3], "max_steps": 4, "per_device_train_batch_size": 2, "bf16": False, "use_cpu": True,
-        "activation_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
-    }
-    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return tmp_path
 
 
 def test_the_script_trains_from_scratch_and_then_fine_tunes(workspace):
@@ -204,6 +147,7 @@ def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch
         (["--from_scratch", "absent.yaml"], "no file absent.yaml"),
         (["--from_scratch", "empty.yaml"], "needs a mapping backbone_config"),
         (["--train_file", "plain.jsonl"], "no tagged answer"),
+        (["--train_file", "one.jsonl"], "two spans in a round"),
         (["--train_file", "broken.jsonl"], "broken.jsonl, line 2: not JSON"),
         (["--train_file", "shapeless.jsonl"], "line 1: no list 'messages'"),
         (["--train_file", "empty.jsonl"], "holds no records"),
@@ -216,19 +160,20 @@ def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch
         (["--plain_share", "2"], "plain_share is 2.0"),
     ],
 )
-def test_the_script_refuses_in_a_sentence(options, complaint, workspace):
+def test_the_script_refuses_in_a_sentence(options, complaint, workspace, records):
     Path("empty.yaml").write_text("{}")
     Path("empty.jsonl").write_text("\n")
-    Path("plain.jsonl").write_text(json.dumps(RECORDS[2]) + "\n")
-    Path("broken.jsonl").write_text(json.dumps(RECORDS[2]) + "\n{")
+    Path("plain.jsonl").write_text(json.dumps(records[2]) + "\n")
+    Path("one.jsonl").write_text(json.dumps(records[0]) + "\n")
+    Path("broken.jsonl").write_text(json.dumps(records[2]) + "\n{")
     Path("shapeless.jsonl").write_text('{"text": "a"}\n')
-    Path("open.jsonl").write_text(json.dumps(RECORDS[0]).replace("</async>", "") + "\n")
+    Path("open.jsonl").write_text(json.dumps(records[0]).replace("</async>", "") + "\n")
     with pytest.raises(ValueError, match=complaint):
         sft.main(["--config", "recipe.yaml", *options])
 
 
-def test_overlong_records_are_dropped_when_asked(tokenizer, control):
-    examples = encode_records(RECORDS, tokenizer, control)
+def test_overlong_records_are_dropped_when_asked(tokenizer, control, records):
+    examples = encode_records(records, tokenizer, control)
     fitting = within(examples, Objective(span_padding=(0, 3)), 60, "drop")
     assert 0 < len(fitting) < len(examples)
     assert len(read_back(fitting, tokenizer)) == len(fitting)
@@ -238,10 +183,10 @@ def read_back(examples, tokenizer):
     return [tokenizer.decode(example.ids) for example in examples]
 
 
-def test_records_are_read_without_empty_lines(tmp_path):
+def test_records_are_read_without_empty_lines(tmp_path, records):
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps(RECORDS[0]) + "\n\n" + json.dumps(RECORDS[1]) + "\n")
-    assert read_records(path) == RECORDS[:2]
+    path.write_text(json.dumps(records[0]) + "\n\n" + json.dumps(records[1]) + "\n")
+    assert read_records(path) == records[:2]
 
 
 def test_tokenizer_and_config_must_agree(tokenizer, config, byte_tokenizer, config_for):
@@ -267,6 +212,39 @@ def test_tags_that_split_into_several_tokens_are_refused():
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     with pytest.raises(ValueError, match="splits '<promise>-<topic>' into 17 tokens"):
         control_token_ids(PreTrainedTokenizerFast(tokenizer_object=backend))
+
+
+def test_packed_training_takes_the_same_steps(workspace):
+    """The script with `packing: true`: the same examples, draws and steps, in rows that they share."""
+    same = ["--config", "recipe.yaml", "--optim", "sgd", "--learning_rate", "1.0", "--max_grad_norm", "0",
+            "--per_device_train_batch_size", "4"]
+    assert sft.main([*same, "--output_dir", "alone"]) == 0
+    assert sft.main([*same, "--output_dir", "packed", "--packing", "true", "--packed_length", "160"]) == 0
+    alone, packed = (PlannedDiffusionForCausalLM.from_pretrained(name).state_dict() for name in ("alone", "packed"))
+    assert all(torch.allclose(alone[key], packed[key], atol=1e-5) for key in alone)
+
+
+def test_evaluation_answers_prompts_and_the_best_checkpoint_is_kept(workspace, monkeypatch):
+    monkeypatch.setattr(sft, "leave_the_process_group", lambda trainer: trained.append(trainer))
+    trained = []
+    evaluating = ["--eval_file", "train.jsonl", "--eval_strategy", "steps", "--eval_steps", "20", "--samples", "3",
+                  "--save_strategy", "best", "--metric_for_best_model", "eval_loss", "--load_best_model_at_end", "true"]
+    learning = ["--max_steps", "60", "--learning_rate", "2e-2", "--per_device_train_batch_size", "8", "--plain_share",
+                "0.1", "--lr_scheduler_type", "constant"]
+    assert sft.main(["--config", "recipe.yaml", *evaluating, *learning]) == 0
+    samples = [json.loads(line) for line in Path("out/samples.jsonl").read_text().splitlines()]
+    assert [sample["step"] for sample in samples] == [20] * 3 + [40] * 3 + [60] * 3
+    assert all(sample.keys() == {"step", "prompt", "text", "plan", "well_formed"} for sample in samples)
+    assert "What is an aurora?" in samples[0]["prompt"]
+    history = trained[0].state.log_history
+    logged = [entry["eval_well_formed"] for entry in history if "eval_well_formed" in entry]
+    by_step = [sum(s["well_formed"] for s in samples if s["step"] == step) / 3 for step in (20, 40, 60)]
+    assert logged == by_step
+    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    assert trained[0].state.best_metric == min(losses.values())
+    best = PlannedDiffusionForCausalLM.from_pretrained(trained[0].state.best_model_checkpoint).state_dict()
+    saved = PlannedDiffusionForCausalLM.from_pretrained("out").state_dict()
+    assert all(torch.equal(best[key], saved[key]) for key in saved)
 
 
 @pytest.mark.slow

@@ -1,0 +1,129 @@
+"""LoRA and QLoRA through the script: what trains, what is saved, what generates, what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from planned_diffusion.generation.tokens import SPELLING
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from planned_diffusion.training import sft
+from planned_diffusion.training.adapters import AdapterArguments, check, lora_config, target_modules
+
+peft = pytest.importorskip("peft")
+
+
+@pytest.fixture
+def base(workspace):
+    """A tiny trained checkpoint in "base", and a recipe that tunes it by LoRA into "tuned"."""
+    assert sft.main(["--config", "recipe.yaml", "--output_dir", "base"]) == 0
+    recipe = yaml.safe_load(Path("recipe.yaml").read_text())
+    tuning = {**recipe, "from_scratch": None, "tokenizer": None, "model": "base", "output_dir": "tuned",
+              "use_peft": True, "lora_r": 4, "learning_rate": 0.02, "max_steps": 6}
+    Path("lora.yaml").write_text(yaml.safe_dump(tuning))
+    return workspace
+
+
+def answers(model, tokenizer):
+    inputs = tokenizer(["What is an aurora?", "sun"], return_tensors="pt", padding=True, padding_side="left")
+    return model.generate(**inputs, max_new_tokens=60, keep_plan=True, decoding="planned")
+
+
+def test_only_adapters_and_control_rows_train_and_the_adapter_generates_as_trained(base, monkeypatch):
+    trained = []
+    monkeypatch.setattr(sft, "leave_the_process_group", trained.append)
+    assert sft.main(["--config", "lora.yaml"]) == 0
+    model = trained[0].model.eval()
+    before, tokenizer = PlannedDiffusionForCausalLM.from_pretrained("base"), AutoTokenizer.from_pretrained("base")
+    frozen = {name: weight for name, weight in model.get_base_model().named_parameters() if not weight.requires_grad}
+    assert len(frozen) == len(list(before.parameters()))
+    for name, weight in frozen.items():
+        original = name.replace(".base_layer", "").replace("token_adapter", "").replace("..", ".")
+        assert torch.equal(weight, before.get_parameter(original)), name
+    moved = [name for name, weight in model.named_parameters() if weight.requires_grad]
+    assert any("lora_A" in name for name in moved) and any("trainable_tokens_delta" in name for name in moved)
+    assert not Path("tuned/model.safetensors").exists()
+
+    expected = answers(model, tokenizer)
+    assert not torch.equal(expected, answers(before, tokenizer))
+    on_base = peft.PeftModel.from_pretrained(PlannedDiffusionForCausalLM.from_pretrained("base"), "tuned")
+    assert torch.equal(answers(on_base, tokenizer), expected)
+    assert torch.equal(answers(AutoModelForCausalLM.from_pretrained("tuned"), tokenizer), expected)
+    merged = on_base.merge_and_unload()
+    assert torch.equal(answers(merged, tokenizer), expected)
+    merged.save_pretrained("merged")
+    assert torch.equal(answers(AutoModelForCausalLM.from_pretrained("merged"), tokenizer), expected)
+
+
+def test_untied_heads_learn_their_control_rows_too(config_for, tokenizer):
+    for tie in (True, False):
+        config = config_for(tokenizer)
+        config.tie_word_embeddings = config.backbone_config.tie_word_embeddings = tie
+        model = PlannedDiffusionForCausalLM(config)
+        rows = lora_config(AdapterArguments(use_peft=True), model).trainable_token_indices
+        ids = sorted(tokenizer.convert_tokens_to_ids([*SPELLING.values(), tokenizer.mask_token]))
+        assert rows == ({"embed_tokens": ids} if tie else {"embed_tokens": ids, "lm_head": ids})
+
+
+def test_a_resumed_adapter_equals_an_uninterrupted_one(base):
+    common = ["--config", "lora.yaml", "--save_strategy", "steps", "--save_steps", "3"]
+    assert sft.main([*common, "--output_dir", "whole"]) == 0
+    checkpoint = Path("whole/checkpoint-3")
+    assert sft.main([*common, "--output_dir", "again", "--resume_from_checkpoint", str(checkpoint)]) == 0
+    whole, again = (load_file(f"{name}/adapter_model.safetensors") for name in ("whole", "again"))
+    assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+@pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
+def test_quantised_training_lowers_the_loss(bits, base, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    trained = []
+    monkeypatch.setattr(sft, "leave_the_process_group", trained.append)
+    more = ["--max_steps", "20", "--logging_steps", "5", "--per_device_train_batch_size", "8", f"--{bits}", "true"]
+    assert sft.main(["--config", "lora.yaml", *more]) == 0
+    losses = [entry["loss"] for entry in trained[0].state.log_history if "loss" in entry]
+    assert losses[-1] < 0.9 * losses[0]
+    assert getattr(trained[0].model.get_base_model(), f"is_loaded_in_{bits[8:]}")
+    assert Path("tuned/adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--use_peft", "false", "--load_in_4bit", "true"], "Quantised weights cannot be trained themselves"),
+        (["--load_in_4bit", "true", "--load_in_8bit", "true"], "choose one"),
+        (["--load_in_4bit", "true", "--eval_strategy", "epoch", "--eval_file", "train.jsonl"], "repacks nf4 weights"),
+        (["--lora_r", "0"], "lora_r is 0"),
+        (["--lora_target_modules", "attn"], "names attn; choose .* down_proj, gate_proj"),
+        (["--model", "null", "--from_scratch", "scratch.yaml", "--tokenizer", "tokenizer"], "needs a trained model"),
+    ],
+)
+def test_the_script_refuses_adapters_in_a_sentence(options, complaint, base):
+    recipe = yaml.safe_load(Path("lora.yaml").read_text())
+    if "--from_scratch" in options:
+        recipe["model"], options = None, options[2:]
+        Path("lora.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ValueError, match=complaint):
+        sft.main(["--config", "lora.yaml", *options])
+
+
+def test_evaluating_is_refused_on_a_cpu_only():
+    adapter = AdapterArguments(use_peft=True, load_in_4bit=True)
+    check(adapter, evaluates=True, on_cpu=False)
+    check(adapter, evaluates=False, on_cpu=True)
+    with pytest.raises(ValueError, match="repacks"):
+        check(adapter, evaluates=True, on_cpu=True)
+
+
+def test_target_modules(config):
+    model = PlannedDiffusionForCausalLM(config)
+    assert target_modules(["all-linear"], model) == "all-linear"
+    assert target_modules(["attention"], model) == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert target_modules(["mlp", "o_proj"], model) == ["gate_proj", "up_proj", "down_proj", "o_proj"]
+    with pytest.raises(ValueError, match="names lm_head"):
+        target_modules(["lm_head"], model)
+    with pytest.raises(ValueError, match="names nothing"):
+        target_modules([], model)

@@ -1,0 +1,142 @@
+"""LoRA and QLoRA: which modules get adapters, how control tokens are learnt beside them, and what is refused.
+
+Fields have TRL's names (`ModelConfig`). The backbone stays frozen, in bfloat16 or quantised; what trains is LoRA
+(arXiv 2106.09685) on linear layers and the embedding rows of the control tokens, in the head too where it is untied.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ..generation.tokens import ControlTokens
+
+# Names of the linear layers in Llama-shaped decoders (Llama, Qwen2, Qwen3, Mistral, SmolLM).
+TARGETS = {
+    "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
+    "mlp": ["gate_proj", "up_proj", "down_proj"],
+}
+ALL_LINEAR = "all-linear"  # PEFT's word for every linear layer but the head
+
+
+@dataclass
+class AdapterArguments:
+    """Fields of the script that concern adapters; without `use_peft` all weights train."""
+
+    use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of all weights."})
+    lora_r: int = field(default=16, metadata={"help": "Rank."})
+    lora_alpha: int = field(default=32, metadata={"help": "Updates are scaled by alpha / rank."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout in front of the adapters."})
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: [ALL_LINEAR],
+        metadata={"help": "'all-linear', 'attention', 'mlp', or names of linear layers."},
+    )
+    train_control_tokens: bool = field(
+        default=True, metadata={"help": "Also train the embedding rows of mask, tags and [PAD]."}
+    )
+    load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: the frozen weights in nf4 (bitsandbytes)."})
+    load_in_8bit: bool = field(default=False, metadata={"help": "The frozen weights in int8 (bitsandbytes)."})
+    use_bnb_nested_quant: bool = field(default=True, metadata={"help": "Quantise nf4's constants too (0.4 bit less)."})
+
+    @property
+    def is_quantised(self) -> bool:
+        return self.load_in_4bit or self.load_in_8bit
+
+
+def check(adapter: AdapterArguments, evaluates: bool, on_cpu: bool) -> None:
+    """Refuses combinations that cannot train, before anything is loaded.
+
+    Raises:
+        ValueError: quantised full fine-tuning, both quantisations, a rank below 1, or evaluation between nf4 steps on a
+            CPU.
+    """
+    if adapter.is_quantised and not adapter.use_peft:
+        raise ValueError(
+            "Quantised weights cannot be trained themselves; add use_peft: true (QLoRA), or leave load_in_4bit and "
+            "load_in_8bit out."
+        )
+    if adapter.load_in_4bit and adapter.load_in_8bit:
+        raise ValueError("load_in_4bit and load_in_8bit are both set; choose one.")
+    if adapter.use_peft and adapter.lora_r < 1:
+        raise ValueError(f"lora_r is {adapter.lora_r}; give a rank of at least 1.")
+    if adapter.load_in_4bit and on_cpu and evaluates:
+        raise ValueError(
+            "On a CPU bitsandbytes repacks nf4 weights when it evaluates, and gradients are wrong from then on; set "
+            "eval_strategy: no and evaluate the saved adapter afterwards, or train on a GPU."
+        )
+
+
+def quantization_config(adapter: AdapterArguments, compute_dtype: torch.dtype):
+    """The `BitsAndBytesConfig` to load with, or None.
+
+    Raises:
+        ValueError: bitsandbytes is not installed.
+    """
+    if not adapter.is_quantised:
+        return None
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import is_bitsandbytes_available
+
+    if not is_bitsandbytes_available():
+        raise ValueError("Quantised loading needs bitsandbytes; run pip install 'planned-diffusion[int4]'.")
+    if adapter.load_in_8bit:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=compute_dtype,
+        bnb_4bit_use_double_quant=adapter.use_bnb_nested_quant,
+    )
+
+
+def lora_config(adapter: AdapterArguments, model):
+    """The `LoraConfig` for this model, or None when all weights train.
+
+    Raises:
+        ValueError: a target that names no linear layer of the model.
+    """
+    if not adapter.use_peft:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=adapter.lora_r,
+        lora_alpha=adapter.lora_alpha,
+        lora_dropout=adapter.lora_dropout,
+        target_modules=target_modules(adapter.lora_target_modules, model),
+        trainable_token_indices=_control_rows(model) if adapter.train_control_tokens else None,
+    )
+
+
+def target_modules(wanted: list[str], model) -> str | list[str]:
+    """PEFT's `target_modules`: "all-linear", or the names of layers that this model has.
+
+    Raises:
+        ValueError: a name that no linear layer of the model has.
+    """
+    if wanted == [ALL_LINEAR]:
+        return ALL_LINEAR
+    names = [name for word in wanted for name in TARGETS.get(word, [word])]
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+    absent = [name for name in names if name not in linear]
+    if absent or not names:
+        raise ValueError(
+            f"lora_target_modules names {', '.join(absent) or 'nothing'}; choose 'all-linear', 'attention', 'mlp', or "
+            f"from this model's linear layers {', '.join(sorted(linear))}."
+        )
+    return names
+
+
+def _control_rows(model) -> dict[str, list[int]]:
+    """Rows of the embedding that hold mask, tags and [PAD]; of the head too where it has a matrix of its own."""
+    ids = sorted(ControlTokens.from_config(model.config).tags)
+    rows = {"embed_tokens": ids}
+    if model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
+        rows["lm_head"] = ids
+    return rows

@@ -1,0 +1,76 @@
+"""The model and tokenizer that a training run starts from: a checkpoint, or a configuration file and random weights."""
+
+from pathlib import Path
+
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig
+
+from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from .adapters import AdapterArguments, quantization_config
+from .vocabulary import check_agreement, control_token_ids
+
+
+def load(script, args: SFTConfig, adapter: AdapterArguments):
+    """The model and its tokenizer, checked against each other.
+
+    Weights that train are float32 (mixed precision computes in bfloat16); frozen ones, under an adapter, have the
+    precision in which they are used.
+
+    Raises:
+        ValueError: not exactly one source, no tokenizer, or ids that disagree.
+    """
+    if (script.model is None) == (script.from_scratch is None):
+        raise ValueError(
+            "Give either model (a checkpoint to fine-tune) or from_scratch (a configuration file), not both."
+        )
+    source = script.tokenizer or script.model
+    if source is None:
+        raise ValueError("from_scratch needs a tokenizer that has the control tokens; give its path as tokenizer.")
+    if script.from_scratch is not None and adapter.use_peft:
+        raise ValueError("An adapter needs a trained model below it; give model instead of from_scratch.")
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=args.trust_remote_code)
+    if script.from_scratch is not None:
+        return new_model(script.from_scratch, tokenizer, script.attn_implementation), tokenizer
+    frozen_dtype = torch.bfloat16 if args.bf16 else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(
+        script.model,
+        attn_implementation=script.attn_implementation,
+        trust_remote_code=args.trust_remote_code,
+        dtype=frozen_dtype if adapter.use_peft else torch.float32,
+        quantization_config=quantization_config(adapter, frozen_dtype),
+        **(args.model_init_kwargs or {}),
+    )
+    args.model_init_kwargs = None
+    check_agreement(tokenizer, model.config)
+    return model, tokenizer
+
+
+def new_model(path: str, tokenizer, attn_implementation: str) -> PlannedDiffusionForCausalLM:
+    """A randomly initialised model of the configuration in a YAML or JSON file, ids and vocabulary from the tokenizer.
+
+    Raises:
+        ValueError: no such file, or no mapping with a `backbone_config` in it.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"There is no file {path}; from_scratch names a YAML or JSON file of configuration fields.")
+    settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(settings, dict) or "model_type" not in (settings.get("backbone_config") or {}):
+        raise ValueError(f"{path} needs a mapping backbone_config with a model_type, such as qwen2, and its sizes.")
+    sizes = {"vocab_size": len(tokenizer), **settings.pop("backbone_config")}
+    if sizes["vocab_size"] < len(tokenizer):
+        raise ValueError(
+            f"{path}: vocab_size is {sizes['vocab_size']}, the tokenizer has {len(tokenizer)} tokens; leave it out."
+        )
+    ids = control_token_ids(tokenizer)
+    sizes = {
+        **sizes,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": ids["eos_token_id"],
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = PlannedDiffusionConfig(backbone_config=sizes, **ids, **settings)
+    config._attn_implementation = attn_implementation
+    return PlannedDiffusionForCausalLM(config)
