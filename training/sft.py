@@ -19,10 +19,13 @@ Launch:
     torchrun --nproc_per_node 4 -m planned_diffusion.training.sft --config recipe.yaml
     python -m planned_diffusion.training.sft --config recipe.yaml --resume_from_checkpoint true
 
-`recipe.yaml` holds the fields of `ScriptArguments` below and of TRL's `SFTConfig` (learning_rate, num_train_epochs,
-per_device_train_batch_size, ...), flat; the command line wins over it. Defaults are SFTConfig's, so bf16 and activation
-checkpointing are on: set `activation_checkpointing: false` for small models. `train_sampling_strategy: group_by_length`
-saves padding.
+`recipe.yaml` holds the fields of `ScriptArguments` below, of TRL's `SFTConfig` (learning_rate, num_train_epochs,
+per_device_train_batch_size, ...) and of `AdapterArguments` (adapters.py), flat; the command line wins over it. Defaults
+are SFTConfig's, so bf16 and activation checkpointing are on: set `activation_checkpointing: false` for small models.
+`packing: true` lets examples share rows, which saves padding and changes nothing else; `train_sampling_strategy:
+group_by_length` saves some of it without. `use_peft: true` trains LoRA, with `load_in_4bit: true` QLoRA. With an
+`eval_file` and an `eval_strategy`, a few prompts are answered at every evaluation (`samples.jsonl`). More in README.md
+beside this file.
 
 From scratch: `from_scratch: config.yaml` instead of `model:`; the file holds fields of `PlannedDiffusionConfig`, the
 token ids and the vocabulary size come from the tokenizer:
@@ -57,7 +60,7 @@ from .trainer import PlannedDiffusionTrainer
 class ScriptArguments:
     """What to train on what, and the fields of `corruption.Objective` (see there)."""
 
-    train_file: str = field(metadata={"help": "JSONL file of records."})
+    train_file: list[str] = field(metadata={"help": "JSONL file of records; several are joined."})
     model: str | None = field(
         default=None, metadata={"help": "Planned-diffusion checkpoint to fine-tune: path or repo."}
     )
@@ -101,11 +104,14 @@ def main(argv: list[str] | None = None) -> int:
     model, tokenizer = load(script, args, adapter)
     control = ControlTokens.from_config(model.config)
     objective = objective_of(script, args, model.config)
-    train = load_examples(script.train_file, script, args, model.config, tokenizer, control, objective)
-    check_plans(train, script.train_file)
-    evaluation = None
-    if script.eval_file is not None:
-        evaluation = load_examples(script.eval_file, script, args, model.config, tokenizer, control, objective)
+    files = [script.train_file] if isinstance(script.train_file, str) else script.train_file
+
+    def examples_of(path):
+        return load_examples(path, script, args, model.config, tokenizer, control, objective)
+
+    train = [example for path in files for example in examples_of(path)]
+    check_plans(train, " and ".join(files))
+    evaluation = None if script.eval_file is None else examples_of(script.eval_file)
     collator = PlannedDiffusionCollator(objective, control, packed_length=packed_length(script, args, model.config))
     peft_config = lora_config(adapter, model)
     return train_and_save(model, tokenizer, args, collator, train, evaluation, peft_config, script.samples)
