@@ -42,6 +42,9 @@ class Objective:
             `tokens_per_length_unit` to the very room that generation gives it. A span sees its own tokens, the plan and
             its place; only where rooms are as promised does the place tell which promise is its own.
         noise_range: least and greatest probability t of masking a content token, drawn uniformly.
+        fully_masked_share: probability of t = 1 instead. A span that shows some of its words tells what it is about;
+            only one that shows none, as at the first step of generation, must find its promise by its place, and
+            uniform t makes those rare (1 in 15 for 14 tokens).
         plan_loss_weight: weight of a plan token.
         span_next_token_weight: weight of the next-token loss on a causal copy of the spans; 0 leaves the copy out.
         complementary_masks: every span gets a second noisy copy, in which what the first one masked is kept and what
@@ -57,6 +60,7 @@ class Objective:
     span_padding: tuple[int, int] = (0, 10)
     span_multiple: int = 1
     noise_range: tuple[float, float] = (1e-3, 1.0)
+    fully_masked_share: float = 0.0
     plan_loss_weight: float = 1.0
     span_next_token_weight: float = 0.0
     complementary_masks: bool = False
@@ -77,8 +81,9 @@ class Objective:
         for name in ("plan_loss_weight", "span_next_token_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; give a finite number, at least 0.")
-        if not 0 <= self.plain_share <= 1:
-            raise ValueError(f"plain_share is {self.plain_share}; give a fraction from 0 to 1.")
+        for name in ("plain_share", "fully_masked_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a fraction from 0 to 1.")
         if self.seed < 0:
             raise ValueError(f"The objective's seed is {self.seed}; give an integer, at least 0.")
 
@@ -229,15 +234,19 @@ def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: n
     """
     position = np.flatnonzero(padded.span != NO_SPAN)
     group, content = padded.group[position], padded.is_target[position]
-    level = rng.uniform(*objective.noise_range, size=group.max() + 1)[group]  # t of each token
+    level = rng.uniform(*objective.noise_range, size=group.max() + 1)
+    if objective.fully_masked_share:
+        level[rng.random(len(level)) < objective.fully_masked_share] = 1.0
+    level = level[group]  # t of each token
     is_masked = content & (rng.random(len(position)) < level)
     if not objective.complementary_masks:
         return [_view(padded, position, group, is_masked, 1 / level, _count(SPAN, content), control)]
     least = objective.noise_range[0]
+    share = np.where(level == 1, 1.0, 0.5)  # where all is masked, the other view has nothing to learn
     views = ((is_masked, level, group), (content & ~is_masked, 1 - level, group + group.max() + 1))
     counts = (_count(SPAN, content), np.zeros(len(PARTS), dtype=np.int64))  # content counts once
     return [
-        _view(padded, position, of_view, masked, 0.5 / np.maximum(chance, least), targets, control)
+        _view(padded, position, of_view, masked, share / np.maximum(chance, least), targets, control)
         for targets, (masked, chance, of_view) in zip(counts, views, strict=True)
     ]
 

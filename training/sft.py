@@ -84,6 +84,7 @@ class ScriptArguments:
         default=False, metadata={"help": "Pad spans to multiples of the length unit, as generation lays them out."}
     )
     noise_range: list[float] = field(default_factory=lambda: [1e-3, 1.0], metadata={"help": "Least and greatest t."})
+    fully_masked_share: float = field(default=0.0, metadata={"help": "Share of spans masked whole (t = 1)."})
     plan_loss_weight: float = field(default=1.0, metadata={"help": "Weight of a plan token."})
     span_next_token_weight: float = field(default=0.0, metadata={"help": "Weight of the next-token loss in spans."})
     complementary_masks: bool = field(
@@ -149,6 +150,7 @@ def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
         span_padding=tuple(script.span_padding),
         span_multiple=config.tokens_per_length_unit if script.fill_promised_room else 1,
         noise_range=tuple(script.noise_range),
+        fully_masked_share=script.fully_masked_share,
         plan_loss_weight=script.plan_loss_weight,
         span_next_token_weight=script.span_next_token_weight,
         complementary_masks=script.complementary_masks,

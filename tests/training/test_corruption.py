@@ -108,6 +108,23 @@ def test_the_expected_weight_over_both_views_is_one(control, example_of):
     assert total / 4000 / 3 == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize("complementary", [False, True])
+def test_a_share_of_spans_is_masked_whole_and_the_expected_weight_stays_one(complementary, control, example_of):
+    example = example_of("pqPa1TPb1T<xy><z>E")
+    objective = Objective(span_padding=(0, 0), noise_range=(0.05, 0.5), fully_masked_share=0.4,
+                          complementary_masks=complementary)
+    rng, total, whole, draws = np.random.default_rng(1), 0.0, 0, 4000
+    for _ in range(draws):
+        row = draw_row(example, objective, control, rng)
+        noisy = row.stream == NOISY
+        first = row.span[noisy] == 0
+        total += row.weights[noisy].sum()
+        is_masked = (row.ids[noisy][first] == control.mask)[1:3]
+        whole += is_masked.all() and row.weights[noisy][first].max() == 1.0
+    assert total / draws / 3 == pytest.approx(1.0, abs=0.05)
+    assert whole / draws == pytest.approx(0.4, abs=0.03)
+
+
 def test_padding_covers_its_whole_range(row_of):
     drawn = {int(row_of("pqPa1T<x>E", seed, span_padding=(1, 4)).targets[SPAN]) - 1 for seed in range(60)}
     assert drawn == {1, 2, 3, 4}
@@ -124,6 +141,7 @@ def test_padding_covers_its_whole_range(row_of):
         ({"plan_loss_weight": -1.0}, "plan_loss_weight"),
         ({"span_next_token_weight": float("nan")}, "span_next_token_weight"),
         ({"plain_share": 1.1}, "plain_share"),
+        ({"fully_masked_share": -0.1}, "fully_masked_share"),
         ({"seed": -1}, "seed"),
     ],
 )
