@@ -144,7 +144,6 @@ def annotate(
     split: Annotated[str, Option(help="Of a Hub dataset.")] = "train",
     limit: Annotated[int | None, Option(help="Only the first records.")] = None,
     max_spans: Annotated[int, Option(help="The most spans of a round.")] = 16,
-    workers: Annotated[int, Option(help="Processes of the structure annotator.")] = 1,
     llm: Annotated[str, Option(metavar="NAME", help="The model that is asked, with the key in OPENAI_API_KEY.")] = "",
     endpoint: Annotated[str | None, Option(metavar="URL", help="OpenAI-compatible server, if not OpenAI's.")] = None,
     concurrency: Annotated[int, Option(help="Requests under way at a time.")] = 8,
@@ -160,7 +159,7 @@ def annotate(
     from .training.annotation.command import annotate as run
     from .training.annotation.llm import Endpoint
 
-    job = Job(source, out, folder, unit, annotator, plain, split, limit, max_spans, workers, llm, price)
+    job = Job(source, out, folder, unit, annotator, plain, split, limit, max_spans, llm, price)
     run(job, Endpoint(llm, endpoint, concurrency), estimate, as_json)
 
 

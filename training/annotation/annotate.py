@@ -11,10 +11,8 @@ A run that was stopped goes on where it was when the same command is given again
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 from .entries import Asked, finished, records
@@ -26,7 +24,6 @@ from .structure import annotate as annotate_by_structure
 from .tagging import TokenCounter
 
 CHUNK = 256  # records planned, counted and written together
-CHUNKS_AHEAD = 4  # per process, so that a large source is never read into memory
 PLAIN_CHOICES = ("keep", "drop")
 
 
@@ -43,7 +40,6 @@ class Job:
     split: str = "train"
     limit: int | None = None
     most_spans: int = MOST_SPANS
-    workers: int = 1
     llm: str = ""  # the model that is asked, for the annotator of that name
     price: tuple[float, float] | None = None  # of a million prompt and completion tokens, for the report
 
@@ -52,7 +48,7 @@ def check_job(job: Job) -> None:
     """Raises ValueError where a job cannot end well, before work is put into it."""
     if job.plain not in PLAIN_CHOICES:
         raise ValueError(f"plain is {job.plain!r}; choose keep or drop.")
-    for name in ("limit", "most_spans", "workers", "unit"):
+    for name in ("limit", "most_spans", "unit"):
         value = getattr(job, name)
         if value is not None and value < (4 if name == "most_spans" else 1):
             raise ValueError(f"{name} is {value}; give {'4' if name == 'most_spans' else '1'} or more.")
@@ -131,46 +127,13 @@ def _settings(job: Job, counter: TokenCounter) -> dict:
 
 
 def _by_structure(missing: Iterator, journal: Journal, counter: TokenCounter, job: Job, advance: Callable) -> None:
-    """Plans, counts and writes chunk by chunk, here or in several processes."""
-    chunks = iter(lambda: list(islice(missing, CHUNK)), [])
-    if job.workers == 1:
-        for chunk in chunks:
-            journal.append(*_entries(chunk, counter, job.most_spans))
-            advance(len(chunk))
-        return
-    with ProcessPoolExecutor(
-        job.workers,
-        get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(job.folder, counter.unit, job.most_spans),
-    ) as pool:
-        running = []
-        for chunk in chunks:
-            running.append((len(chunk), pool.submit(_in_worker, chunk)))
-            if len(running) > CHUNKS_AHEAD * job.workers:
-                _collect(running.pop(0), journal, advance)
-        for one in running:
-            _collect(one, journal, advance)
-
-
-def _collect(one: tuple, journal: Journal, advance: Callable) -> None:
-    journal.append(*one[1].result())
-    advance(one[0])
+    """Plans, counts and writes chunk by chunk."""
+    for chunk in iter(lambda: list(islice(missing, CHUNK)), []):
+        journal.append(*_entries(chunk, counter, job.most_spans))
+        advance(len(chunk))
 
 
 def _entries(chunk: list, counter: TokenCounter, most_spans: int) -> list[dict]:
     asked = [one for one in chunk if isinstance(one, Asked)]
     plans = [annotate_by_structure(one.prompt, one.answer, most_spans) for one in asked]
     return [one for one in chunk if isinstance(one, dict)] + finished(asked, plans, counter)
-
-
-_worker: dict = {}  # of a worker process: its counter and most_spans
-
-
-def _start_worker(folder: str, unit: int, most_spans: int) -> None:
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _worker.update(counter=counter_of(folder, unit), most_spans=most_spans)
-
-
-def _in_worker(chunk: list) -> list[dict]:
-    return _entries(chunk, **_worker)

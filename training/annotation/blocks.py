@@ -56,7 +56,7 @@ def blocks_of(text: str) -> list[Block]:
             end_of_content = place + len(content)
         after_blank = not content
         place += len(line)
-    stops = [start for _, start, *_ in opened[1:]] + [len(text)]
+    stops = [*(start for _, start, *_ in opened[1:]), len(text)][: len(opened)]
     return [
         Block(kind, start, stop, level, marker, blank)
         for (kind, start, level, marker, blank), stop in zip(opened, stops, strict=True)

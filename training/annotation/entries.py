@@ -5,11 +5,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..tagged import is_tagged
 from .reading import Source
 from .schemas import split_row
 from .structure import Annotation
-from .tagging import TokenCounter, tagged_answer
+from .tagging import TokenCounter, refuse_tags, tagged_answer
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ def _refuse_unusable(messages: list[dict]) -> None:
             turn["content"].encode()
         except UnicodeEncodeError as error:
             raise ValueError("The text holds half a character (a lone surrogate).") from error
-        if turn["role"] == "assistant" and is_tagged(turn["content"]):
-            raise ValueError("The answer spells a tag, which only plans may hold; remove it.")
+        if turn["role"] == "assistant":
+            refuse_tags(turn["content"])
     if not messages[-1]["content"].strip():
         raise ValueError("The answer is empty.")
 

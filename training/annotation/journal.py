@@ -46,7 +46,7 @@ class Journal:
         header = None
         with self.path.open("rb") as lines:
             for line in lines:
-                entry = _entry(line)
+                entry = _entry(line, "index" if header else "settings")
                 if entry is None:
                     break
                 if header is None:
@@ -120,12 +120,13 @@ def _lock(file, path: Path) -> None:
         raise ValueError(f"{path} is being written by another run; wait for it, or name another OUT.") from error
 
 
-def _entry(line: bytes) -> dict | None:
-    """The object of a whole line, None for a torn one."""
+def _entry(line: bytes, field: str) -> dict | None:
+    """The object of a whole line that has this field, None for a torn or foreign one."""
     try:
-        return json.loads(line) if line.endswith(b"\n") else None
+        entry = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
+    return entry if isinstance(entry, dict) and field in entry else None
 
 
 def unwritable(path: Path, error: OSError, finished: int) -> RuntimeError:

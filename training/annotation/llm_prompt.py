@@ -51,7 +51,7 @@ Example 3. Request: Tom has 3 apples and buys twice as many. How many has he?
 [2] So he has 3 + 6 = 9.
 Reply: {"rounds": []}"""
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])(?=[ \t]+[\"'(\[]?[A-Z0-9])|(?=\n+[^\n])")
+_SENTENCE_END = re.compile(r"(?<=[^\s\d][.!?])(?=[ \t]+[\"'(\[]?[A-Z0-9])|(?=\n+[^\n])")
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _MOST_ASKED = 2000  # characters of the request
 

@@ -62,6 +62,13 @@ class TokenCounter:
         return dict(zip(listed, self.count(listed), strict=True))
 
 
+def refuse_tags(answer: str) -> None:
+    """Raises ValueError where an answer spells a tag, which only plans may hold."""
+    if is_tagged(answer):
+        found = next(tag for tag in TAGS if tag in answer)
+        raise ValueError(f"The answer spells the tag {found}, which only plans may hold; remove it.")
+
+
 def tagged_answer(answer: str, rounds: Rounds, tokens: dict[str, int], unit: int) -> tuple[str, Sizes]:
     """The answer in tagged text, and its sizes; without rounds the answer as it is.
 
@@ -71,11 +78,7 @@ def tagged_answer(answer: str, rounds: Rounds, tokens: dict[str, int], unit: int
     Raises:
         ValueError: an invariant does not hold; the message says which.
     """
-    if not answer.strip():
-        raise ValueError("The answer is empty.")
-    if is_tagged(answer):
-        found = next(tag for tag in TAGS if tag in answer)
-        raise ValueError(f"The answer spells the tag {found}, which only plans may hold.")
+    refuse_tags(answer)
     if not rounds:
         return answer, Sizes((), ())
     tagged = write_tagged(rounds, tokens.__getitem__, unit)

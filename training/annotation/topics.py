@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 from .words import EMPTY
 
 MOST_WORDS = 3
-LONGEST_WORD = 24  # characters; what is longer is a link, or a language without spaces
-_CUT = 8
+LONGEST_WORD = 24  # characters
+_LONGEST_UNSPACED = 8  # of scripts that write no spaces between words
+_FIRST_UNSPACED = "\u2e80"  # Chinese, Japanese and what follows them in Unicode
 _READ = 240  # characters of a part
+_PREPOSITIONS = frozenset(("of", "for", "in", "with", "to", "from", "on", "at", "by", "and", "or"))
 
 _MARKER = re.compile(
     r"\s*(?:#{1,6}\s|[-*+\u2022\u2023\u25aa\u25cf\u25cb\u00b7\u2013\u2014]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.):]\s*|"
@@ -41,7 +43,7 @@ def _leading(part: str) -> tuple[list[str], bool]:
 
 
 def _words(text: str) -> list[str]:
-    return [word if len(word) <= LONGEST_WORD else word[:_CUT] for word in _WORD.findall(text)]
+    return [word[: LONGEST_WORD if word[0] < _FIRST_UNSPACED else _LONGEST_UNSPACED] for word in _WORD.findall(text)]
 
 
 def _telling(words: list[str]) -> list[str]:
@@ -49,9 +51,10 @@ def _telling(words: list[str]) -> list[str]:
 
 
 def _head(part: str) -> str:
-    """The word that stands for a part among others: the last of a short label, else its first telling word."""
+    """The word that stands for a part among others: a short label's noun, else its first telling word."""
     words, is_label = _leading(part)
-    telling = _telling(words)
+    cut = next((place for place, word in enumerate(words) if place and word.lower() in _PREPOSITIONS), len(words))
+    telling = _telling(words[:cut])
     if not telling:
         return ""
     return telling[-1] if is_label and len(telling) <= MOST_WORDS else telling[0]
