@@ -144,6 +144,12 @@ def _unfinished(job, monkeypatch) -> bytes:
     return beside(job.out, ".partial").read_bytes()
 
 
+def test_a_larger_limit_goes_on_with_the_same_file(job, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 1)
+    _unfinished(replace(job, limit=3), monkeypatch)
+    assert run(job)["records"] == 6
+
+
 def test_finished_records_are_not_planned_again_and_changed_ones_are(job, jsonl, rows, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 2)
     _unfinished(job, monkeypatch)

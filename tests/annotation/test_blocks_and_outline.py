@@ -69,6 +69,7 @@ def test_blocks_and_outlines_cover_every_text():
         ("Hi.\n## A\nx\n## B\ny\n### C\nz", SECTIONS, ["(Hi.)", "\n## A\nx", "\n## B\ny\n### C\nz"]),
         ("Pros:\n- a\n- b\n\nCons:\n- c", SECTIONS, ["Pros:\n- a\n- b", "\n\nCons:\n- c"]),
         ("a\n\nb\n\nIn conclusion, c", PARAGRAPHS, ["a", "\n\nb", "[\n\nIn conclusion, c]"]),
+        ("a\n\nFor all these reasons, b", NONE, []),
         ("Look:\n\n```\n- no\n\n- item\n```\n\nb", PARAGRAPHS, ["Look:\n\n```\n- no\n\n- item\n```", "\n\nb"]),
         ("- this\n- that\n\n" + "long text " * 9 + "\n\n" + "more text " * 9, PARAGRAPHS, None),
     ],

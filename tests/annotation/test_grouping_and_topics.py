@@ -55,6 +55,7 @@ def test_steps_have_a_least_size_and_a_cap():
         (["- Eat a balanced diet and make sure"], "Eat balanced diet"),
         (["\nStep 3: Turn off the oven."], "Turn off oven"),
         (["1. Flu", " \n2. Diabetes", " \n3. HIV", "\n4. Heart disease"], "Flu Diabetes HIV"),
+        (["- Avoid screens (e.g. telephones) at night"], "Avoid screens telephones"),
         (["...!?"], ""),
         (["北京是中华人民共和国的首都,也是全国的政治中心和文化中心"], "北京是中华人民共 也是全国的政治中"),
     ],

@@ -122,7 +122,7 @@ def _progress(show: Callable | None, total: int) -> Callable[[int], None]:
 def _settings(job: Job, counter: TokenCounter) -> dict:
     """What an unfinished output must share with the run that goes on with it."""
     named = asdict(job)
-    kept = ("annotator", "folder", "split", "limit", "most_spans", "llm")
+    kept = ("annotator", "folder", "split", "most_spans", "llm")
     return {name: named[name] for name in kept} | {"unit": counter.unit, "source": str(job.source)}
 
 

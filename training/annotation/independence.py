@@ -18,7 +18,8 @@ PARALLEL, STEPS, PLAIN = "parallel", "steps", "plain"
 WEIGHTS = Path(__file__).with_name("independence.json")
 
 _COMPUTATION = re.compile(
-    r"=\s*\S|<<|\d ?[*\u00d7\u00f7] ?\d|\bequals?\b|\b(?:plus|minus|times) \d|\\(?:frac|times|cdot|boxed|begin)"
+    r"=\s*\S|<<|\d ?[*\u00d7\u00f7] ?\d|\bequals?\b|\bmultiples? of\b|\b(?:plus|minus|times) \d|"
+    r"\\(?:frac|times|cdot|boxed|begin)"
 )
 _CODE_LINE = re.compile(
     r"^\s*(?:def \w+\(|class \w+[:({]|import \w+|from \w+ import|#include|public |private |function \w*\(|SELECT |"

@@ -18,7 +18,8 @@ _CLOSING = re.compile(
     r"to (?:conclude|sum up|summari[sz]e|recap|wrap up)|conclusions?|summary|ultimately|"
     r"finally, (?:it|remember|always|by)|with (?:these|this|all|the right)|"
     r"by (?:following|doing|implementing|using|combining|incorporating|understanding|taking|considering|adopting)|"
-    r"all (?:of )?(?:these|this|in all)|these |taken together|together,|both |remember|following these|"
+    r"for (?:all )?(?:of )?(?:these|this)|all (?:of )?(?:these|this|in all)|"
+    r"these |taken together|together,|both |remember|following these|"
     r"(?:i|we) hope|hope (?:this|that|these)|as you can see|therefore,|thus,|hence,)",
     re.IGNORECASE,
 )
@@ -61,7 +62,7 @@ def outline_of(text: str) -> Outline:
         kind = LIST
         if len(starts) < 2 or _span_of(blocks, starts[0], stop) < LEAST_LIST_SHARE * len(text):
             starts, kind, stop, marker = _paragraph_starts(blocks, text), PARAGRAPHS, len(blocks), ""
-    if kind is not LIST and len(starts) > 2 and is_closing(text[blocks[starts[-1]].start : blocks[stop - 1].stop]):
+    if kind is not LIST and len(starts) > 1 and is_closing(text[blocks[starts[-1]].start : blocks[stop - 1].stop]):
         stop = starts.pop()
     has_code = any(block.kind is CODE for block in blocks)
     if len(starts) < 2:

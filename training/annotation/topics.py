@@ -10,6 +10,7 @@ LONGEST_WORD = 24  # characters
 _LONGEST_UNSPACED = 8  # of scripts that write no spaces between words
 _FIRST_UNSPACED = "\u2e80"  # Chinese, Japanese and what follows them in Unicode
 _READ = 240  # characters of a part
+_LETTER = re.compile(r"[a-zA-Z]")
 _PREPOSITIONS = frozenset(("of", "for", "in", "with", "to", "from", "on", "at", "by", "and", "or"))
 
 _MARKER = re.compile(
@@ -47,7 +48,8 @@ def _words(text: str) -> list[str]:
 
 
 def _telling(words: list[str]) -> list[str]:
-    return [word for word in words if word.lower() not in EMPTY] or words
+    """Without empty words and single letters, unless nothing else is there."""
+    return [word for word in words if word.lower() not in EMPTY and not _LETTER.fullmatch(word)] or words
 
 
 def _head(part: str) -> str:
