@@ -134,6 +134,36 @@ def train(context: typer.Context):
 
 
 @app.command()
+def annotate(
+    source: Annotated[str, Argument(metavar="IN", help="JSONL(.gz), JSON, Parquet, or a Hub dataset: owner/name.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="JSONL file of records to write.")],
+    annotator: Annotated[str, Option(metavar="NAME", help="structure: offline; llm: asks an endpoint.")] = "structure",
+    model: Model = None,
+    unit: Annotated[int | None, Option(help="Tokens per length unit; by default the model's own.")] = None,
+    plain: Annotated[str, Option(metavar="keep|drop", help="What happens to answers that are not split.")] = "keep",
+    split: Annotated[str, Option(help="Of a Hub dataset.")] = "train",
+    limit: Annotated[int | None, Option(help="Only the first records.")] = None,
+    max_spans: Annotated[int, Option(help="The most spans of a round.")] = 16,
+    llm: Annotated[str, Option(metavar="NAME", help="The model that is asked, with the key in OPENAI_API_KEY.")] = "",
+    endpoint: Annotated[str | None, Option(metavar="URL", help="OpenAI-compatible server, if not OpenAI's.")] = None,
+    concurrency: Annotated[int, Option(help="Requests under way at a time.")] = 8,
+    price: Annotated[tuple[float, float] | None, Option(help="Of a million prompt and completion tokens.")] = None,
+    estimate: Annotated[bool, Option("--estimate", help="Only say how many tokens asking would take.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+):
+    """Turn ordinary question/answer data into records with plans. Stopped? The same command goes on where it was."""
+    folder = chosen_model(model)
+    quiet(debug)
+    from .training.annotation.annotate import Job
+    from .training.annotation.command import annotate as run
+    from .training.annotation.llm import Endpoint
+
+    job = Job(source, out, folder, unit, annotator, plain, split, limit, max_spans, llm, price)
+    run(job, Endpoint(llm, endpoint, concurrency), estimate, as_json)
+
+
+@app.command()
 def evaluate(
     model: Model = None,
     count: Annotated[int, Option(help="Held-out prompts.")] = 500,

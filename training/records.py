@@ -111,7 +111,7 @@ def _encode_rounds(rounds, tokenizer, control: ControlTokens) -> list[tuple[int,
     return tokens
 
 
-def _spelled_ids(tokenizer) -> dict[str, int]:
+def spelled_ids(tokenizer) -> dict[str, int]:
     """Spelling -> id of every token that text must never become: the special ones and the control tokens."""
     names = {*SPELLING.values(), tokenizer.mask_token}
     return {
@@ -130,7 +130,7 @@ def encode_text(tokenizer, text: str) -> list[int]:
     if not text:
         return []
     ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    for spelling, index in _spelled_ids(tokenizer).items():
+    for spelling, index in spelled_ids(tokenizer).items():
         if index in ids and spelling in text:
             if len(spelling) < 2:
                 raise ValueError(f"The text contains {spelling!r}, a special token of one character; remove it.")
@@ -158,7 +158,7 @@ def encode_prompt(tokenizer, messages: str | Sequence[dict]) -> list[int]:
             )
         start = tokenizer("")["input_ids"]  # what the tokenizer puts before any text: nothing, or a beginning token
         return [*start, *encode_text(tokenizer, messages[0]["content"])]
-    spellings = _spelled_ids(tokenizer)
+    spellings = spelled_ids(tokenizer)
     if any(spelling in message["content"] for message in messages for spelling in spellings):
         return _encode_around_contents(tokenizer, messages)
     return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)

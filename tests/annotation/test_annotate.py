@@ -1,0 +1,225 @@
+"""From a file of rows to the finished files: what is kept, refused, reported; stopped runs end like whole ones."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from planned_diffusion.training.annotation import annotate as module
+from planned_diffusion.training.annotation.annotate import Job, run
+from planned_diffusion.training.annotation.journal import Journal
+from planned_diffusion.training.annotation.output import beside
+from planned_diffusion.training.dataset import encode_records, read_records
+from planned_diffusion.training.tagged import parse_tagged, plain_text
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def result(out):
+    """The bytes of every finished file, by the end of its name."""
+    endings = ("", ".refused.jsonl", ".report.json")
+    return {ending: beside(out, ending).read_bytes() for ending in endings if beside(out, ending).exists()}
+
+
+@pytest.fixture
+def job(jsonl, rows, tmp_path, facts):
+    return Job(str(jsonl(rows(6))), tmp_path / "out.jsonl", facts)
+
+
+def test_records_are_tagged_and_keep_their_other_fields(job, tips, tokenizer, facts):
+    from transformers import AutoConfig
+
+    from planned_diffusion.generation.tokens import ControlTokens
+
+    report = run(job)
+    records = read_records(job.out)
+    assert [record["id"] for record in records] == list(range(6))
+    assert all(record["annotation"] == "parallel" for record in records)
+    for record in records:
+        assert [turn["role"] for turn in record["messages"]] == ["user", "assistant"]
+        assert plain_text(record["messages"][1]["content"]) == tips
+        assert [len(parts) for parts in parse_tagged(record["messages"][1]["content"])] == [1, 3, 1]
+    examples = encode_records(records, tokenizer, ControlTokens.from_config(AutoConfig.from_pretrained(facts)))
+    assert all(example.is_tagged for example in examples)  # what annotate writes, train reads
+    assert report["records"] == report["written"] == 6 and report["share_with_parallel_spans"] == 1.0
+    assert report["spans_per_answer"] == {5: 6} and report["rounds_per_answer"] == {3: 6}
+    assert json.loads(beside(job.out, ".report.json").read_text())["kinds"] == {"parallel": 6}
+    assert not beside(job.out, ".partial").exists() and not beside(job.out, ".refused.jsonl").exists()
+
+
+def test_the_critical_path_is_plan_terminator_and_longest_span_of_each_round(job, counter):
+    report = run(replace(job, limit=1))
+    rounds = parse_tagged(read(job.out)[0]["messages"][1]["content"])
+    plan = sum(2 + counter.count([f"{part.topic} "])[0] + len(str(part.number)) for parts in rounds for part in parts)
+    lengths = [counter.count([part.text for part in parts]) for parts in rounds]
+    assert report["mean_plan_tokens"] == plan + len(rounds)
+    assert report["mean_critical_path"] == plan + len(rounds) + sum(map(max, lengths))
+    assert report["mean_sequential"] == sum(map(sum, lengths)) + 1
+
+
+def test_refused_records_lie_beside_with_the_reason(jsonl, rows, job):
+    bad = [
+        {"prompt": "Tag?", "response": "Write <async> and </async>.", "id": "tag"},
+        {"prompt": "Empty?", "response": " \n", "id": "empty"},
+        {"prompt": "Null?", "response": None, "id": "null"},
+        {"prompt": "Half?", "response": "\ud800", "id": "half"},
+    ]
+    good = rows(2)
+    job = replace(job, source=str(jsonl([good[0], *bad, good[1]], "mixed.jsonl")))
+    report = run(job)
+    assert [record["id"] for record in read(job.out)] == [0, 1]
+    refused = read(beside(job.out, ".refused.jsonl"))
+    assert [(one["index"], one["record"]["id"]) for one in refused] == [
+        (1, "tag"),
+        (2, "empty"),
+        (3, "null"),
+        (4, "half"),
+    ]
+    assert [one["record"]["response"] for one in refused] == [row["response"] for row in bad]
+    reasons = [one["reason"] for one in refused]
+    assert "spells the tag <async>" in reasons[0] and "is empty" in reasons[1]
+    assert "not a text" in reasons[2] and "surrogate" in reasons[3]
+    assert sum(report["refused"].values()) == 4 and report["records"] == 6 and report["written"] == 2
+
+
+def test_earlier_answers_with_tags_are_refused_and_user_text_with_tags_is_kept(jsonl, job, tips):
+    def chat(*contents):
+        return {
+            "messages": [{"role": r, "content": c} for r, c in zip(("user", "assistant") * 2, contents, strict=False)]
+        }
+
+    source = jsonl([chat("a", "<sync/>", "b", tips), chat("What is <sync/>?", tips)], "chats.jsonl")
+    run(replace(job, source=str(source)))
+    assert [record["messages"][0]["content"] for record in read(job.out)] == ["What is <sync/>?"]
+
+
+@pytest.mark.parametrize(("plain", "written"), [("keep", 3), ("drop", 2)])
+def test_plain_answers_are_kept_or_dropped(plain, written, jsonl, rows, job):
+    source = jsonl([*rows(2), {"prompt": "Why?", "response": "Because.", "id": 2}], "plain.jsonl")
+    report = run(replace(job, source=str(source), plain=plain))
+    records = read(job.out)
+    assert len(records) == report["written"] == written and report["records"] == 3
+    if plain == "keep":
+        assert records[2]["messages"][1]["content"] == "Because." and records[2]["annotation"] == "plain"
+
+
+def test_numbers_follow_the_unit(job, counter):
+    run(replace(job, unit=1, limit=1))
+    for parts in parse_tagged(read(job.out)[0]["messages"][1]["content"]):
+        assert [part.number for part in parts] == counter.count([part.text for part in parts])
+
+
+@pytest.mark.parametrize("cut", [0, 10, 700, 2500])
+def test_a_run_that_was_stopped_ends_like_a_whole_one(cut, job, tmp_path, monkeypatch):
+    """The unfinished file cut anywhere: in its first line, in a record, between records."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+    run(job)
+    whole = result(job.out)
+    stopped = replace(job, out=tmp_path / "stopped.jsonl")
+    written = _unfinished(stopped, monkeypatch)
+    beside(stopped.out, ".partial").write_bytes(written[:cut] if cut else written)
+    shown = []
+    run(stopped, show=lambda finished, total: shown.append((finished, total)))
+    assert result(stopped.out) == whole
+    assert sum(finished for finished, _ in shown) == 6 and {total for _, total in shown} == {6}
+
+
+def _unfinished(job, monkeypatch) -> bytes:
+    """What a run leaves behind that stops after its second chunk."""
+    original, calls = Journal.append, []
+
+    def append(self, *entries):
+        calls.append(1)
+        if len(calls) > 3:  # settings, and two chunks
+            raise KeyboardInterrupt
+        original(self, *entries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "append", append)
+        with pytest.raises(KeyboardInterrupt):
+            run(job)
+    assert not job.out.exists()
+    return beside(job.out, ".partial").read_bytes()
+
+
+def test_a_larger_limit_goes_on_with_the_same_file(job, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 1)
+    _unfinished(replace(job, limit=3), monkeypatch)
+    assert run(job)["records"] == 6
+
+
+def test_finished_records_are_not_planned_again_and_changed_ones_are(job, jsonl, rows, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 2)
+    _unfinished(job, monkeypatch)
+    changed = rows(6)
+    changed[1]["prompt"] = "Changed."
+    jsonl(changed)
+    planned = []
+    original = module.annotate_by_structure
+    monkeypatch.setattr(module, "annotate_by_structure", lambda *given: planned.append(given[0]) or original(*given))
+    run(job)
+    assert planned == ["Changed.", *(row["prompt"] for row in changed[4:])]
+    assert [record["messages"][0]["content"] for record in read(job.out)] == [row["prompt"] for row in changed]
+
+
+def test_a_disk_that_fills_at_the_end_keeps_what_is_finished(job, monkeypatch):
+    from planned_diffusion.training.annotation import output
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(output.os, "fsync", full)
+        with pytest.raises(RuntimeError, match="No space left on device.; 6 finished records are safe"):
+            run(job)
+    assert not job.out.exists() and not beside(job.out, ".new").exists()
+    assert run(job)["records"] == 6
+
+
+def test_a_plot_is_drawn_where_matplotlib_is_installed(job):
+    pytest.importorskip("matplotlib")
+    run(job)
+    assert beside(job.out, ".report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_without_matplotlib(job, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run(job)
+    assert job.out.exists() and not beside(job.out, ".report.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"plain": "burn"}, "choose keep or drop"),
+        ({"limit": 0}, "limit is 0"),
+        ({"unit": 0}, "unit is 0"),
+        ({"most_spans": 3}, "most_spans is 3"),
+    ],
+)
+def test_settings_that_cannot_work(changes, complaint, job):
+    with pytest.raises(ValueError, match=complaint):
+        run(replace(job, **changes))
+
+
+def test_outputs_that_cannot_be_written(job, tmp_path):
+    job.out.write_text("mine")
+    with pytest.raises(ValueError, match="is there already"):
+        run(job)
+    assert job.out.read_text() == "mine"
+    with pytest.raises(ValueError, match="No file can be written into"):
+        run(replace(job, out=tmp_path / "no" / "out.jsonl"))
+
+
+def test_a_checkpoint_without_a_unit_needs_one(job, tmp_path, facts):
+    from transformers import AutoTokenizer, Qwen2Config
+
+    AutoTokenizer.from_pretrained(facts).save_pretrained(tmp_path / "base")
+    Qwen2Config().save_pretrained(tmp_path / "base")
+    with pytest.raises(ValueError, match="no tokens_per_length_unit; give --unit"):
+        run(replace(job, folder=str(tmp_path / "base")))
+    assert run(replace(job, folder=str(tmp_path / "base"), unit=10))["records"] == 6

@@ -1,0 +1,87 @@
+"""Blocks cover the text; outlines find preamble, parts and closing."""
+
+import random
+
+import pytest
+
+from planned_diffusion.training.annotation.blocks import blocks_of
+from planned_diffusion.training.annotation.outline import (
+    LIST,
+    NONE,
+    PARAGRAPHS,
+    SECTIONS,
+    announces_parts,
+    outline_of,
+    refers_to_parts,
+)
+
+PIECES = (
+    "a word",
+    "- item",
+    "1. one",
+    "2) two",
+    "# Head",
+    "**Bold**",
+    "```",
+    "\n",
+    "\n\n",
+    "  ",
+    "\t",
+    "\u2028",
+    "é世",
+    "",
+)
+
+
+def shown(text):
+    """kind, parts with preamble in ( ) and closing in [ ], white space shown as it is."""
+    outline = outline_of(text)
+    pieces = [f"({text[slice(*outline.preamble)]})"] if outline.preamble else []
+    pieces += [text[start:stop] for start, stop in outline.parts]
+    pieces += [f"[{text[slice(*outline.closing)]}]"] if outline.closing else []
+    return outline.kind, pieces
+
+
+def test_blocks_and_outlines_cover_every_text():
+    draw = random.Random(0)
+    for _ in range(500):
+        text = "".join(draw.choice(PIECES) + draw.choice(("", "\n", "\n\n")) for _ in range(draw.randint(0, 12)))
+        blocks = blocks_of(text)
+        assert "".join(text[block.start : block.stop] for block in blocks) == (text if text.strip() else "")
+        outline = outline_of(text)
+        if outline.kind != NONE:
+            ranges = [outline.preamble, *outline.parts, outline.closing]
+            assert "".join(text[slice(*one)] for one in ranges if one) == text
+            assert all(start < stop for start, stop in outline.parts) and len(outline.parts) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "pieces"),
+    [
+        ("One paragraph.", NONE, []),
+        ("", NONE, []),
+        ("Why:\n- fire\n- water\n\nOverall, b.", LIST, ["(Why:)", "\n- fire", "\n- water", "[\n\nOverall, b.]"]),
+        ("1. a\n- a1\n- a2\n2. b\n- b1", LIST, ["1. a\n- a1\n- a2", "\n2. b\n- b1"]),
+        ("- a\n  - a1\n  - a2\n- b", LIST, ["- a\n  - a1\n  - a2", "\n- b"]),
+        ("1. A\n\nabout A\n\n2. B\n\nabout B\n\nEnd.", LIST, ["1. A\n\nabout A", "\n\n2. B\n\nabout B", "[\n\nEnd.]"]),
+        ("Step 1: a\nStep 2: b", LIST, ["Step 1: a", "\nStep 2: b"]),
+        ("It rose 1.5 %.\n\nIt fell 2.5 %.", PARAGRAPHS, ["It rose 1.5 %.", "\n\nIt fell 2.5 %."]),
+        ("Hi.\n## A\nx\n## B\ny\n### C\nz", SECTIONS, ["(Hi.)", "\n## A\nx", "\n## B\ny\n### C\nz"]),
+        ("Pros:\n- a\n- b\n\nCons:\n- c", SECTIONS, ["Pros:\n- a\n- b", "\n\nCons:\n- c"]),
+        ("a\n\nb\n\nIn conclusion, c", PARAGRAPHS, ["a", "\n\nb", "[\n\nIn conclusion, c]"]),
+        ("a\n\nFor all these reasons, b", NONE, []),
+        ("Look:\n\n```\n- no\n\n- item\n```\n\nb", PARAGRAPHS, ["Look:\n\n```\n- no\n\n- item\n```", "\n\nb"]),
+        ("- this\n- that\n\n" + "long text " * 9 + "\n\n" + "more text " * 9, PARAGRAPHS, None),
+    ],
+)
+def test_outlines(text, kind, pieces):
+    found = shown(text)
+    assert found[0] == kind
+    assert pieces is None or found[1] == pieces
+
+
+def test_what_refers_to_the_parts():
+    assert announces_parts("Here are three tips:") and announces_parts("Benefits include")
+    assert not announces_parts("An aurora is light in the sky.")
+    assert refers_to_parts("\n\nOverall, sleep well.") and refers_to_parts("\nDo all of these.")
+    assert not refers_to_parts("\n\nSincerely, Ann")

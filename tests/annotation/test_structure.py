@@ -1,0 +1,62 @@
+"""Exact plans of a few answers."""
+
+from planned_diffusion.training.annotation.structure import PARALLEL, PLAIN, STEPS, Annotation, annotate
+
+
+def topics(plan):
+    return [[topic for topic, _ in spans] for spans in plan.rounds]
+
+
+def text(plan):
+    return "".join(text for spans in plan.rounds for _, text in spans)
+
+
+def test_a_preamble_goes_before_and_a_conclusion_behind_the_parts(tips):
+    plan = annotate("Give me three tips for the evening.", tips)
+    assert plan.kind == PARALLEL and text(plan) == tips
+    assert topics(plan) == [["three tips calm"], ["Quiet light", "Fresh air", "Warm drink"], ["following tips sleep"]]
+    assert plan.rounds[0][0][1] == "Here are three tips for a calm evening at home:"
+    assert plan.rounds[2][0][1] == "\n\nBy following these tips you will sleep better."
+
+
+def test_what_refers_to_nothing_shares_the_round_of_the_parts(tips):
+    lines = tips.splitlines()
+    answer = "\n".join(["Evenings can be loud and bright.", *lines[1:4], "", "Sincerely yours, your old friend Ann"])
+    plan = annotate("Give me three tips for the evening.", answer)
+    assert topics(plan) == [["Evenings loud bright", "Quiet light", "Fresh air", "Warm drink", "Sincerely yours old"]]
+    assert text(plan) == answer
+
+
+def test_small_items_are_grouped_and_tiny_lists_stay_plain():
+    animals = [
+        f"{number}. {name} of the deep forest" for number, name in enumerate(("Bear", "Wolf", "Lynx", "Deer"), 1)
+    ]
+    plan = annotate("List four animals.", "\n".join(animals))
+    assert topics(plan) == [["Bear Wolf", "Lynx Deer"]] and text(plan) == "\n".join(animals)
+    assert annotate("List four animals.", "- Bear\n- Wolf\n- Lynx\n- Deer") == Annotation(PLAIN, reason="too short")
+
+
+def test_small_ends_join_their_neighbours(tips):
+    answer = "Tips:\n" + "\n".join(tips.splitlines()[1:4]) + "\n\nEnjoy!"
+    plan = annotate("Give me three tips.", answer)
+    assert len(plan.rounds) == 1 and len(plan.rounds[0]) == 3
+    assert plan.rounds[0][0][1].startswith("Tips:\n1. Quiet") and plan.rounds[0][2][1].endswith("\n\nEnjoy!")
+
+
+def test_steps_get_one_round_each_and_nothing_parallel():
+    steps = [f"Step {number}: {'work with great care and patience ' * 6}" for number in range(1, 5)]
+    plan = annotate("Build a boat.", "\n".join(steps))
+    assert plan.kind == STEPS and [len(spans) for spans in plan.rounds] == [1, 1, 1, 1]
+    assert text(plan) == "\n".join(steps)
+    assert annotate("Build a boat.", "Step 1: Saw.\nStep 2: Glue.").kind == PLAIN  # one round would be left
+
+
+def test_spans_of_a_round_are_capped():
+    items = [f"- {'a word or two about this thing ' * 8}" for _ in range(30)]
+    for most in (4, 9):
+        plan = annotate("List many things.", "\n".join(items), most)
+        assert 2 <= len(plan.rounds[0]) <= most
+
+
+def test_the_same_answer_gets_the_same_plan(tips):
+    assert annotate("Three tips", tips) == annotate("Three tips", tips)

@@ -1,0 +1,100 @@
+"""What in a request and its outlined answer speaks for independent parts, or for a chain: counted words and signs.
+
+All features are shares or flags in [0, 1], so that they mean the same for short and for long answers. The word lists
+are English; in other languages the shape of the answer (kind, markers, labels, signs) decides alone.
+"""
+
+import re
+
+from .outline import LIST, SECTIONS, Outline
+from .words import ASKED, CLASS_OF, CLASSES, IMPERATIVE
+
+# Feature -> the way it points: 1 speaks for independent parts, -1 for a chain, 0 is read by rules only.
+DIRECTIONS = {
+    "is_list": 1, "is_sections": 1, "labelled": 1, "asks_list": 1, "words_you": 1, "words_modal": 1,
+    "opens_link": -1, "opens_pronoun": -1, "opens_person": -1,
+    "words_sequence": -1, "words_story": -1, "words_past": -1, "words_person": -1,
+    "code_signs": -1, "quotes": -1, "asks_creation": -1, "asks_code": -1,
+    "has_code": 0, "says_steps": 0, "opens_sequence": 0, "imperative": 0, "asks_procedure": 0, "asks_making": 0,
+    "asks_ideas": 0, "asks_story": 0, "asks_quantity": 0, "asks_several": 0,
+}  # fmt: skip
+
+_OPENINGS = ("sequence", "link", "pronoun", "person")
+_COUNTED = ("sequence", "story", "past", "person", "you", "modal")
+_QUANTITY = re.compile(
+    r"\bhow (?:many|much|long|far|old|fast|tall|often)\b|\bwhat (?:is|was) the (?:total|average|sum)\b"
+)
+_SEVERAL = re.compile(
+    r"\b(?:a list|list (?:of|the|all|out|some|any)|name|(?:two|three|four|five|six|seven|eight|nine|ten|several|some|"
+    r"few|different|various|multiple|[2-9]|1\d|20)(?: [\w-]+){0,3} \w+s\b)"
+)
+_MAKING = re.compile(
+    r"\bhow (?:to|do (?:i|you|we)) (?:make|cook|bake|build|brew|set up|install|fold|assemble|prepare|solve|calculate|"
+    r"tie|knit|change|replace|fix|register|sign up|log in)\b"
+)
+_NUMBER = re.compile(r"\d")
+_WORD = re.compile(r"[a-z']+")
+_MARKER = re.compile(r"\s*(?:#{1,6}|[^\w\s\"'(\[<]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.):])?[ \t*_]*", re.IGNORECASE)
+_STEP = re.compile(r"(?:step|phase|stage|day|week|chapter|scene|act|verse|stanza)\s*\d", re.IGNORECASE)
+_LABEL = re.compile(r"[^\n.!?:]{2,60}(?::|\*\*| [-\u2013\u2014] |\n)")
+_PROMPT_READ = 2000  # characters; what a long prompt asks stands at its beginning or end
+_PART_READ = 1500
+
+
+def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
+    """Feature name -> value in [0, 1], for the names of `DIRECTIONS`, of an outline with parts."""
+    half = _PROMPT_READ // 2
+    asked = (prompt if len(prompt) <= _PROMPT_READ else prompt[:half] + prompt[-half:]).lower()
+    asked_words = set(_WORD.findall(asked))
+    parts = []
+    for start, stop in outline.parts:
+        start = _MARKER.match(answer, start, stop).end()
+        parts.append(answer[start : min(stop, start + _PART_READ)])
+    says_steps = outline.marker == "step" or sum(_STEP.match(part) is not None for part in parts) > 1
+    return {
+        "is_list": float(outline.kind is LIST),
+        "is_sections": float(outline.kind is SECTIONS),
+        "labelled": sum(_LABEL.match(part) is not None for part in parts) / len(parts),
+        "says_steps": float(says_steps),
+        "has_code": float(outline.has_code or "```" in answer),
+        **{name: float(not asked_words.isdisjoint(words)) for name, words in ASKED.items()},
+        "asks_quantity": float(_QUANTITY.search(asked) is not None and _NUMBER.search(asked) is not None),
+        "asks_making": float(_MAKING.search(asked) is not None),
+        "asks_several": float(_SEVERAL.search(asked) is not None),
+        **_word_shares(parts),
+        **_sign_shares("".join(parts)),
+    }
+
+
+def _word_shares(parts: list[str]) -> dict[str, float]:
+    """How the parts open, and classes of words per word."""
+    opens = dict.fromkeys(_OPENINGS, 0)
+    counts = dict.fromkeys((*CLASSES, "past"), 0)
+    total = imperative = 0
+    for index, part in enumerate(parts):
+        words = _WORD.findall(part.lower())
+        total += len(words)
+        first = words[0] if words else ""
+        imperative += first in IMPERATIVE
+        if index and CLASS_OF.get(first) in opens:
+            opens[CLASS_OF[first]] += 1
+        for word in words:
+            if word in CLASS_OF:
+                counts[CLASS_OF[word]] += 1
+            elif word[-2:] == "ed":
+                counts["past"] += 1
+    scale = 10 / max(total, 1)
+    return {
+        "imperative": imperative / len(parts),
+        **{f"opens_{name}": count / max(len(parts) - 1, 1) for name, count in opens.items()},
+        **{f"words_{name}": min(counts[name] * scale, 1.0) for name in _COUNTED},
+    }
+
+
+def _sign_shares(text: str) -> dict[str, float]:
+    """Signs per character, scaled so that 1 is a lot."""
+    scale = 50 / max(len(text), 1)
+    return {
+        "code_signs": min(scale * sum(map(text.count, "{}_`<>;")), 1.0),
+        "quotes": min(scale * (text.count('"') + text.count("\u201c")), 1.0),
+    }

@@ -1,0 +1,53 @@
+"""Neighbouring parts put together into spans of a sensible size."""
+
+from collections.abc import Sequence
+
+PROMISE_COST = 24  # characters: a promise takes about 6 plan tokens of about 4 characters
+LEAST_STEP = 160  # characters of a round that holds one step
+_LADDER = 1.2  # each tried size is so much larger than the one before
+
+
+def for_parallel(sizes: Sequence[int], most_groups: int) -> list[range]:
+    """Groups of neighbours with the shortest ideal critical path: a promise per group, and then the longest group.
+
+    Args:
+        sizes: characters of each part.
+
+    Returns:
+        Ranges of part indices that follow each other; one range where splitting does not pay.
+    """
+    total, room = sum(sizes), max(sizes)
+    best, least = [range(len(sizes))], total + PROMISE_COST
+    while room < total:
+        groups = _fill(sizes, room)
+        if len(groups) <= most_groups:
+            cost = PROMISE_COST * len(groups) + max(sum(sizes[i] for i in group) for group in groups)
+            if cost < least:
+                best, least = groups, cost
+        room = max(room + 1, int(room * _LADDER))
+    return best
+
+
+def _fill(sizes: Sequence[int], room: int) -> list[range]:
+    """As few groups as possible with at most `room` characters each."""
+    groups, start, used = [], 0, 0
+    for index, size in enumerate(sizes):
+        if used + size > room and index > start:
+            groups.append(range(start, index))
+            start, used = index, 0
+        used += size
+    return [*groups, range(start, len(sizes))]
+
+
+def for_steps(sizes: Sequence[int], most_groups: int) -> list[range]:
+    """Groups of neighbours of at least `LEAST_STEP` characters, one per round; what is left over joins the last one."""
+    least = max(LEAST_STEP, -(-sum(sizes) // most_groups))
+    groups, start, used = [], 0, 0
+    for index, size in enumerate(sizes):
+        used += size
+        if used >= least:
+            groups.append(range(start, index + 1))
+            start, used = index + 1, 0
+    if start < len(sizes):
+        groups.append(range(groups.pop().start if groups else 0, len(sizes)))
+    return groups

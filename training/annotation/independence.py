@@ -1,0 +1,116 @@
+"""Could the parts of an answer be written without seeing each other? Rules for clear cases, and a linear model.
+
+The rules refuse code, arithmetic and narratives, and find procedures, whose steps follow each other. What remains is
+weighed by a linear model over the features of `features.py`; `fit_independence.py` fits it to human labels and writes
+`independence.json`, which holds the weights and how well they did on folds they were not fitted to.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .features import features_of
+from .outline import LIST, NONE, PARAGRAPHS, SECTIONS, Outline, outline_of
+
+PARALLEL, STEPS, PLAIN = "parallel", "steps", "plain"
+WEIGHTS = Path(__file__).with_name("independence.json")
+
+_COMPUTATION = re.compile(
+    r"=\s*\S|<<|\d ?[*\u00d7\u00f7] ?\d|\bequals?\b|\bmultiples? of\b|\b(?:plus|minus|times) \d|"
+    r"\\(?:frac|times|cdot|boxed|begin)"
+)
+_CODE_LINE = re.compile(
+    r"^\s*(?:def \w+\(|class \w+[:({]|import \w+|from \w+ import|#include|public |private |function \w*\(|SELECT |"
+    r"INSERT |<\w+[ >]|</\w+>|for ?\(|if ?\(|while ?\(|return |var |let |const |print\(|console\.)",
+    re.MULTILINE,
+)
+MOST_CODE_SIGNS = 0.6  # feature values above these are clear cases
+MOST_SEQUENCE_WORDS = 0.3
+LEAST_IMPERATIVE = 0.5
+LEAST_SEQUENCE_OPENINGS = 0.3
+MOST_LINKED_OPENINGS = 0.25
+MARGIN_OF_PROSE = 0.6  # paragraphs flow on unless much speaks against it (chosen on folds 0 to 3)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`kind` is PARALLEL, STEPS (parts that follow each other) or PLAIN; `reason` names the rule, or "model"."""
+
+    kind: str
+    reason: str
+    score: float | None = None
+
+
+def judge(prompt: str, answer: str, outline: Outline) -> Verdict:
+    """Whether an outline's parts are independent, steps of a procedure, or nothing to split."""
+    if outline.kind is NONE:
+        return Verdict(PLAIN, "no parts")
+    features = features_of(prompt, answer, outline)
+    return ruled(answer, outline, features) or weighed(features, *model())
+
+
+def why_plain(prompt: str, answer: str) -> str | None:
+    """The rule, if any, by which an answer must never be split into independent spans, however it is outlined."""
+    outline = outline_of(answer)
+    if outline.kind is NONE:
+        outline = Outline(PARAGRAPHS, ((0, len(answer)),), has_code=outline.has_code)
+    verdict = ruled(answer, outline, features_of(prompt, answer, outline))
+    return verdict.reason if verdict and verdict.kind == PLAIN and verdict.reason != "chain" else None
+
+
+def ruled(answer: str, outline: Outline, features: dict[str, float]) -> Verdict | None:
+    """The verdict of the first rule that applies, None where none does."""
+    if features["has_code"] or features["code_signs"] > MOST_CODE_SIGNS or len(_CODE_LINE.findall(answer)) > 1:
+        return Verdict(PLAIN, "code")
+    if is_arithmetic(answer, features["asks_quantity"] > 0):
+        return Verdict(PLAIN, "arithmetic")
+    asks_several = features["asks_several"] or features["asks_list"]
+    if features["asks_story"] and not features["asks_ideas"] and not (outline.kind is LIST and asks_several):
+        return Verdict(PLAIN, "narrative")
+    if is_procedure(outline, features):
+        return Verdict(PLAIN, "chain") if outline.kind is PARAGRAPHS else Verdict(STEPS, "procedure")
+    if is_enumeration(outline, features):
+        return Verdict(PARALLEL, "enumeration")
+    return None
+
+
+def is_arithmetic(answer: str, asks_quantity: bool) -> bool:
+    """Whether a quantity is asked from numbers, or the answer holds at least two computations."""
+    return asks_quantity or len(_COMPUTATION.findall(answer)) > 1
+
+
+def is_procedure(outline: Outline, features: dict[str, float]) -> bool:
+    """Whether the parts are steps: called so, linked by words of time, or numbered orders where a procedure was
+    asked."""
+    if features["says_steps"] or features["opens_sequence"] >= LEAST_SEQUENCE_OPENINGS:
+        return True
+    if outline.kind is SECTIONS:
+        return features["asks_procedure"] > 0
+    if outline.kind is not LIST or features["imperative"] < LEAST_IMPERATIVE or features["asks_ideas"]:
+        return False
+    is_asked = (features["asks_procedure"] or features["asks_making"]) and outline.marker != "bullet"
+    return bool(is_asked) or features["words_sequence"] >= MOST_SEQUENCE_WORDS
+
+
+def is_enumeration(outline: Outline, features: dict[str, float]) -> bool:
+    """Whether several things were asked for and listed, hardly any of them opening with a link to another."""
+    if outline.kind is not LIST or features["asks_code"] or not (features["asks_several"] or features["asks_list"]):
+        return False
+    links = ("link", "pronoun", "person")
+    return sum(features[f"opens_{name}"] for name in links) <= MOST_LINKED_OPENINGS
+
+
+def weighed(features: dict[str, float], weights: dict[str, float], bias: float) -> Verdict:
+    """PARALLEL where the weighted sum of the features is large enough, else PLAIN."""
+    score = bias + sum(weight * features[name] for name, weight in weights.items())
+    is_prose = not features["is_list"] and not features["is_sections"]
+    return Verdict(PARALLEL if score > MARGIN_OF_PROSE * is_prose else PLAIN, "model", score)
+
+
+@cache
+def model() -> tuple[dict[str, float], float]:
+    """Weights and bias of the committed model."""
+    fitted = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    return fitted["weights"], fitted["bias"]

@@ -1,0 +1,117 @@
+"""What the `llm` annotator asks and how it reads the reply.
+
+The model never repeats the answer: it sees it cut into numbered pieces and names, per span, a topic and the first and
+last piece. So the text cannot change, replies are short, and lengths are counted here rather than guessed.
+"""
+
+import json
+import re
+
+from ..tagged import is_tagged
+from .topics import MOST_WORDS
+
+SYSTEM = """\
+You plan how an answer can be written in parallel. The answer is cut into numbered pieces. Group neighbouring pieces
+into spans, and spans into rounds:
+
+- All spans of one round are written at the same time, by writers who see the request and the topics but not each
+  other's text. Put two spans into one round only if each makes sense without the other: items of a list of
+  alternatives, sections on different subjects, pros and cons.
+- A later round sees everything written in earlier rounds. A conclusion that refers to the parts is a later round; so
+  are the parts that a preamble such as "Here are three tips:" announces.
+- Steps that build on each other get one round each. Reasoning, calculations, code and stories are never split: reply
+  with no rounds at all.
+- Every piece belongs to exactly one span, in order, without gaps. A span should have a sentence or two at least; put
+  small neighbours together.
+- A topic is one to three words taken from the span's text.
+
+Reply with one JSON object and nothing else:
+{"rounds": [[{"topic": "...", "first": 1, "last": 2}, ...], ...]}
+
+Example 1. Request: Give two tips for sleeping well.
+[1] Here are two tips:
+[2] 1. Keep a regular schedule.
+[3] Your body likes routine.
+[4] 2. Avoid screens late in the evening.
+[5] In short, routine and darkness help.
+Reply: {"rounds": [
+[{"topic": "two tips", "first": 1, "last": 1}],
+[{"topic": "regular schedule", "first": 2, "last": 3}, {"topic": "avoid screens", "first": 4, "last": 4}],
+[{"topic": "in short", "first": 5, "last": 5}]]}
+
+Example 2. Request: Compare cats and dogs.
+[1] Cats are independent.
+[2] They need little room.
+[3] Dogs are sociable.
+[4] They want walks.
+Reply: {"rounds": [[{"topic": "cats", "first": 1, "last": 2}, {"topic": "dogs", "first": 3, "last": 4}]]}
+
+Example 3. Request: Tom has 3 apples and buys twice as many. How many has he?
+[1] He buys 2 * 3 = 6 apples.
+[2] So he has 3 + 6 = 9.
+Reply: {"rounds": []}"""
+
+_SENTENCE_END = re.compile(r"(?<=[^\s\d][.!?])(?=[ \t]+[\"'(\[]?[A-Z0-9])|(?=\n+[^\n])")
+_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+_MOST_ASKED = 2000  # characters of the request
+
+
+def pieces_of(answer: str) -> list[str]:
+    """An answer cut at its sentences and lines; the pieces joined are the answer, white space opens the later one."""
+    pieces = []
+    for piece in _SENTENCE_END.split(answer):
+        if pieces and not (piece.strip() and pieces[-1].strip()):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+    return pieces
+
+
+def messages_for(prompt: str, pieces: list[str]) -> list[dict]:
+    """The chat that asks for a plan."""
+    numbered = "\n".join(f"[{number}] {piece.strip()}" for number, piece in enumerate(pieces, start=1))
+    content = f"Request: {prompt[:_MOST_ASKED]}\n{numbered}\nReply:"
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+
+
+def rounds_of(reply: str, pieces: list[str]) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """The plan that a reply describes, as rounds of (topic, text); () for an answer that should stay plain.
+
+    Raises:
+        ValueError: what is wrong with the reply, in a sentence that can be sent back.
+    """
+    found = _OBJECT.search(reply)
+    try:
+        rounds = json.loads(found[0])["rounds"] if found else None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"The reply is not the JSON object asked for ({type(error).__name__}: {error}).") from error
+    if not isinstance(rounds, list) or not all(isinstance(spans, list) and spans for spans in rounds):
+        raise ValueError('The reply is not {"rounds": [[span, ...], ...]} with at least one span per round.')
+    planned, place = [], 0
+    for spans in rounds:
+        planned.append([])
+        for span in spans:
+            topic, first, last = _span(span)
+            if first != place + 1 or not first <= last <= len(pieces):
+                raise ValueError(
+                    f"The span {topic!r} goes from {first} to {last}; after piece {place} it must begin with "
+                    f"{place + 1}, and there are {len(pieces)} pieces."
+                )
+            planned[-1].append((topic, "".join(pieces[place:last])))
+            place = last
+    if planned and place != len(pieces):
+        raise ValueError(f"The spans end with piece {place} of {len(pieces)}; every piece must be in a span.")
+    return tuple(map(tuple, planned))
+
+
+def _span(span) -> tuple[str, int, int]:
+    fields = (span.get("topic"), span.get("first"), span.get("last")) if isinstance(span, dict) else (None,) * 3
+    topic, first, last = fields
+    if not isinstance(topic, str) or any(type(number) is not int for number in (first, last)):
+        raise ValueError(f'The span {span!r} is not {{"topic": text, "first": number, "last": number}}.')
+    words = topic.split()
+    if not 1 <= len(words) <= MOST_WORDS:
+        raise ValueError(f"The topic {topic!r} has {len(words)} words; give one to {MOST_WORDS}.")
+    if is_tagged(topic):
+        raise ValueError(f"The topic {topic!r} spells a tag of plans; use words of the text.")
+    return " ".join(words), first, last

@@ -1,0 +1,147 @@
+"""What an answer is made of: a preamble, parts side by side, and a closing; sections, a list or paragraphs.
+
+The outline only says what stands next to what. Whether the parts could be written without seeing each other is the
+question of `independence.py`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from .blocks import CODE, HEADING, ITEM, PARAGRAPH, Block, blocks_of
+
+SECTIONS, LIST, PARAGRAPHS, NONE = "sections", "list", "paragraphs", "none"
+LEAST_LIST_SHARE = 0.35  # of the characters: a shorter list is part of the paragraphs around it
+LABEL_WORDS = 12  # a paragraph of at most so many words right before a list is that list's title
+
+_CLOSING = re.compile(
+    r"\W*(?:in (?:conclusion|summary|short|closing|general|essence|a nutshell|all|the end)|overall|"
+    r"to (?:conclude|sum up|summari[sz]e|recap|wrap up)|conclusions?|summary|ultimately|"
+    r"finally, (?:it|remember|always|by)|with (?:these|this|all|the right)|"
+    r"by (?:following|doing|implementing|using|combining|incorporating|understanding|taking|considering|adopting)|"
+    r"for (?:all )?(?:of )?(?:these|this)|all (?:of )?(?:these|this|in all)|"
+    r"these |taken together|together,|both |remember|following these|"
+    r"(?:i|we) hope|hope (?:this|that|these)|as you can see|therefore,|thus,|hence,)",
+    re.IGNORECASE,
+)
+_REFERS_BACK = re.compile(
+    r"\b(?:these|those|above|aforementioned|mentioned|listed|such|both|all of|each of|the (?:two|three|four|five|"
+    r"list|tips|steps|points|items|following|ways|reasons|examples|ideas)|this (?:list|is|was|way|will|approach|can)|"
+    r"and (?:many )?more|more examples|etc)\b",
+    re.IGNORECASE,
+)
+_ANNOUNCES = re.compile(
+    r"\b(?:following|here (?:are|is)|here's|these|below|as follows|such as|include|includes|including|"
+    r"one|two|three|four|five|six|seven|eight|nine|ten|several|few|some|many|list|steps|tips|ways|"
+    r"reasons|examples|ideas)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Half-open character ranges that follow each other and cover the text; `preamble` and `closing` may be None.
+
+    `marker` is the family of the list's markers ("number", "bullet", ...), "" where the parts are no list.
+    """
+
+    kind: str
+    parts: tuple[tuple[int, int], ...]
+    preamble: tuple[int, int] | None = None
+    closing: tuple[int, int] | None = None
+    marker: str = ""
+    has_code: bool = False
+
+
+def outline_of(text: str) -> Outline:
+    """The coarsest outline with at least two parts: sections, else list items, else paragraphs."""
+    blocks = blocks_of(text)
+    starts = _section_starts(blocks, text)
+    kind, marker, stop = SECTIONS, "", len(blocks)
+    if len(starts) < 2:
+        starts, stop, marker = _item_starts(blocks)
+        kind = LIST
+        if len(starts) < 2 or _span_of(blocks, starts[0], stop) < LEAST_LIST_SHARE * len(text):
+            starts, kind, stop, marker = _paragraph_starts(blocks, text), PARAGRAPHS, len(blocks), ""
+    if kind is not LIST and len(starts) > 1 and is_closing(text[blocks[starts[-1]].start : blocks[stop - 1].stop]):
+        stop = starts.pop()
+    has_code = any(block.kind is CODE for block in blocks)
+    if len(starts) < 2:
+        return Outline(NONE, (), has_code=has_code)
+    edges = [blocks[index].start for index in starts]
+    end = blocks[stop].start if stop < len(blocks) else len(text)
+    return Outline(
+        kind,
+        tuple(zip(edges, [*edges[1:], end], strict=True)),
+        preamble=(0, edges[0]) if starts[0] else None,
+        closing=(end, len(text)) if stop < len(blocks) else None,
+        marker=marker,
+        has_code=has_code,
+    )
+
+
+def _span_of(blocks: list[Block], first: int, stop: int) -> int:
+    return blocks[stop - 1].stop - blocks[first].start
+
+
+def _section_starts(blocks: list[Block], text: str) -> list[int]:
+    """Headings of the highest level that occurs twice; or else the titles of at least two lists."""
+    levels = [block.level for block in blocks if block.kind is HEADING]
+    often = [level for level in set(levels) if levels.count(level) >= 2]
+    if often:
+        return [index for index, block in enumerate(blocks) if block.kind is HEADING and block.level == min(often)]
+    return [
+        index
+        for index, (block, following) in enumerate(zip(blocks, blocks[1:], strict=False))
+        if block.kind is PARAGRAPH and following.kind is ITEM and _is_label(text[block.start : block.stop])
+    ]
+
+
+def _is_label(text: str) -> bool:
+    return text.rstrip().endswith(":") and len(text.split()) <= LABEL_WORDS
+
+
+def _item_starts(blocks: list[Block]) -> tuple[list[int], int, str]:
+    """Where the outermost list's items begin, where the last one ends, and the family of their markers."""
+    items = [index for index, block in enumerate(blocks) if block.kind is ITEM]
+    if len(items) < 2:
+        return items, len(blocks), ""
+    depth = sorted(blocks[index].level for index in items)[1]  # one item further out is the first, set differently
+    outer = [index for index in items if blocks[index].level <= depth]
+    family = blocks[outer[0]].marker
+    if sum(blocks[index].marker == family for index in outer) >= 2:  # other families at its depth are nested in it
+        outer = [index for index in outer if blocks[index].marker == family]
+    extents = [after - before for before, after in zip(outer, outer[1:], strict=False)]
+    return outer, _end_of_last(blocks, outer[-1], max(extents, default=1)), family
+
+
+def _end_of_last(blocks: list[Block], last: int, most: int) -> int:
+    """The last item keeps nested items and as many further blocks as the longest of the others has."""
+    stop = last + 1
+    while stop < len(blocks) and (blocks[stop].kind is ITEM or stop - last < most):
+        stop += 1
+    return stop
+
+
+def _paragraph_starts(blocks: list[Block], text: str) -> list[int]:
+    """Paragraphs; lists and code stay with the paragraph before them, titles with the one behind them."""
+    starts, joins = [], False
+    for index, block in enumerate(blocks):
+        if not joins and (block.kind is PARAGRAPH or block.kind is HEADING or not starts):
+            starts.append(index)
+        joins = block.kind is HEADING or text[block.start : block.stop].rstrip().endswith(":")
+    return starts
+
+
+def is_closing(text: str) -> bool:
+    """Whether a text begins as a conclusion does."""
+    return _CLOSING.match(text.lstrip(" \t\r\n#*_")) is not None
+
+
+def refers_to_parts(closing: str) -> bool:
+    """Whether a closing speaks of the parts before it, so that it should see them."""
+    return is_closing(closing) or _REFERS_BACK.search(closing) is not None
+
+
+def announces_parts(preamble: str) -> bool:
+    """Whether a preamble speaks of the parts behind it ("Here are three tips:"), so that they should see it."""
+    return preamble.rstrip().endswith((":", ",", "...")) or _ANNOUNCES.search(preamble[-200:]) is not None

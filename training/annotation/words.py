@@ -1,0 +1,79 @@
+"""The word lists (English) that features and topics are made of: names -> words, and a word -> its class."""
+
+# Classes of words in an answer; a word stands in one of them only.
+_CLASSES = {
+    "sequence": (
+        "then next after afterwards before once finally now until later meanwhile previous previously earlier again "
+        "already eventually suddenly soon subsequently begin"
+    ),
+    "link": (
+        "however but so therefore thus hence because consequently moreover furthermore additionally also since "
+        "instead otherwise nevertheless similarly conversely and or yet still accordingly indeed"
+    ),
+    "pronoun": "it they this that these those he she his her him them their its such",
+    "story": (
+        "was were had said asked told felt knew thought looked walked went came saw took began turned ran stood sat "
+        "smiled heard found decided lived realized whispered replied cried gave made woke"
+    ),
+    "person": "i me my mine myself we us our",
+    "you": "you your yours yourself",
+    "modal": "can may could might should",
+}
+# What a request asks for.
+_ASKED = {
+    "asks_list": (
+        "list lists tips ways reasons ideas examples advantages disadvantages benefits pros types kinds things "
+        "factors suggestions questions features effects uses strategies activities characteristics facts methods "
+        "techniques skills names items options points topics differences compare contrast versus vs name suggest "
+        "identify"
+    ),
+    "asks_procedure": (
+        "recipe recipes step steps algorithm instructions procedure timeline chronological sequence schedule "
+        "itinerary tutorial walkthrough"
+    ),
+    "asks_creation": (
+        "story poem tale novel song lyrics letter essay speech dialogue conversation scene joke email rap haiku "
+        "sonnet fiction narrative pretend imagine wp protagonist character blog post verse roleplay"
+    ),
+    "asks_code": (
+        "code python java javascript sql php html css script bash command linux ubuntu git regex api array string "
+        "class compile query android django function functions"
+    ),
+    "asks_ideas": (
+        "tips ways ideas advice suggestions suggest reasons examples things activities strategies methods options "
+        "recommendations benefits factors questions"
+    ),
+    "asks_story": (
+        "story poem tale novel song lyrics letter dialogue conversation scene rap haiku sonnet fiction narrative wp "
+        "roleplay monologue diary script skit"
+    ),
+}
+_OTHERS = {
+    "imperative": (
+        "add adjust allow apply arrange ask assemble attach avoid bake beat begin boil bring build calculate call "
+        "check chill choose chop clean click close collect combine compare complete compute conduct connect "
+        "consider contact cook cool cover create cut decide define design determine develop dip divide download "
+        "drag drain draw enjoy ensure enter establish evaluate fill find finish fold follow fry gather get give go "
+        "grab grate grease grill heat hold identify implement initialize insert install iterate keep knead launch "
+        "lay leave let line look loop make mark measure melt mix monitor move multiply navigate open organize pack "
+        "paint peel perform pick place plan plant plug pour preheat prepare press print provide pull push put read "
+        "record reduce refrigerate remove repeat research return review rinse roll rub run save scan season select "
+        "send serve set shape sign simmer slice slide sort spray sprinkle spread start stir store strain subtract "
+        "switch take tap test tie toss track train transfer trim turn type unplug update upload use verify visit "
+        "wait wash watch wear whisk wipe wrap write"
+    ),
+    "empty": (
+        "a an the and or but nor of in on at to for from by with without into onto over under as is are was were be "
+        "been being it its this that these those there here their his her our your my you we they he she i me them "
+        "us do does did can could may might will would shall should must have has had not no if then than so such "
+        "also very more most some any each other others when while which who whom whose what how why where about "
+        "between through during before after one first second third next finally lastly additionally furthermore "
+        "moreover however overall let's it's sure certainly yes well include includes including"
+    ),
+}
+
+CLASS_OF = {word: name for name, words in _CLASSES.items() for word in words.split()}
+CLASSES = tuple(_CLASSES)
+ASKED = {name: frozenset(words.split()) for name, words in _ASKED.items()}
+IMPERATIVE = frozenset(_OTHERS["imperative"].split())  # with which the steps of a procedure begin
+EMPTY = frozenset(_OTHERS["empty"].split())  # words that tell nothing about a topic
