@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig, GenerationMixin
 from transformers.utils import ModelOutput, logging
 
-from .config import DECODERS, OWN_DEFAULTS, SPAN_FIELDS, PlannedDiffusionGenerationConfig
+from .config import DECODERS, OWN_DEFAULTS, PLANNING, PlannedDiffusionGenerationConfig
 from .engine import Engine
 from .query import Request
 from .requests import RequestMaker
@@ -114,15 +114,12 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
                 fields |= {name: getattr(given, name) for name in OWN_DEFAULTS}
         fields |= {name: value for name, value in kwargs.items() if value is not None or name in OWN_DEFAULTS}
         config = PlannedDiffusionGenerationConfig(**copy.deepcopy(fields))
-        if config.decoding == "autoregressive":
-            useless = [name for name in SPAN_FIELDS if name in kwargs and kwargs[name] != OWN_DEFAULTS[name]]
-            if plan is not None:
-                useless.append("plan")
-            if useless:
-                raise ValueError(
-                    f"decoding='autoregressive' has no spans, so {', '.join(useless)} cannot be used; leave it out or "
-                    "choose decoding='planned'."
-                )
+        config.refuse_unread(kwargs)
+        if plan is not None and config.decoding not in PLANNING:
+            raise ValueError(
+                f"decoding={config.decoding!r} has no use for plan; leave it out, or choose decoding="
+                f"{' or '.join(map(repr, PLANNING))}."
+            )
         return config
 
     # 4. Run

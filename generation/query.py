@@ -4,7 +4,7 @@ A decoder is a generator for ONE request. It knows no model and no tensors; it a
 which the engine passes on without answering.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .plan import Allowed, Plan, Unit
@@ -35,6 +35,12 @@ class Settings:
     dense: bool = False
     steps_ratio: float = 1.0
     confidence_threshold: float | None = None
+    unmasking_rule: str = "schedule"
+    confidence_factor: float = 1.0
+    entropy_bound: float = 0.1
+    window_blanks: int = 16
+    window_tokens: int = 128
+    random_order: bool = False
     max_spans: int = 32
     max_rounds: int = 16
     close_padding: bool = True
@@ -97,3 +103,12 @@ class Reply:
     token_ids: list[int]
     scores: list[float]
     confidences: list[float]
+
+    def split(self, counts: Iterable[int]) -> "list[Reply]":
+        """The reply in consecutive parts of so many rows."""
+        parts, start = [], 0
+        for count in counts:
+            rows = slice(start, start + count)
+            parts.append(Reply(self.token_ids[rows], self.scores[rows], self.confidences[rows]))
+            start = rows.stop
+        return parts

@@ -121,7 +121,7 @@ class RequestMaker:
             temperature=temperature if config.samples else 0.0,
             top_k=config.top_k or None,
             top_p=config.top_p,
-            score=config.unmasking,
+            score="confidence" if config.unmasking == "random" else config.unmasking,
             seed=seed,
         )
 
@@ -165,6 +165,12 @@ class RequestMaker:
             dense=(config.span_attention or self.model_config.span_attention) == "dense",
             steps_ratio=config.steps_ratio,
             confidence_threshold=config.confidence_threshold,
+            unmasking_rule=config.unmasking_rule,
+            confidence_factor=config.confidence_factor,
+            entropy_bound=config.entropy_bound,
+            window_blanks=config.window_blanks,
+            window_tokens=config.window_tokens,
+            random_order=config.unmasking == "random",
             max_spans=config.max_spans,
             max_rounds=config.max_rounds,
             close_padding=config.close_padding,
@@ -173,7 +179,7 @@ class RequestMaker:
 
     def _seed(self, index: int, prompts: int) -> int:
         config = self.config
-        if not config.samples:
+        if not config.samples and config.unmasking != "random":
             return 0
         if isinstance(config.seed, (list, tuple)) and len(config.seed) != prompts:
             raise ValueError(

@@ -43,7 +43,7 @@ TABLE = [
     ({"max_length": 9}, "room for 6 new tokens"),
     # Fields
     ({"decoding": "magic"}, "decoding is 'magic'; choose one of planned, autoregressive"),
-    ({"unmasking": "luck"}, "unmasking is 'luck'; choose one of entropy, confidence, margin"),
+    ({"unmasking": "luck"}, "unmasking is 'luck'; choose one of entropy, confidence, margin, random"),
     ({"span_attention": "full"}, "span_attention is 'full'; choose one of sparse, dense"),
     ({"steps_ration": 0.5}, "steps_ration is no generation field; choose among max_new_tokens"),
     ({"keep_plans": False}, "keep_plans is no generation field"),
@@ -87,9 +87,19 @@ TABLE = [
     ({"num_return_sequences": 0}, "num_return_sequences is 0"),
     ({"input_ids": TWO, "streamer": Silent()}, "A streamer follows one answer, but 2 were asked for; stream"),
     ({"streamer": Silent(), "num_return_sequences": 2, "do_sample": True}, "A streamer follows one answer"),
+    # Rules
+    ({"unmasking_rule": "luck"}, "unmasking_rule is 'luck'; choose one of schedule, factor, entropy_bound"),
+    ({"confidence_factor": 0}, "confidence_factor is 0; give a number above 0"),
+    ({"entropy_bound": -1}, "entropy_bound is -1; give a number of at least 0"),
+    ({"window_blanks": 0}, "window_blanks is 0; give a whole number of at least 1"),
+    ({"window_tokens": 2.5}, "window_tokens is 2.5; give a whole number of at least 1"),
+    ({"unmasking_rule": "entropy_bound", "unmasking": "margin"}, "adds up entropies, but unmasking is 'margin'"),
+    ({"unmasking_rule": "deferred_commitment"}, "writes what reaches confidence_threshold; set it"),
+    ({"unmasking_rule": "factor", "steps_ratio": 0.5}, "unmasking_rule='factor' has no use for steps_ratio; leave"),
+    ({"entropy_bound": 1.0}, "unmasking_rule='schedule' has no use for entropy_bound; leave it out, or choose"),
     # Left to right
     *[
-        ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no spans, so {name} cannot be")
+        ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no use for {name}; leave")
         for name, value in [
             ("steps_ratio", 0.5), ("confidence_threshold", 0.9), ("unmasking", "margin"), ("length_scale", 2),
             ("max_spans", 3), ("max_rounds", 2), ("close_padding", False), ("suppress_in_spans", []),
