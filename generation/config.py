@@ -8,14 +8,32 @@ from transformers import GenerationConfig
 from ..configuration_planned_diffusion import SPAN_ATTENTIONS
 from .decoders.autoregressive import READS as AUTOREGRESSIVE_READS
 from .decoders.autoregressive import autoregressive
+from .decoders.block_diffusion import READS as BLOCK_DIFFUSION_READS
+from .decoders.block_diffusion import block_diffusion
+from .decoders.diffusion import READS as DIFFUSION_READS
+from .decoders.diffusion import diffusion
+from .decoders.fast_dllm import READS as FAST_DLLM_READS
+from .decoders.fast_dllm import RUN_IN_BLOCK, fast_dllm
 from .decoders.planned import READS as PLANNED_READS
 from .decoders.planned import planned
 from .unmasking import RULE_FIELDS, RULES, SCORES
 
 # name -> generator function of a Request (decoders/)
-DECODERS = {"planned": planned, "autoregressive": autoregressive}
+DECODERS = {
+    "planned": planned,
+    "autoregressive": autoregressive,
+    "diffusion": diffusion,
+    "fast_dllm": fast_dllm,
+    "block_diffusion": block_diffusion,
+}
 # name -> the fields of OWN_DEFAULTS that it reads, beside those that every decoder reads
-READS = {"planned": PLANNED_READS, "autoregressive": AUTOREGRESSIVE_READS}
+READS = {
+    "planned": PLANNED_READS,
+    "autoregressive": AUTOREGRESSIVE_READS,
+    "diffusion": DIFFUSION_READS,
+    "fast_dllm": FAST_DLLM_READS,
+    "block_diffusion": BLOCK_DIFFUSION_READS,
+}
 READ_BY_ALL = ("decoding", "output_trace", "seed")
 UNMASKINGS = (*SCORES, "random")
 PLANNING = ("planned",)  # decoders that draft a plan, or fill a given one
@@ -31,6 +49,8 @@ OWN_DEFAULTS = {
     "entropy_bound": 0.1,
     "window_blanks": 16,
     "window_tokens": 128,
+    "block_size": 32,
+    "block_cache": "dual",
     "length_scale": 1.0,
     "max_spans": 32,
     "max_rounds": 16,
@@ -64,9 +84,11 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         confidence_factor (`float`): of "factor": the n most confident, as long as (n + 1)(1 - the n-th) stays below.
         entropy_bound (`float`): of "entropy_bound", in nats: of the entropies written in a step, all but the largest.
         window_blanks, window_tokens (`int`): of "deferred_commitment": what its window holds at most.
+        block_size (`int`): tokens of a block, of "block_diffusion" and "fast_dllm".
+        block_cache (`str`): of "fast_dllm": "dual", "prefix" or "none".
         length_scale (`float`): multiplies the lengths that the model promises.
         max_spans, max_rounds (`int`): caps that planning respects.
-        close_padding (`bool`): a written `[PAD]` closes the rest of its span.
+        close_padding (`bool`): a written `[PAD]` closes the rest of its span; without tags, EOS does so as well.
         suppress_in_spans (`list[int]`, *optional*): ids that spans may not contain; the control ids when omitted, []
             for the published behaviour.
         keep_plan (`bool`): sequences carry plan and tags as written.
@@ -107,13 +129,14 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
             optional=True,
         )
         self._check_rule()
+        _one_of("block_cache", self.block_cache, RUN_IN_BLOCK)
         _number("length_scale", self.length_scale, above=0, meaning="a factor on promised lengths")
         _number(
             "temperature", self.temperature, at_least=0, meaning="0 for greedy, 1 for the model's own", optional=True
         )
         _number("top_p", self.top_p, above=0, at_most=1, meaning="a probability", optional=True)
         _number("max_time", self.max_time, above=0, meaning="seconds", optional=True)
-        for name in ("max_spans", "max_rounds", "window_blanks", "window_tokens"):
+        for name in ("max_spans", "max_rounds", "window_blanks", "window_tokens", "block_size"):
             _whole(name, getattr(self, name))
         for name in ("max_new_tokens", "max_length", "top_k", "num_return_sequences"):
             # transformers writes top_k=0 for "off"

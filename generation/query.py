@@ -41,6 +41,8 @@ class Settings:
     window_blanks: int = 16
     window_tokens: int = 128
     random_order: bool = False
+    block_size: int = 32
+    block_cache: str = "dual"
     max_spans: int = 32
     max_rounds: int = 16
     close_padding: bool = True

@@ -3,7 +3,7 @@
 Positions count from the prompt's first token, left padding aside. A request's events come in this order:
 
     Forward, PlanToken ...           one of each per planning token
-    PlanDone                         the spans of the round and where they lie
+    PlanDone                         the spans of the round and where they lie (BlanksPlaced: blanks without a plan)
     Forward, TokensWritten ...       one of each per denoising step (or per token, left to right)
     SpanClosed, RoundClosed          ... and the next round, or
     Ended
@@ -45,6 +45,14 @@ class PlacedSpan:
     @property
     def positions(self) -> range:
         return range(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class BlanksPlaced:
+    """Blanks laid out without a plan: a whole answer, or its next block."""
+
+    round: int
+    spans: tuple[PlacedSpan, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class Ended:
     written_plans: tuple[tuple[FinishedSpan, ...], ...] = ()
 
 
-EVENTS = (Forward, PlanToken, PlanDone, TokensWritten, SpanClosed, RoundClosed, Text, Ended)
+EVENTS = (Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, SpanClosed, RoundClosed, Text, Ended)
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ class Board:
     def add(self, event) -> None:
         if isinstance(event, PlanToken):
             self.plan_ids.append(event.token_id)
-        elif isinstance(event, PlanDone):
+        elif isinstance(event, (PlanDone, BlanksPlaced)):
             self.plan_ids, self.spans = [], list(event.spans)
         elif isinstance(event, TokensWritten):
             self.tokens |= dict(zip(event.positions, event.token_ids, strict=True))

@@ -97,6 +97,16 @@ TABLE = [
     ({"unmasking_rule": "deferred_commitment"}, "writes what reaches confidence_threshold; set it"),
     ({"unmasking_rule": "factor", "steps_ratio": 0.5}, "unmasking_rule='factor' has no use for steps_ratio; leave"),
     ({"entropy_bound": 1.0}, "unmasking_rule='schedule' has no use for entropy_bound; leave it out, or choose"),
+    # Blocks
+    ({"block_size": 0, "decoding": "fast_dllm"}, "block_size is 0; give a whole number of at least 1"),
+    ({"block_cache": "some", "decoding": "fast_dllm"}, "block_cache is 'some'; choose one of dual, prefix, none"),
+    *[
+        ({"decoding": name, "block_size": 30, "max_new_tokens": 20}, "block_size is 30, but there is room for 20 new")
+        for name in ("fast_dllm", "block_diffusion")
+    ],
+    ({"block_size": 8}, "decoding='planned' has no use for block_size; leave it out, or choose decoding='fast_dllm'"),
+    ({"decoding": "diffusion", "max_spans": 3}, "decoding='diffusion' has no use for max_spans; leave it out"),
+    ({"decoding": "diffusion", "plan": [[[*PROMISE, 100]]]}, "decoding='diffusion' has no use for plan; leave it out"),
     # Left to right
     *[
         ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no use for {name}; leave")
@@ -200,6 +210,20 @@ def test_control_ids_outside_the_vocabulary_left_to_right(token, build_model):
 def test_control_ids_given_twice(field, token, build_model):
     with pytest.raises(ValueError, match="Control and digit ids must differ from each other"):
         build_model(**{field: token}).generate(IDS, max_new_tokens=40)
+
+
+@pytest.mark.parametrize("field", ["mask_token_id", "eos_token_id"])
+def test_what_decoders_without_tags_need(field, build_model):
+    model = build_model(plans=False, **{"mask_token_id": 101, "eos_token_id": 100, field: None})
+    with pytest.raises(ValueError, match=f"config has no {field}, so decoding='diffusion' cannot fill and end an answ"):
+        model.generate(IDS, max_new_tokens=9, decoding="diffusion")
+
+
+def test_a_checkpoint_with_a_mask_and_an_eos_can_diffuse(build_model):
+    model = build_model(plans=False, mask_token_id=101, eos_token_id=100)
+    for decoding in ("diffusion", "fast_dllm", "block_diffusion"):
+        fields = {"block_size": 4} if decoding != "diffusion" else {}
+        assert 3 < model.generate(IDS, max_new_tokens=9, decoding=decoding, **fields).shape[1] <= 12
 
 
 # Failures while running

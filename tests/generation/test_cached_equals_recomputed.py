@@ -5,12 +5,16 @@ that the decoder wants, at every step, to rounding, and so every token alike.
 """
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from planned_diffusion.generation.canvas import Canvas
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
+from planned_diffusion.generation.decoders.block_diffusion import block_diffusion
+from planned_diffusion.generation.decoders.diffusion import diffusion
+from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
@@ -151,6 +155,35 @@ def test_left_to_right(model, golden_tokens):
     difference, reference, ended = largest_difference(model, autoregressive, request)
     assert difference < 1e-4
     assert reference.shortened >= len(ended.written_ids) - 1
+
+
+@pytest.mark.parametrize(
+    "decoder, fields",
+    [
+        (diffusion, {"steps_ratio": 0.5}),
+        (block_diffusion, {"block_size": 7}),
+        (block_diffusion, {"block_size": 1}),
+        (fast_dllm, {"block_size": 8, "block_cache": "none"}),
+        (fast_dllm, {"block_size": 30, "block_cache": "dual"}),
+    ],
+    ids=lambda value: value if callable(value) else str(value),
+)
+def test_without_tags(decoder, fields, model, golden_tokens):
+    """Caches that are declared exact; the approximate ones of Fast-dLLM where they are exact."""
+    request = request_of(max_new_tokens=30, **fields)(golden_tokens)
+    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    difference, reference, ended = largest_difference(model, decoder, request)
+    assert difference < 1e-4
+    assert reference.shortened > 0 and len(ended.written_ids) == 30
+    assert (reference.commits > 0) == (decoder is block_diffusion)
+
+
+@pytest.mark.parametrize("cache", ["dual", "prefix"])
+def test_approximate_caches_differ(cache, model, golden_tokens):
+    request = request_of(max_new_tokens=30, block_size=8, block_cache=cache)(golden_tokens)
+    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    with pytest.raises(AssertionError):  # a token differs already
+        assert largest_difference(model, fast_dllm, request)[0] < 1e-2
 
 
 def test_float64_agrees_to_the_last_digits(build_model, golden_tokens):
