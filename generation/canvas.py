@@ -1,12 +1,12 @@
 """The canvas of one request: its tokens with their labels, what is blank, what is stale, and how it reads as text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from .plan import Allowed, Round
 from .query import Query, never
 from .tokens import ControlTokens
 from .trace import Ended, FinishedSpan, PlacedSpan
-from .visibility import NO_SPAN
+from .visibility import CAUSAL, CLEAN, NO_SPAN
 
 
 class Canvas:
@@ -113,10 +113,19 @@ class Canvas:
         self.round += 1
         self.append([self.tokens.sync])
 
-    def query(self, run: Iterable[int], predict: list[int], allowed: Allowed, purpose: str, process=None) -> Query:
+    def query(
+        self,
+        run: Iterable[int],
+        predict: list[int],
+        allowed: Allowed,
+        purpose: str,
+        process=None,
+        causal: Container[int] = (),
+    ) -> Query:
         """Runs positions and asks for the tokens at `predict`: the row of p - 1 predicts p (the backbone's shift).
 
-        `process` is a request's logits processor; it gets the ids so far.
+        `process` is a request's logits processor; it gets the ids so far. Positions in `causal` run in the CAUSAL
+        stream: they see their span to the left only.
         """
         run = sorted(run)
         stale = self.stale.intersection(run)
@@ -127,6 +136,7 @@ class Canvas:
             positions=run,
             spans=[self.spans[position] for position in run],
             rounds=[self.rounds[position] for position in run],
+            streams=[CAUSAL if position in causal else CLEAN for position in run],
             wanted=[place[position - 1] for position in predict],
             allowed=allowed,
             purpose=purpose,

@@ -14,6 +14,8 @@ from .decoders.diffusion import READS as DIFFUSION_READS
 from .decoders.diffusion import diffusion
 from .decoders.fast_dllm import READS as FAST_DLLM_READS
 from .decoders.fast_dllm import RUN_IN_BLOCK, fast_dllm
+from .decoders.parallel_autoregressive import READS as PARALLEL_AUTOREGRESSIVE_READS
+from .decoders.parallel_autoregressive import parallel_autoregressive
 from .decoders.planned import READS as PLANNED_READS
 from .decoders.planned import planned
 from .unmasking import RULE_FIELDS, RULES, SCORES
@@ -25,6 +27,7 @@ DECODERS = {
     "diffusion": diffusion,
     "fast_dllm": fast_dllm,
     "block_diffusion": block_diffusion,
+    "parallel_autoregressive": parallel_autoregressive,
 }
 # name -> the fields of OWN_DEFAULTS that it reads, beside those that every decoder reads
 READS = {
@@ -33,10 +36,11 @@ READS = {
     "diffusion": DIFFUSION_READS,
     "fast_dllm": FAST_DLLM_READS,
     "block_diffusion": BLOCK_DIFFUSION_READS,
+    "parallel_autoregressive": PARALLEL_AUTOREGRESSIVE_READS,
 }
 READ_BY_ALL = ("decoding", "output_trace", "seed")
 UNMASKINGS = (*SCORES, "random")
-PLANNING = ("planned",)  # decoders that draft a plan, or fill a given one
+PLANNING = ("planned", "parallel_autoregressive")  # decoders that draft a plan, or fill a given one
 
 OWN_DEFAULTS = {
     "decoding": "planned",

@@ -27,14 +27,14 @@ LIVE_REQUESTS = 64  # more wait: a forward of a few hundred tokens fills the mac
 
 @dataclass
 class _Live:
-    """A request in the engine: its generator, the query it waits on, and the slots of its positions."""
+    """A request in the engine: its generator, the query it waits on, and the slots of its states."""
 
     document: int
     decoder: Iterator
     sampling: Sampling
     noise: torch.Generator | None
     query: Query | None = None
-    slots: list[int] = field(default_factory=list)
+    slots: dict[tuple[int, int], int] = field(default_factory=dict)  # of (stream, position)
 
 
 class Engine:
@@ -113,24 +113,22 @@ class Engine:
     def _leave(self, request: _Live) -> None:
         del self._live[request.document]
         request.decoder.close()
-        self.cache.release(request.slots)
+        self.cache.release(list(request.slots.values()))
 
     def _run(self, live: list[_Live]) -> torch.Tensor:
         """One forward over the tokens of all queries; the hidden states of the wanted rows, [W, H]."""
         packed, wanted, tokens = [[] for _ in range(7)], [], 0
         for request in live:
             query = request.query
-            missing = query.positions[-1] + 1 - len(request.slots)
-            if missing > 0:
-                request.slots += self.cache.allocate(missing)
             count = len(query.token_ids)
+            streams = query.streams or [CLEAN] * count
             columns = (
                 query.token_ids,
-                [request.slots[position] for position in query.positions],
+                self._slots(request, list(zip(streams, query.positions, strict=True))),
                 [request.document] * count,
                 query.spans,
                 query.rounds,
-                [CLEAN] * count,
+                streams,
                 query.positions,
             )
             for column, more in zip(packed, columns, strict=True):
@@ -154,6 +152,12 @@ class Engine:
             use_cache=True,
         ).last_hidden_state[0]  # [N, H]
         return hidden[torch.tensor(wanted).to(self.device, non_blocking=True)]
+
+    def _slots(self, request: _Live, states: list[tuple[int, int]]) -> list[int]:
+        """The slots of states (stream, position); fresh ones for those that were never run."""
+        missing = [state for state in states if state not in request.slots]
+        request.slots |= zip(missing, self.cache.allocate(len(missing)), strict=True)
+        return [request.slots[state] for state in states]
 
     def _draw(self, live: list[_Live], hidden: torch.Tensor) -> list[list[float]]:
         """Tokens, scores and confidences of the wanted rows, on the host."""

@@ -79,12 +79,13 @@ class Query:
 
     Attributes:
         token_ids, positions, spans, rounds: one entry per token, labels as in `visibility.py`. A position that was run
-            before is run again and its cached state replaced.
+            before in the same stream is run again and its cached state replaced.
         wanted: indices into these lists; the output row of position p predicts the token at p + 1.
         allowed: tokens that may be drawn in the wanted rows.
         purpose: "planning", "denoising" or "decoding" (text written left to right); what the forward is counted as.
         commits: spans of a finished round are run along with their final tokens.
         process: changes the scores of the (single) wanted row, float [1, V].
+        streams: CLEAN or CAUSAL, one entry per token; all CLEAN when empty. A position has a state in each.
     """
 
     token_ids: list[int]
@@ -96,6 +97,7 @@ class Query:
     purpose: str
     commits: bool = False
     process: Callable | None = field(default=None, compare=False)
+    streams: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

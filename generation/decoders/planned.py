@@ -29,6 +29,11 @@ READS = (
 
 def planned(request: Request):
     """Generator of queries and events for one request."""
+    yield from in_rounds(request, fill=denoise, dense=request.settings.dense)
+
+
+def in_rounds(request: Request, fill, dense: bool):
+    """Plans and fills round after round; `fill` writes the spans of one (canvas, spans, request)."""
     canvas = Canvas(request.prompt_ids, request.tokens, request.separator_ids)
     given = list(request.plan.rounds) if request.plan else []
     while True:
@@ -44,10 +49,10 @@ def planned(request: Request):
         if not plan.spans:
             break
         # 2. Lay out the canvas.
-        spans = canvas.lay_out(plan, request.settings.dense)
+        spans = canvas.lay_out(plan, dense)
         yield PlanDone(canvas.round, plan, spans)
         # 3. Denoise.
-        yield from denoise(canvas, spans, request)
+        yield from fill(canvas, spans, request)
         if canvas.stopped:
             yield canvas.ended("stop")
             return

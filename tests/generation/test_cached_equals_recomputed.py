@@ -15,12 +15,13 @@ from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.block_diffusion import block_diffusion
 from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
+from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request, Settings
 from planned_diffusion.generation.trace import Ended, TokensWritten
-from planned_diffusion.generation.visibility import Labels, dense_mask
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, Labels, dense_mask
 
 PROMPT = (5, 60, 33, 97, 12, 80)
 ONE_ROUND = [[104, 30, 16, 17, 105, 104, 31, 18, 105, 100]]  # 12 and 3 tokens
@@ -38,7 +39,7 @@ class Recomputed:
     def __init__(self, model):
         self.model = copy.deepcopy(model)  # so that hooks on the engine's model see the engine alone
         self.tokens: dict[int, int] = {}
-        self.labels: dict[int, tuple[int, int]] = {}  # position -> span, round
+        self.labels: dict[tuple[int, int], tuple[int, int]] = {}  # (position, stream) -> span, round
         self.rows: list[torch.Tensor] = []  # per forward [W, V]
         self.shortened = 0  # forwards of the engine that ran fewer tokens than there are
         self.commits = 0
@@ -62,18 +63,23 @@ class Recomputed:
         for position, token in zip(query.positions, query.token_ids, strict=True):
             assert self.tokens.get(position, token) in (token, 101), "a written token changed"
             self.tokens[position] = token
-        self.labels |= zip(query.positions, zip(query.spans, query.rounds, strict=True), strict=True)
-        count = len(self.labels)
-        assert sorted(self.labels) == list(range(count))
-        self.shortened += len(query.positions) < count
+        streams = query.streams or [CLEAN] * len(query.positions)
+        states = list(zip(query.positions, streams, strict=True))
+        self.labels |= zip(states, zip(query.spans, query.rounds, strict=True), strict=True)
+        everything = sorted(self.labels)
+        if CAUSAL not in streams:  # blanks that are written left to right never run
+            clean = [position for position, stream in everything if stream == CLEAN]
+            assert clean == list(range(len(clean)))
+        self.shortened += len(states) < len(everything)
         self.commits += query.commits
-        spans, rounds = torch.tensor([self.labels[position] for position in range(count)]).T
-        zero = torch.zeros_like(spans)
-        labels = Labels(zero, spans, rounds, zero, torch.arange(count))
-        ids = torch.tensor([[self.tokens[position] for position in range(count)]])
+        spans, rounds = torch.tensor([self.labels[state] for state in everything]).T
+        positions, streams = torch.tensor(everything).T
+        labels = Labels(torch.zeros_like(spans), spans, rounds, streams, positions)
+        ids = torch.tensor([[self.tokens[position] for position, _ in everything]])
+        visible = dense_mask(labels, labels)[None, None]
         with torch.no_grad():
-            logits = self.model(ids, attention_mask=dense_mask(labels, labels)[None, None]).logits[0]
-        self.rows.append(logits[[query.positions[index] for index in query.wanted]])
+            logits = self.model(ids, attention_mask=visible, position_ids=positions[None]).logits[0]
+        self.rows.append(logits[[everything.index(states[index]) for index in query.wanted]])
 
     def _same_tokens(self, query: Query, reply: Reply) -> None:
         forbidden = [token for token in range(112) if token not in query.allowed]
@@ -176,6 +182,14 @@ def test_without_tags(decoder, fields, model, golden_tokens):
     assert difference < 1e-4
     assert reference.shortened > 0 and len(ended.written_ids) == 30
     assert (reference.commits > 0) == (decoder is block_diffusion)
+
+
+@pytest.mark.parametrize("plan", [ONE_ROUND, TWO_ROUNDS, THREE_ROUNDS], ids=["one", "two", "three"])
+def test_spans_from_left_to_right(plan, model, golden_tokens):
+    """Both streams: CAUSAL while a span is written, CLEAN for the rounds after it."""
+    difference, reference, ended = largest_difference(model, parallel_autoregressive, request_of(plan)(golden_tokens))
+    assert difference < 1e-4
+    assert ended.reason == "eos" and len(ended.plans) == len(plan)
 
 
 @pytest.mark.parametrize("cache", ["dual", "prefix"])

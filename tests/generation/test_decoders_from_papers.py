@@ -253,6 +253,100 @@ def test_one_block_for_everything_is_plain_diffusion(prompt, cache, model):
     assert generated(model, prompt, decoding="block_diffusion", block_size=24, **fields) == expected
 
 
+# Parallel autoregression: spans of a plan, each from left to right
+
+TWO_SPANS = [104, 30, 21, 105, 104, 31, 18, 105, 100]  # 6 and 3 tokens
+ROUNDS = [[104, 30, 20, 105, 104, 31, 18, 105, 106], [104, 32, 21, 105, 100]]  # 5 and 3, then 6
+
+
+@torch.no_grad()
+def left_to_right(model, context: list[int], positions: list[int], visible: torch.Tensor, room: int, at: int):
+    """Greedy text behind a context that ends in `<async>`, up to `room` tokens; the rest are pads after the first."""
+    written = []
+    while len(written) < room and PAD not in written:
+        count = len(context) + len(written)
+        mask = causal(count)
+        mask[: len(context), : len(context)] = visible
+        place = positions + [at + index for index in range(len(written))]
+        logits = model(
+            torch.tensor([context + written]), attention_mask=mask[None, None], position_ids=torch.tensor([place])
+        ).logits[0, -1:].float()  # fmt: skip
+        row = logits.clone()
+        row[:, [*FORBIDDEN, EOS]] = -torch.inf
+        written.append(int(row.argmax()))
+    return written + [PAD] * (room - len(written))
+
+
+def parallel_spans(model, prompt: list[int], rounds: list[tuple[list[int], list[int]]]) -> list[int]:
+    """Rounds of (plan without terminator, lengths), as written. Finished spans are read in both directions."""
+    ids, groups = list(prompt), [-1] * len(prompt)  # group: -1 outside spans, else the span's number
+    for number, (plan, lengths) in enumerate(rounds):
+        if number:
+            ids, groups = [*ids, 106], [*groups, -1]
+        ids, groups = ids + plan, groups + [-1] * len(plan)
+        context = len(ids)
+        visible = causal(context)
+        for i in range(context):
+            for j in range(context):
+                visible[i, j] |= groups[i] == groups[j] != -1
+        for i in range(context):  # a span of an earlier round does not see its neighbours of that round
+            for j in range(i):
+                same_round = 106 not in ids[j : i + 1]
+                if same_round and groups[i] != -1 and groups[j] not in (-1, groups[i]):
+                    visible[i, j] = False
+        at = context
+        spans = []
+        for length in lengths:
+            row = torch.ones(1, context + 1, dtype=torch.bool)  # <async> sees all that is final, and itself
+            seen = torch.cat([torch.cat([visible, torch.zeros(context, 1, dtype=torch.bool)], 1), row])
+            text = left_to_right(model, [*ids, 102], [*range(context), at], seen, length, at + 1)
+            spans.append([102, *text, 103])
+            at += length + 2
+        for span in spans:
+            groups += [max(groups) + 1] * len(span)
+            ids += span
+    return [*ids[len(prompt) :], EOS]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=len)
+@pytest.mark.parametrize("plan", [[TWO_SPANS], ROUNDS], ids=["one round", "two rounds"])
+def test_parallel_autoregressive_is_text_behind_each_async(plan, prompt, build_model):
+    model = build_model(tokens_per_length_unit=1)
+    lengths = [[6, 3]] if len(plan) == 1 else [[5, 3], [6]]
+    expected = parallel_spans(model, prompt, [(part[:-1], room) for part, room in zip(plan, lengths, strict=True)])
+    fields = {"plan": [plan], "keep_plan": True, "max_new_tokens": 80}
+    assert generated(model, prompt, decoding="parallel_autoregressive", **fields) == expected
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=len)
+def test_a_lone_span_is_ordinary_greedy_text(prompt, build_model):
+    """No mask at all: the native model, greedy, behind prompt, plan and `<async>`."""
+    model, context = build_model(tokens_per_length_unit=1), [*prompt, 104, 30, 24, 105, 102]
+    text = []
+    while len(text) < 9 and PAD not in text:
+        with torch.no_grad():
+            logits = model(torch.tensor([context + text])).logits[0, -1]
+        logits[[*FORBIDDEN, EOS]] = -torch.inf
+        text.append(int(logits.argmax()))
+    out = generated(
+        model, prompt, decoding="parallel_autoregressive", plan=[[[104, 30, 24, 105, 100]]], max_new_tokens=80
+    )
+    assert out == [*(token for token in text if token != PAD), EOS]
+
+
+def test_its_critical_path_is_that_of_planned_diffusion_at_ratio_1(build_model):
+    model, traces = build_model(tokens_per_length_unit=1), {}
+    for decoding in ("planned", "parallel_autoregressive"):
+        out = model.generate(
+            torch.tensor([PROMPT]), plan=[ROUNDS], decoding=decoding, max_new_tokens=80, return_dict_in_generate=True,
+            suppress_in_spans=[*FORBIDDEN, EOS, PAD],
+        )  # fmt: skip
+        traces[decoding] = out.trace[0]
+    ours, rival = traces["planned"], traces["parallel_autoregressive"]
+    assert (rival.critical_path, rival.commits) == (ours.critical_path, ours.commits) == (11, 1)
+    assert rival.tokens_run < ours.tokens_run
+
+
 def test_the_prompts_cover_answers_that_end_and_that_do_not(model):
     answers = [dream(model, prompt, 24, 24) for prompt in PROMPTS]
     answers += [next_block(model, prompt, 24, 5) for prompt in PROMPTS]
