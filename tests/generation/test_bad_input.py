@@ -107,7 +107,7 @@ TABLE = [
     ({"block_size": 8}, "decoding='planned' has no use for block_size; leave it out, or choose decoding='fast_dllm'"),
     ({"decoding": "diffusion", "max_spans": 3}, "decoding='diffusion' has no use for max_spans; leave it out"),
     ({"decoding": "diffusion", "plan": [[[*PROMISE, 100]]]}, "decoding='diffusion' has no use for plan; leave it out"),
-    ({"decoding": "parallel_autoregressive", "steps_ratio": 0.5}, "has no use for steps_ratio; leave it out, or choose"),
+    ({"decoding": "parallel_autoregressive", "steps_ratio": 0.5}, "has no use for steps_ratio; leave it out"),
     # Left to right
     *[
         ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no use for {name}; leave")
