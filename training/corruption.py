@@ -242,19 +242,22 @@ def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: n
 
 
 def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Row:
-    """A copy of every span without pads, read left to right; its labels do not enter the normaliser."""
+    """A copy of every span without pads, read left to right; its labels do not enter the normaliser.
+
+    Its last token predicts `[PAD]`: so a span that is written left to right ends before its room does.
+    """
     inside = (padded.span != NO_SPAN) & ~padded.is_pad
     position = np.flatnonzero(inside & (padded.ids != control.async_end))
-    ids = padded.ids[position]
-    predicts = np.append(padded.is_target[position][1:], False)  # False before the next span's <async>
+    ids, span = padded.ids[position], padded.span[position]
+    following = np.append(np.where(span[1:] == span[:-1], ids[1:], control.span_pad), control.span_pad)
     return Row(
         ids=ids,
         span=padded.group[position],
         round=padded.round[position],
         stream=np.full(len(position), CAUSAL),
         position=position,
-        labels=np.where(predicts, np.append(ids[1:], 0), NO_LABEL),
-        weights=(predicts * objective.span_next_token_weight).astype(np.float32),
+        labels=following,
+        weights=np.full(len(position), objective.span_next_token_weight, dtype=np.float32),
         part=np.full(len(position), NEXT_TOKEN),
-        targets=_count(NEXT_TOKEN, predicts),
+        targets=_count(NEXT_TOKEN, np.ones(len(position))),
     )

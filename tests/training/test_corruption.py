@@ -35,10 +35,10 @@ def test_causal_copies_are_read_left_to_right_without_pads(row_of, written):
     row = row_of(TWO_ROUNDS, span_next_token_weight=0.25)
     copies = row.stream == CAUSAL
     assert written(row.ids[copies]) == "<xy<z<w"
-    assert written(row.labels[copies]) == "xy.z.w."
-    assert row.weights[copies].tolist() == [0.25, 0.25, 0, 0.25, 0, 0.25, 0]
+    assert written(row.labels[copies]) == "xy_z_w_"  # the last token of each predicts its end
+    assert row.weights[copies].tolist() == [0.25] * 7
     assert row.position[copies].tolist() == [10, 11, 12, 15, 16, 24, 25]
-    assert (row.part[copies] == NEXT_TOKEN).all() and row.targets.tolist() == [14, 7, 4, 0]
+    assert (row.part[copies] == NEXT_TOKEN).all() and row.targets.tolist() == [14, 7, 7, 0]
 
 
 @pytest.mark.parametrize("text", ["pqxyE", TWO_ROUNDS])
