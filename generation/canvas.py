@@ -1,6 +1,7 @@
 """The canvas of one request: its tokens with their labels, what is blank, what is stale, and how it reads as text."""
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
+from types import MappingProxyType
 
 from .plan import Allowed, Round
 from .query import Query, never
@@ -121,18 +122,21 @@ class Canvas:
         purpose: str,
         process=None,
         causal: Container[int] = (),
+        drafted: Mapping[int, int] = MappingProxyType({}),
+        **fields,
     ) -> Query:
         """Runs positions and asks for the tokens at `predict`: the row of p - 1 predicts p (the backbone's shift).
 
         `process` is a request's logits processor; it gets the ids so far. Positions in `causal` run in the CAUSAL
-        stream: they see their span to the left only.
+        stream: they see their span to the left only. `drafted` are tokens to run in place of those of the canvas. More
+        `fields` are those of `Query`.
         """
         run = sorted(run)
         stale = self.stale.intersection(run)
         self.stale -= stale
         place = {position: index for index, position in enumerate(run)}
         return Query(
-            token_ids=[self.ids[position] for position in run],
+            token_ids=[drafted.get(position, self.ids[position]) for position in run],
             positions=run,
             spans=[self.spans[position] for position in run],
             rounds=[self.rounds[position] for position in run],
@@ -142,6 +146,7 @@ class Canvas:
             purpose=purpose,
             commits=any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in stale),
             process=None if process is None else lambda scores: process(self.ids, scores),
+            **fields,
         )
 
     def written(self) -> int:

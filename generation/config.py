@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from transformers import GenerationConfig
 
 from ..configuration_planned_diffusion import SPAN_ATTENTIONS
+from .decoders.adaptive_parallel import READS as ADAPTIVE_PARALLEL_READS
+from .decoders.adaptive_parallel import adaptive_parallel
 from .decoders.autoregressive import READS as AUTOREGRESSIVE_READS
 from .decoders.autoregressive import autoregressive
 from .decoders.block_diffusion import READS as BLOCK_DIFFUSION_READS
@@ -26,6 +28,7 @@ DECODERS = {
     "autoregressive": autoregressive,
     "diffusion": diffusion,
     "fast_dllm": fast_dllm,
+    "adaptive_parallel": adaptive_parallel,
     "block_diffusion": block_diffusion,
     "parallel_autoregressive": parallel_autoregressive,
 }
@@ -35,10 +38,12 @@ READS = {
     "autoregressive": AUTOREGRESSIVE_READS,
     "diffusion": DIFFUSION_READS,
     "fast_dllm": FAST_DLLM_READS,
+    "adaptive_parallel": ADAPTIVE_PARALLEL_READS,
     "block_diffusion": BLOCK_DIFFUSION_READS,
     "parallel_autoregressive": PARALLEL_AUTOREGRESSIVE_READS,
 }
 READ_BY_ALL = ("decoding", "output_trace", "seed")
+APD_SIZES = ("kv_window", "max_lookahead")
 UNMASKINGS = (*SCORES, "random")
 PLANNING = ("planned", "parallel_autoregressive")  # decoders that draft a plan, or fill a given one
 
@@ -55,6 +60,9 @@ OWN_DEFAULTS = {
     "window_tokens": 128,
     "block_size": 32,
     "block_cache": "dual",
+    "mixture_weight": 0.7,
+    "kv_window": 16,
+    "max_lookahead": 100,
     "length_scale": 1.0,
     "max_spans": 32,
     "max_rounds": 16,
@@ -90,6 +98,8 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         window_blanks, window_tokens (`int`): of "deferred_commitment": what its window holds at most.
         block_size (`int`): tokens of a block, of "block_diffusion" and "fast_dllm".
         block_cache (`str`): of "fast_dllm": "dual", "prefix" or "none".
+        mixture_weight (`float`): of "adaptive_parallel": R, from 0 (the scorer decides) to 1 (all drafts are accepted).
+        kv_window, max_lookahead (`int`): of "adaptive_parallel": W, the older tokens that run again, and M, the blanks.
         length_scale (`float`): multiplies the lengths that the model promises.
         max_spans, max_rounds (`int`): caps that planning respects.
         close_padding (`bool`): a written `[PAD]` closes the rest of its span; without tags, EOS does so as well.
@@ -133,6 +143,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
             optional=True,
         )
         self._check_rule()
+        _number("mixture_weight", self.mixture_weight, at_least=0, at_most=1, meaning="the draft's share of the target")
         _one_of("block_cache", self.block_cache, RUN_IN_BLOCK)
         _number("length_scale", self.length_scale, above=0, meaning="a factor on promised lengths")
         _number(
@@ -140,7 +151,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         )
         _number("top_p", self.top_p, above=0, at_most=1, meaning="a probability", optional=True)
         _number("max_time", self.max_time, above=0, meaning="seconds", optional=True)
-        for name in ("max_spans", "max_rounds", "window_blanks", "window_tokens", "block_size"):
+        for name in ("max_spans", "max_rounds", "window_blanks", "window_tokens", "block_size", *APD_SIZES):
             _whole(name, getattr(self, name))
         for name in ("max_new_tokens", "max_length", "top_k", "num_return_sequences"):
             # transformers writes top_k=0 for "off"

@@ -25,13 +25,17 @@ class RequestMaker:
         model_config: the checkpoint's `PlannedDiffusionConfig`.
         config: the fields of this call.
         tokenizer: reads topics that are given as text; None where there is none.
+        has_assistant: there is a model to score drafts.
 
     Raises:
         ValueError: in every method, for what cannot be used; the message says what to do.
     """
 
-    def __init__(self, model_config, config: PlannedDiffusionGenerationConfig, tokenizer=None):
+    def __init__(
+        self, model_config, config: PlannedDiffusionGenerationConfig, tokenizer=None, has_assistant: bool = False
+    ):
         self.model_config, self.config, self.tokenizer = model_config, config, tokenizer
+        self.has_assistant = has_assistant
         self.tokens = self._control_tokens()
         self.unit = Unit(model_config.tokens_per_length_unit * config.length_scale)
         self._check_vocabulary("This checkpoint's config", self.tokens.tags)
@@ -113,6 +117,7 @@ class RequestMaker:
                     separator_ids=separator,
                     should_stop=_stopper(criteria, device) if criteria else never,
                     process=_processor(logits_processor) if logits_processor else None,
+                    has_assistant=self.has_assistant,
                 )
                 for number in range(self.config.num_return_sequences or 1)
             ]

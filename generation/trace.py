@@ -125,8 +125,9 @@ EVENTS = (Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, SpanClosed,
 class Trace:
     """Counts of one request.
 
-    forwards: forwards that it took part in = planning + denoising + decoding.
+    forwards: forwards that it took part in = planning + denoising + decoding + scoring.
     planning, denoising, decoding: forwards that drew a plan token, wrote into blanks, wrote text left to right.
+    scoring: forwards that judged a draft, of the model itself or of an assistant.
     commits: rounds whose spans were run once more with their final tokens (they ride in a forward counted above).
     critical_path: tokens of the plan that were drawn, plus the steps of the longest span of each round, plus tokens
         written left to right: what no parallelism removes (arXiv 2510.18087, section 4).
@@ -146,6 +147,10 @@ class Trace:
     tokens_run: int
     seconds: float
     steps: tuple[TokensWritten, ...] = ()
+    scoring: int = 0
+
+
+PURPOSES = ("planning", "denoising", "decoding", "scoring")
 
 
 @dataclass
@@ -153,7 +158,7 @@ class TraceRecorder:
     """Folds a request's events into its `Trace`."""
 
     keep_steps: bool = False
-    counts: dict[str, int] = field(default_factory=lambda: {"planning": 0, "denoising": 0, "decoding": 0})
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0))
     commits: int = 0
     tokens: int = 0
     tokens_run: int = 0

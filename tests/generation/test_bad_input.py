@@ -52,7 +52,7 @@ TABLE = [
     ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size=3 has no meaning"),
     ({"min_new_tokens": 3}, "min_new_tokens=3 has no meaning"),
     ({"generation_config": GenerationConfig(num_beams=2)}, "num_beams=2 has no meaning"),
-    ({"assistant_model": "another"}, "assistant_model is no generation field"),
+    ({"assistant_model": "another"}, "decoding='planned' has no use for assistant_model; leave it out, or choose"),
     ({"inputs_embeds": torch.zeros(1, 3, 64), "input_ids": None}, "inputs_embeds is no generation field"),
     *[({"steps_ratio": bad}, f"steps_ratio is {bad!r}; give a number above 0") for bad in (0, -1, None, "1", True)],
     ({"steps_ratio": float("nan")}, "steps_ratio is nan"),
@@ -108,6 +108,14 @@ TABLE = [
     ({"decoding": "diffusion", "max_spans": 3}, "decoding='diffusion' has no use for max_spans; leave it out"),
     ({"decoding": "diffusion", "plan": [[[*PROMISE, 100]]]}, "decoding='diffusion' has no use for plan; leave it out"),
     ({"decoding": "parallel_autoregressive", "steps_ratio": 0.5}, "has no use for steps_ratio; leave it out"),
+    # Adaptive parallel decoding
+    *[
+        ({"decoding": "adaptive_parallel", name: 0}, f"{name} is 0; give a whole number of at least 1")
+        for name in ("kv_window", "max_lookahead")
+    ],
+    ({"mixture_weight": 1.5}, "mixture_weight is 1.5; give a number of at least 0 and at most 1"),
+    ({"decoding": "adaptive_parallel", "assistant_model": "small"}, "assistant_model is a str; give a causal language"),
+    ({"decoding": "adaptive_parallel", "steps_ratio": 0.5}, "has no use for steps_ratio"),
     # Left to right
     *[
         ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no use for {name}; leave")

@@ -347,6 +347,60 @@ def test_its_critical_path_is_that_of_planned_diffusion_at_ratio_1(build_model):
     assert rival.tokens_run < ours.tokens_run
 
 
+# Adaptive parallel decoding
+
+
+@torch.no_grad()
+def algorithm_1(model, scorer, prompt, length, weight, window, lookahead, temperature=0.0, seed=0) -> list[int]:
+    """2506.00413 with its noise shared; the scorer reads prompt and draft anew in every round."""
+    start = len(prompt)
+    ids = prompt + [MASK] * length
+    states, noise = KeptStates(model, start), torch.Generator().manual_seed(seed)
+    accepted = renewed = start
+    while accepted < len(ids) and not set(ids[start:accepted]) & {EOS, PAD}:
+        last = min(accepted + lookahead, len(ids))
+        first = range(start if not states.keys else 0)
+        run = sorted({*first, *range(max(start, renewed - window), last), accepted - 1})
+        rows = states.run(ids[:last], run)
+        marginals = torch.stack([rows[position] for position in range(accepted, last)]).log()
+        if temperature:
+            marginals = marginals / temperature
+            gumbel = -torch.empty_like(marginals).exponential_(generator=noise).log()
+        else:
+            gumbel = torch.zeros_like(marginals)
+        draft = (marginals + gumbel).argmax(-1).tolist()
+        conditional = scorer(torch.tensor([ids[:accepted] + draft])).logits[0, accepted - 1 : -1].float()
+        mixed = weight * marginals + (1 - weight) * conditional / (temperature or 1)
+        target = (mixed + gumbel).argmax(-1).tolist()
+        renewed = accepted
+        for index, (drafted, wanted) in enumerate(zip(draft, target, strict=True)):
+            if index and drafted != wanted:
+                break
+            ids[accepted] = drafted
+            accepted += 1
+            if drafted in (EOS, PAD):
+                break
+    return answer_of(ids[:accepted], start)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("weight, window, lookahead", [(0.7, 99, 24), (0.5, 3, 8), (0.9, 1, 5), (0.3, 16, 1)])
+@pytest.mark.parametrize("has_assistant", [False, True])
+@pytest.mark.parametrize("prompt", PROMPTS[:3], ids=len)
+def test_adaptive_parallel_is_algorithm_1(
+    prompt, has_assistant, weight, window, lookahead, temperature, model, build_model
+):
+    assistant = build_model("llama", seed=5) if has_assistant else None
+    settings = {"weight": weight, "window": window, "lookahead": lookahead, "temperature": temperature}
+    expected = algorithm_1(model, assistant or model, prompt, 24, **settings, seed=11)
+    fields = {"mixture_weight": weight, "kv_window": window, "max_lookahead": lookahead}
+    out = model.generate(
+        torch.tensor([prompt]), decoding="adaptive_parallel", max_new_tokens=24, assistant_model=assistant,
+        do_sample=temperature > 0, temperature=temperature or None, seed=11, pad_token_id=99, **fields,
+    )  # fmt: skip
+    assert out[0, len(prompt) :].tolist() == expected
+
+
 def test_the_prompts_cover_answers_that_end_and_that_do_not(model):
     answers = [dream(model, prompt, 24, 24) for prompt in PROMPTS]
     answers += [next_block(model, prompt, 24, 5) for prompt in PROMPTS]
