@@ -29,7 +29,7 @@ app = typer.Typer(
 Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the libraries' messages.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 Model = Annotated[str | None, Option(metavar="PATH_OR_REPO", help="Folder or Hub repository; by default the embedded.")]
-Decoding = Annotated[str | None, Option(metavar="NAME", help="planned or autoregressive.")]
+Decoding = Annotated[str | None, Option(metavar="NAME", help="planned, autoregressive, diffusion, ... (README).")]
 Ratio = Annotated[float | None, Option(help="Denoising steps of a round = its longest span x ratio.")]
 Threshold = Annotated[float | None, Option(help="Also write every token that is at least this probable, in (0, 1].")]
 Unmasking = Annotated[str | None, Option(metavar="NAME", help="What is written first: entropy, confidence or margin.")]
@@ -169,12 +169,23 @@ def evaluate(
     count: Annotated[int, Option(help="Held-out prompts.")] = 500,
     decoding: Annotated[str | None, Option(metavar="NAME", help="Only the systems that decode in this way.")] = None,
     batch_size: Annotated[int, Option(help="Prompts answered together.")] = 8,
+    everything: Annotated[bool, Option("--all", help="All decoders with their knobs, alone and batched.")] = False,
+    plot: Annotated[Path | None, Option(metavar="FILE", help="With --all: draw quality against cost.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ):
     """Measure the decoders on held-out facts: right answers, forwards, seconds."""
     source = chosen_model(model)
+    if plot:
+        refuse_unwritable(plot, "--plot")
+        if not everything:
+            raise ValueError("--plot draws what --all measures; give both.")
     quiet(debug)
+    if everything:
+        from .evaluation.facts.frontier import measure_all
+
+        measure_all(source, count, batch_size, as_json, plot, decoding)
+        return
     from .evaluation.facts.evaluate import SYSTEMS, run
 
     systems = [name for name, fields in SYSTEMS.items() if decoding in (None, fields["decoding"])]
@@ -217,13 +228,15 @@ def read_prompt(words: list[str]) -> str:
     return text
 
 
-def refuse_unwritable(path: Path) -> None:
-    """Raises ValueError where a trace cannot be written, before work is put into one."""
+def refuse_unwritable(path: Path, option: str = "--trace") -> None:
+    """Raises ValueError where a file cannot be written, before work is put into it."""
     path = path.expanduser().resolve()
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no ordinary file; give --trace the name of one.")
+        raise ValueError(f"{path} is no ordinary file; give {option} the name of one.")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(f"No file can be written into {path.parent}; make that folder, or give --trace another place.")
+        raise ValueError(
+            f"No file can be written into {path.parent}; make that folder, or give {option} another place."
+        )
 
 
 def quiet(debug: bool) -> None:

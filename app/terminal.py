@@ -27,6 +27,7 @@ from rich.text import Text as Line
 from ..generation.plan import Unit
 from ..generation.tokens import ControlTokens
 from ..generation.trace import (
+    BlanksPlaced,
     Board,
     Ended,
     PlacedSpan,
@@ -102,15 +103,16 @@ class LiveView:
             self._live.update(Line())
             self._live.console.print(self.frame())  # the round stays above
         self.board.add(event)
-        if isinstance(event, (PlanToken, PlanDone)):
+        if isinstance(event, (PlanToken, PlanDone, BlanksPlaced)):
             self.round = event.round
-        if isinstance(event, PlanDone):
+        if isinstance(event, (PlanDone, BlanksPlaced)):
             self.closed.clear()
         elif isinstance(event, TokensWritten):
             self.fresh.update(event.positions)
         elif isinstance(event, SpanClosed):
             self.closed.add(event.span.index)
-        if isinstance(event, PlanDone) or (isinstance(event, (PlanToken, TokensWritten)) and self._is_due()):
+        is_layout, is_token = isinstance(event, (PlanDone, BlanksPlaced)), isinstance(event, (PlanToken, TokensWritten))
+        if is_layout or (is_token and self._is_due()):
             self._draw(self.frame())
 
     def finish(self, answer: Answer) -> None:

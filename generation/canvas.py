@@ -1,12 +1,13 @@
 """The canvas of one request: its tokens with their labels, what is blank, what is stale, and how it reads as text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
+from types import MappingProxyType
 
 from .plan import Allowed, Round
 from .query import Query, never
 from .tokens import ControlTokens
 from .trace import Ended, FinishedSpan, PlacedSpan
-from .visibility import NO_SPAN
+from .visibility import CAUSAL, CLEAN, NO_SPAN
 
 
 class Canvas:
@@ -32,7 +33,8 @@ class Canvas:
         self._read = 0  # positions before it have been read as text
         self._answer: list[int] = []  # the text read so far
         self._prose: set[int] = set()  # positions outside spans that hold answer text or EOS
-        self._starts: set[int] = set()  # first content position of every span
+        self._starts: set[int] = set()  # first content position of every span with tags
+        self._untagged: list[int] = []  # positions of blocks, ascending
         self._first_start = 0
         self.append(prompt_ids)
         self.prompt_length = self._read = len(self.ids)
@@ -65,6 +67,31 @@ class Canvas:
         self.placed.append(placed)
         return tuple(placed)
 
+    def lay_out_block(self, length: int) -> PlacedSpan:
+        """Places blanks at the end as a span without tags: a whole answer or a block of one; EOS or `[PAD]` ends it."""
+        content = self.append([self.tokens.mask] * length, self._span_labels)
+        self._span_labels += 1
+        self.blanks.update(content)
+        self._untagged += content
+        return PlacedSpan(0, (), content.start, content.stop)
+
+    @property
+    def end(self) -> int | None:
+        """Where an answer without tags ends, as it stands: at its first EOS or `[PAD]`."""
+        ends = {self.tokens.span_pad, *self.tokens.eos}
+        return next((position for position in self._untagged if self.ids[position] in ends), None)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything up to the end of an answer without tags is written."""
+        end = self.end
+        return not self.blanks or (end is not None and min(self.blanks) > end)
+
+    @property
+    def outcome(self) -> str:
+        """How an answer without tags ended, or would: "stop", "eos" or "length"."""
+        return "stop" if self.stopped else "length" if self.end is None else "eos"
+
     def write(self, position: int, token_id: int) -> None:
         """Fills a blank."""
         self.ids[position] = token_id
@@ -87,24 +114,39 @@ class Canvas:
         self.round += 1
         self.append([self.tokens.sync])
 
-    def query(self, run: Iterable[int], predict: list[int], allowed: Allowed, purpose: str, process=None) -> Query:
+    def query(
+        self,
+        run: Iterable[int],
+        predict: list[int],
+        allowed: Allowed,
+        purpose: str,
+        process=None,
+        causal: Container[int] = (),
+        drafted: Mapping[int, int] = MappingProxyType({}),
+        **fields,
+    ) -> Query:
         """Runs positions and asks for the tokens at `predict`: the row of p - 1 predicts p (the backbone's shift).
 
-        `process` is a request's logits processor; it gets the ids so far.
+        `process` is a request's logits processor; it gets the ids so far. Positions in `causal` run in the CAUSAL
+        stream: they see their span to the left only. `drafted` are tokens to run in place of those of the canvas. More
+        `fields` are those of `Query`.
         """
         run = sorted(run)
-        self.stale.difference_update(run)
+        stale = self.stale.intersection(run)
+        self.stale -= stale
         place = {position: index for index, position in enumerate(run)}
         return Query(
-            token_ids=[self.ids[position] for position in run],
+            token_ids=[drafted.get(position, self.ids[position]) for position in run],
             positions=run,
             spans=[self.spans[position] for position in run],
             rounds=[self.rounds[position] for position in run],
+            streams=[CAUSAL if position in causal else CLEAN for position in run],
             wanted=[place[position - 1] for position in predict],
             allowed=allowed,
             purpose=purpose,
-            commits=any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in run),
+            commits=any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in stale),
             process=None if process is None else lambda scores: process(self.ids, scores),
+            **fields,
         )
 
     def written(self) -> int:
@@ -118,7 +160,9 @@ class Canvas:
         (`stopped`).
         """
         text: list[int] = []
-        while self._read < len(self.ids) and self._read not in self.blanks and not self.stopped:
+        end = self.end
+        stop = len(self.ids) if end is None else end
+        while self._read < stop and self._read not in self.blanks and not self.stopped:
             more = self._text_at(self._read)
             self._read += 1
             text += more
@@ -144,8 +188,15 @@ class Canvas:
         """The prompt and the text read so far, as stopping criteria want it."""
         return self.ids[: self.prompt_length] + self._answer
 
+    def _cut(self, end: int) -> None:
+        """Drops what stands behind the end of an answer without tags; an answer that ended in `[PAD]` ends in EOS."""
+        self.ids[end:] = [self.ids[end] if self.ids[end] in self.tokens.eos else self.tokens.eos[0]]
+        self.blanks = {position for position in self.blanks if position < end}
+
     def ended(self, reason: str) -> Ended:
         """The finished request: everything up to the first blank, as prose and as written."""
+        if reason == "eos" and self.end is not None:
+            self._cut(self.end)
         stop = self._read if self.stopped else min(self.blanks, default=len(self.ids))
         prose: list[int] = []
         offsets = [0] * (stop + 1)  # prose that precedes each position

@@ -1,16 +1,51 @@
 """What a user may ask of `generate`: the fields, their defaults, and one `validate()`."""
 
 import math
+from collections.abc import Iterable
 
 from transformers import GenerationConfig
 
 from ..configuration_planned_diffusion import SPAN_ATTENTIONS
+from .decoders.adaptive_parallel import READS as ADAPTIVE_PARALLEL_READS
+from .decoders.adaptive_parallel import adaptive_parallel
+from .decoders.autoregressive import READS as AUTOREGRESSIVE_READS
 from .decoders.autoregressive import autoregressive
+from .decoders.block_diffusion import READS as BLOCK_DIFFUSION_READS
+from .decoders.block_diffusion import block_diffusion
+from .decoders.diffusion import READS as DIFFUSION_READS
+from .decoders.diffusion import diffusion
+from .decoders.fast_dllm import READS as FAST_DLLM_READS
+from .decoders.fast_dllm import RUN_IN_BLOCK, fast_dllm
+from .decoders.parallel_autoregressive import READS as PARALLEL_AUTOREGRESSIVE_READS
+from .decoders.parallel_autoregressive import parallel_autoregressive
+from .decoders.planned import READS as PLANNED_READS
 from .decoders.planned import planned
-from .unmasking import SCORES
+from .unmasking import RULE_FIELDS, RULES, SCORES
 
 # name -> generator function of a Request (decoders/)
-DECODERS = {"planned": planned, "autoregressive": autoregressive}
+DECODERS = {
+    "planned": planned,
+    "autoregressive": autoregressive,
+    "diffusion": diffusion,
+    "fast_dllm": fast_dllm,
+    "adaptive_parallel": adaptive_parallel,
+    "block_diffusion": block_diffusion,
+    "parallel_autoregressive": parallel_autoregressive,
+}
+# name -> the fields of OWN_DEFAULTS that it reads, beside those that every decoder reads
+READS = {
+    "planned": PLANNED_READS,
+    "autoregressive": AUTOREGRESSIVE_READS,
+    "diffusion": DIFFUSION_READS,
+    "fast_dllm": FAST_DLLM_READS,
+    "adaptive_parallel": ADAPTIVE_PARALLEL_READS,
+    "block_diffusion": BLOCK_DIFFUSION_READS,
+    "parallel_autoregressive": PARALLEL_AUTOREGRESSIVE_READS,
+}
+READ_BY_ALL = ("decoding", "output_trace", "seed")
+APD_SIZES = ("kv_window", "max_lookahead")
+UNMASKINGS = (*SCORES, "random")
+PLANNING = ("planned", "parallel_autoregressive")  # decoders that draft a plan, or fill a given one
 
 OWN_DEFAULTS = {
     "decoding": "planned",
@@ -18,6 +53,16 @@ OWN_DEFAULTS = {
     "steps_ratio": 1.0,
     "confidence_threshold": None,
     "unmasking": "entropy",
+    "unmasking_rule": "schedule",
+    "confidence_factor": 1.0,
+    "entropy_bound": 0.1,
+    "window_blanks": 16,
+    "window_tokens": 128,
+    "block_size": 32,
+    "block_cache": "dual",
+    "mixture_weight": 0.7,
+    "kv_window": 16,
+    "max_lookahead": 100,
     "length_scale": 1.0,
     "max_spans": 32,
     "max_rounds": 16,
@@ -33,27 +78,31 @@ SHARED_FIELDS = (
     "return_dict_in_generate", "use_cache", "pad_token_id", "bos_token_id", "eos_token_id",
 )  # fmt: skip
 METADATA = ("transformers_version", "_from_model_config", "_commit_hash", "_original_object_hash")
-# Fields that left-to-right decoding has no use for.
-SPAN_FIELDS = (
-    "span_attention", "steps_ratio", "confidence_threshold", "unmasking", "length_scale", "max_spans", "max_rounds",
-    "close_padding", "suppress_in_spans", "keep_plan",
-)  # fmt: skip
-
 
 class PlannedDiffusionGenerationConfig(GenerationConfig):
     """The usual fields (max_new_tokens, do_sample, temperature, top_k, top_p, num_return_sequences, ...), and:
 
     Args:
-        decoding (`str`): name of a decoder: "planned" or "autoregressive".
+        decoding (`str`): name of a decoder, a key of `DECODERS`.
         span_attention (`str`, *optional*): "sparse" or "dense"; the model config's when omitted.
         steps_ratio (`float`): denoising steps of a round = its longest span x ratio; in (0, 1], above 1 for more steps
             than tokens.
         confidence_threshold (`float`, *optional*): also write every blank whose most likely token has at least this
             probability, in (0, 1].
-        unmasking (`str`): the score by which blanks are chosen: "entropy", "confidence" or "margin".
+        unmasking (`str`): the score by which blanks are chosen: "entropy", "confidence", "margin", or "random"
+            (any order).
+        unmasking_rule (`str`): how many are chosen: "schedule" (steps_ratio, confidence_threshold), "factor",
+            "entropy_bound" or "deferred_commitment" (confidence_threshold).
+        confidence_factor (`float`): of "factor": the n most confident, as long as (n + 1)(1 - the n-th) stays below.
+        entropy_bound (`float`): of "entropy_bound", in nats: of the entropies written in a step, all but the largest.
+        window_blanks, window_tokens (`int`): of "deferred_commitment": what its window holds at most.
+        block_size (`int`): tokens of a block, of "block_diffusion" and "fast_dllm".
+        block_cache (`str`): of "fast_dllm": "dual", "prefix" or "none".
+        mixture_weight (`float`): of "adaptive_parallel": R, from 0 (the scorer decides) to 1 (all drafts are accepted).
+        kv_window, max_lookahead (`int`): of "adaptive_parallel": W, the older tokens that run again, and M, the blanks.
         length_scale (`float`): multiplies the lengths that the model promises.
         max_spans, max_rounds (`int`): caps that planning respects.
-        close_padding (`bool`): a written `[PAD]` closes the rest of its span.
+        close_padding (`bool`): a written `[PAD]` closes the rest of its span; without tags, EOS does so as well.
         suppress_in_spans (`list[int]`, *optional*): ids that spans may not contain; the control ids when omitted, []
             for the published behaviour.
         keep_plan (`bool`): sequences carry plan and tags as written.
@@ -81,7 +130,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         _one_of("decoding", self.decoding, DECODERS)
         if self.span_attention is not None:
             _one_of("span_attention", self.span_attention, SPAN_ATTENTIONS)
-        _one_of("unmasking", self.unmasking, SCORES)
+        _one_of("unmasking", self.unmasking, UNMASKINGS)
         _number(
             "steps_ratio", self.steps_ratio, above=0, meaning="the share of a span's tokens that steps are taken for"
         )
@@ -93,13 +142,16 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
             meaning="a probability",
             optional=True,
         )
+        self._check_rule()
+        _number("mixture_weight", self.mixture_weight, at_least=0, at_most=1, meaning="the draft's share of the target")
+        _one_of("block_cache", self.block_cache, RUN_IN_BLOCK)
         _number("length_scale", self.length_scale, above=0, meaning="a factor on promised lengths")
         _number(
             "temperature", self.temperature, at_least=0, meaning="0 for greedy, 1 for the model's own", optional=True
         )
         _number("top_p", self.top_p, above=0, at_most=1, meaning="a probability", optional=True)
         _number("max_time", self.max_time, above=0, meaning="seconds", optional=True)
-        for name in ("max_spans", "max_rounds"):
+        for name in ("max_spans", "max_rounds", "window_blanks", "window_tokens", "block_size", *APD_SIZES):
             _whole(name, getattr(self, name))
         for name in ("max_new_tokens", "max_length", "top_k", "num_return_sequences"):
             # transformers writes top_k=0 for "off"
@@ -121,6 +173,40 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
     @property
     def samples(self) -> bool:
         return bool(self.do_sample) and self.temperature != 0
+
+    def _check_rule(self) -> None:
+        _one_of("unmasking_rule", self.unmasking_rule, RULES)
+        _number("confidence_factor", self.confidence_factor, above=0, meaning="1 in the paper; higher writes more")
+        _number("entropy_bound", self.entropy_bound, at_least=0, meaning="nats; higher writes more")
+        if self.unmasking_rule == "entropy_bound" and self.unmasking != "entropy":
+            raise ValueError(
+                f"unmasking_rule='entropy_bound' adds up entropies, but unmasking is {self.unmasking!r}; leave it at "
+                "'entropy'."
+            )
+        if self.unmasking_rule == "deferred_commitment" and self.confidence_threshold is None:
+            raise ValueError(
+                "unmasking_rule='deferred_commitment' writes what reaches confidence_threshold; set it, to 0.9 say."
+            )
+
+    def refuse_unread(self, given: Iterable[str]) -> None:
+        """Raises ValueError if a field of ours in `given` is set to something that this decoding never reads."""
+        own = [name for name in given if name in OWN_DEFAULTS and getattr(self, name) != OWN_DEFAULTS[name]]
+        reads = READS[self.decoding]
+        useless = [name for name in own if name not in reads and name not in READ_BY_ALL]
+        if useless:
+            others = [name for name in DECODERS if set(useless) <= set(READS[name])]
+            raise ValueError(
+                f"decoding={self.decoding!r} has no use for {', '.join(useless)}; leave it out"
+                + (f", or choose decoding={' or '.join(map(repr, others))}." if others else ".")
+            )
+        of_other_rules = {name for fields in RULE_FIELDS.values() for name in fields}
+        of_other_rules -= set(RULE_FIELDS[self.unmasking_rule])
+        useless = [name for name in own if name in of_other_rules and "unmasking_rule" in reads]
+        if useless:
+            raise ValueError(
+                f"unmasking_rule={self.unmasking_rule!r} has no use for {', '.join(useless)}; leave it out, or choose "
+                f"another of {', '.join(RULES)}."
+            )
 
     def _refuse_foreign_fields(self) -> None:
         neutral, theirs = GenerationConfig._get_default_generation_params(), GenerationConfig().__dict__

@@ -1,56 +1,62 @@
 """The engine: packs the queries of all live requests into one forward, and hands each its rows. It knows no algorithm.
 
     tick:  pack      queries -> ids, positions, labels, slots [N] (no padding: documents are kept apart by visibility)
-           run       backbone on [1, N] over the slot cache; the head on the W wanted rows only
+           run       backbone on [1, N] over the slot cache; the head on the W wanted rows only (runner.py)
            draw      all W rows in one go; one copy to the host
            hand out  each request gets its rows and goes on to its next query; events are collected on the way
 
 A decoder is a generator (decoders/): requests that plan, fill and decode share a forward, finished ones leave, waiting
-ones join at the next tick.
+ones join at the next tick. Queries for an assistant model share a forward of that model in the same way.
 """
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from .cache import SlotCache
 from .query import Query, Reply, Sampling
-from .sampling import AllowedTable, RowGroup, draw
+from .runner import Runner
+from .sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
 from .trace import EVENTS, Ended, Forward
 from .unmasking import SCORES
-from .visibility import CLEAN, Labels, attention_mask
+from .visibility import CLEAN
 
 LIVE_REQUESTS = 64  # more wait: a forward of a few hundred tokens fills the machine, wider ones only take memory
 
 
 @dataclass
 class _Live:
-    """A request in the engine: its generator, the query it waits on, and the slots of its positions."""
+    """A request in the engine: its generator, the query it waits on, and where its states lie.
+
+    slots: of (stream, position), in the model's cache and in the assistant's.
+    draft: the rows of its last query that asked to keep them.
+    """
 
     document: int
     decoder: Iterator
     sampling: Sampling
     noise: torch.Generator | None
     query: Query | None = None
-    slots: list[int] = field(default_factory=list)
+    slots: tuple[dict[tuple[int, int], int], ...] = field(default_factory=lambda: ({}, {}))
+    draft: Draft | None = None
 
 
 class Engine:
     """Runs decoders over one model.
 
     Args:
-        model: a `PlannedDiffusionForCausalLM` (its `model` is run, its `lm_head` applied to the wanted rows).
+        model: a `PlannedDiffusionForCausalLM`.
         live_requests: how many requests may share a forward; more wait their turn.
+        assistant: a causal language model with the same token ids, for decoders whose drafts it scores.
     """
 
-    def __init__(self, model, live_requests: int = LIVE_REQUESTS):
-        self.model = model
-        self.device = model.get_input_embeddings().weight.device
-        self.implementation = model.model.config._attn_implementation
+    def __init__(self, model, live_requests: int = LIVE_REQUESTS, assistant=None):
         self.live_requests = live_requests
-        self.cache = SlotCache(self.device)
+        self.runners = [Runner(model)] + ([] if assistant is None else [Runner(assistant)])
+        self.cache = self.runners[0].cache
+        self.device = self.runners[0].device
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
         self.table = AllowedTable(self.device)
         self._live: dict[int, _Live] = {}
         self._waiting: deque[tuple[int, Iterator, Sampling]] = deque()
@@ -78,11 +84,16 @@ class Engine:
         while self._waiting and len(self._live) < self.live_requests:
             yield from self._admit(*self._waiting.popleft())
         live = list(self._live.values())
-        if not live:
-            return
-        drawn = self._draw(live, self._run(live))
+        of_runners = [[request for request in live if request.query.runner == index] for index in range(2)]
+        for index, asking in enumerate(of_runners):
+            asking = [request for request in asking if request.document in self._live]
+            if asking:
+                yield from self._answer(asking, self._draw(asking, self._run(index, asking)))
+
+    def _answer(self, asking: list[_Live], drawn: list[list[float]]) -> Iterator[tuple[int, object]]:
+        """Hands the drawn rows out; yields what the requests make of them."""
         start = 0
-        for request in live:
+        for request in asking:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
             start = rows.stop
             if request.document not in self._live:  # cancelled by whoever reads the events
@@ -113,58 +124,52 @@ class Engine:
     def _leave(self, request: _Live) -> None:
         del self._live[request.document]
         request.decoder.close()
-        self.cache.release(request.slots)
+        for runner, slots in zip(self.runners, request.slots, strict=False):
+            runner.cache.release(list(slots.values()))
 
-    def _run(self, live: list[_Live]) -> torch.Tensor:
-        """One forward over the tokens of all queries; the hidden states of the wanted rows, [W, H]."""
+    def _run(self, index: int, asking: list[_Live]) -> torch.Tensor:
+        """One forward of a model over the tokens of all queries; the logits of the wanted rows, [W, V]."""
         packed, wanted, tokens = [[] for _ in range(7)], [], 0
-        for request in live:
+        for request in asking:
             query = request.query
-            missing = query.positions[-1] + 1 - len(request.slots)
-            if missing > 0:
-                request.slots += self.cache.allocate(missing)
             count = len(query.token_ids)
+            streams = query.streams or [CLEAN] * count
             columns = (
                 query.token_ids,
-                [request.slots[position] for position in query.positions],
+                self._slots(index, request, list(zip(streams, query.positions, strict=True))),
                 [request.document] * count,
                 query.spans,
                 query.rounds,
-                [CLEAN] * count,
+                streams,
                 query.positions,
             )
             for column, more in zip(packed, columns, strict=True):
                 column += more
-            wanted += [tokens + index for index in query.wanted]
+            wanted += [tokens + row for row in query.wanted]
             tokens += count
-        on_device = torch.tensor(packed).to(self.device, non_blocking=True)  # [7, N]
-        token_ids, slots, labels = on_device[0], on_device[1], on_device[2:]
-        self.cache.write_to(slots, labels)
-        mask = attention_mask(
-            Labels(*labels[:, None]),  # [1, N]
-            self.cache.labels.each(lambda label: label[None]),  # [1, S]
-            self.implementation,
-            self.model.dtype,
-        )
-        hidden = self.model.model(
-            input_ids=token_ids[None],
-            position_ids=labels[-1][None],
-            attention_mask=mask,
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state[0]  # [N, H]
-        return hidden[torch.tensor(wanted).to(self.device, non_blocking=True)]
+        return in_vocabulary(self.runners[index].logits(packed, wanted), self.vocabulary).to(self.device)
 
-    def _draw(self, live: list[_Live], hidden: torch.Tensor) -> list[list[float]]:
+    def _slots(self, index: int, request: _Live, states: list[tuple[int, int]]) -> list[int]:
+        """The slots of states (stream, position); fresh ones for those that were never run."""
+        slots = request.slots[index]
+        missing = [state for state in states if state not in slots]
+        slots |= zip(missing, self.runners[index].cache.allocate(len(missing)), strict=True)
+        return [slots[state] for state in states]
+
+    def _draw(self, asking: list[_Live], logits: torch.Tensor) -> list[list[float]]:
         """Tokens, scores and confidences of the wanted rows, on the host."""
         groups, start = [], 0
-        for request in live:
+        for request in asking:
             rows = range(start, start + len(request.query.wanted))
             start = rows.stop
             query, score = request.query, SCORES[request.sampling.score]
-            groups.append(RowGroup(rows, request.sampling, query.allowed, score, request.noise, query.process))
-        drawn = draw(self.model.lm_head(hidden), groups, self.table).tolist()
-        self._refuse_nan(drawn[2], live, groups)
+            if query.keep:
+                request.draft = Draft()
+            draft = request.draft if query.keep or query.mix is not None else None
+            group = RowGroup(rows, request.sampling, query.allowed, score, request.noise, query.process)
+            groups.append(replace(group, draft=draft, mix=query.mix))
+        drawn = draw(logits, groups, self.table).tolist()
+        self._refuse_nan(drawn[2], asking, groups)
         return drawn
 
     def _refuse_nan(self, confidences: list[float], live: list[_Live], groups: list[RowGroup]) -> None:

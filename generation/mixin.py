@@ -12,14 +12,15 @@ import copy
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig, GenerationMixin
+from transformers import GenerationConfig, GenerationMixin
 from transformers.utils import ModelOutput, logging
 
-from .config import DECODERS, OWN_DEFAULTS, SPAN_FIELDS, PlannedDiffusionGenerationConfig
+from .config import DECODERS, OWN_DEFAULTS, PLANNING, PlannedDiffusionGenerationConfig
 from .engine import Engine
 from .query import Request
 from .requests import RequestMaker
 from .trace import Board, Ended, FinishedSpan, Text, TokensWritten, Trace, TraceRecorder
+from .vocabulary import check_assistant, tokenizer_beside
 
 logger = logging.get_logger(__name__)
 
@@ -57,6 +58,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         logits_processor=None,
         stopping_criteria=None,
         tokenizer=None,
+        assistant_model=None,
         listener=None,
         **kwargs,
     ) -> torch.LongTensor | PlannedDiffusionOutput:
@@ -72,6 +74,8 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             logits_processor: changes the scores of tokens that are written left to right (plan, plain text).
             stopping_criteria: asked with prompt and text so far, after every token or denoising step.
             tokenizer: reads topics given as text and spells those of the output; by default the checkpoint's own.
+            assistant_model: scores the drafts of decoding="adaptive_parallel"; a small causal language model with the
+                same token ids. The model itself does so when omitted.
             listener: called with (index of the answer, event) for everything that happens (trace.py).
 
         Returns:
@@ -86,7 +90,8 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             input_ids = kwargs.pop("inputs", None)
         config = self._resolve_fields(generation_config, plan, kwargs)
         tokenizer = tokenizer or self._own_tokenizer()
-        maker = RequestMaker(self.config, config, tokenizer)
+        self._check_assistant(assistant_model, config, tokenizer)
+        maker = RequestMaker(self.config, config, tokenizer, has_assistant=assistant_model is not None)
         # 2. Prompts
         prompts = maker.prompts(input_ids, attention_mask)
         # 3. Requests
@@ -96,7 +101,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
                 f"A streamer follows one answer, but {len(requests)} were asked for; stream them one at a time."
             )
         # 4. Run
-        endings, traces = self._run(requests, config, streamer, listener)
+        endings, traces = self._run(requests, config, streamer, listener, assistant_model)
         # 5. Sequences
         return self._output(input_ids, requests, endings, traces, config, tokenizer)
 
@@ -114,24 +119,31 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
                 fields |= {name: getattr(given, name) for name in OWN_DEFAULTS}
         fields |= {name: value for name, value in kwargs.items() if value is not None or name in OWN_DEFAULTS}
         config = PlannedDiffusionGenerationConfig(**copy.deepcopy(fields))
-        if config.decoding == "autoregressive":
-            useless = [name for name in SPAN_FIELDS if name in kwargs and kwargs[name] != OWN_DEFAULTS[name]]
-            if plan is not None:
-                useless.append("plan")
-            if useless:
-                raise ValueError(
-                    f"decoding='autoregressive' has no spans, so {', '.join(useless)} cannot be used; leave it out or "
-                    "choose decoding='planned'."
-                )
+        config.refuse_unread(kwargs)
+        if plan is not None and config.decoding not in PLANNING:
+            raise ValueError(
+                f"decoding={config.decoding!r} has no use for plan; leave it out, or choose decoding="
+                f"{' or '.join(map(repr, PLANNING))}."
+            )
         return config
+
+    def _check_assistant(self, assistant, config, tokenizer) -> None:
+        if assistant is None:
+            return
+        if config.decoding != "adaptive_parallel":
+            raise ValueError(
+                f"decoding={config.decoding!r} has no use for assistant_model; leave it out, or choose "
+                "decoding='adaptive_parallel'."
+            )
+        check_assistant(assistant, self, tokenizer)
 
     # 4. Run
 
-    def _run(self, requests: list[Request], config, streamer, listener) -> tuple[list[Ended], list[Trace]]:
+    def _run(self, requests: list[Request], config, streamer, listener, assistant) -> tuple[list[Ended], list[Trace]]:
         """Endings and traces of all requests, in order."""
         was_training = self.training
         self.eval()  # gradient checkpointing silently drops the cache while training
-        engine = Engine(self)
+        engine = Engine(self, assistant=assistant)
         endings: dict[int, Ended] = {}
         recorders, traces, board = {}, {}, Board()
         for request in requests:
@@ -192,12 +204,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
     def _own_tokenizer(self):
         """The tokenizer that lies beside the checkpoint, or None; looked for once."""
         if not hasattr(self, "_tokenizer_beside"):
-            self._tokenizer_beside = None
-            if self.name_or_path:
-                try:
-                    self._tokenizer_beside = AutoTokenizer.from_pretrained(self.name_or_path, local_files_only=True)
-                except (OSError, ValueError):
-                    logger.info(f"No tokenizer beside {self.name_or_path}: topics stay token ids.")
+            self._tokenizer_beside = tokenizer_beside(self.name_or_path)
         return self._tokenizer_beside
 
     # What transformers asks of a model that generates.

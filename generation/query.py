@@ -4,7 +4,7 @@ A decoder is a generator for ONE request. It knows no model and no tensors; it a
 which the engine passes on without answering.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .plan import Allowed, Plan, Unit
@@ -35,6 +35,17 @@ class Settings:
     dense: bool = False
     steps_ratio: float = 1.0
     confidence_threshold: float | None = None
+    unmasking_rule: str = "schedule"
+    confidence_factor: float = 1.0
+    entropy_bound: float = 0.1
+    window_blanks: int = 16
+    window_tokens: int = 128
+    random_order: bool = False
+    block_size: int = 32
+    block_cache: str = "dual"
+    mixture_weight: float = 0.7
+    kv_window: int = 16
+    max_lookahead: int = 100
     max_spans: int = 32
     max_rounds: int = 16
     close_padding: bool = True
@@ -52,6 +63,7 @@ class Request:
     separator_ids: put between the texts of two spans when the answer is read (`span_separator` of the config).
     should_stop: asked with prompt and answer text so far, after every token or step.
     process: changes the scores of a token written left to right: (ids so far, float [1, V]) -> float [1, V].
+        has_assistant: queries may ask for the assistant.
     """
 
     prompt_ids: tuple[int, ...]
@@ -63,6 +75,7 @@ class Request:
     separator_ids: tuple[int, ...] = ()
     should_stop: Callable[[list[int]], bool] = never
     process: Callable | None = None
+    has_assistant: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,12 +84,18 @@ class Query:
 
     Attributes:
         token_ids, positions, spans, rounds: one entry per token, labels as in `visibility.py`. A position that was run
-            before is run again and its cached state replaced.
+            before in the same stream is run again and its cached state replaced.
         wanted: indices into these lists; the output row of position p predicts the token at p + 1.
         allowed: tokens that may be drawn in the wanted rows.
-        purpose: "planning", "denoising" or "decoding" (text written left to right); what the forward is counted as.
+        purpose: "planning", "denoising", "decoding" (text written left to right) or "scoring" (of a draft); what the
+            forward is counted as.
         commits: spans of a finished round are run along with their final tokens.
         process: changes the scores of the (single) wanted row, float [1, V].
+        streams: CLEAN or CAUSAL, one entry per token; all CLEAN when empty. A position has a state in each.
+        runner: 0 for the model itself, 1 for the assistant, which has states of its own.
+        keep: the rows' logits and noise are kept for this request's next query with `mix`.
+        mix: the rows are combined with the last of those kept, mix x theirs + (1 - mix) x these, and drawn with the
+            noise that those were drawn with.
     """
 
     token_ids: list[int]
@@ -88,6 +107,10 @@ class Query:
     purpose: str
     commits: bool = False
     process: Callable | None = field(default=None, compare=False)
+    streams: list[int] = field(default_factory=list)
+    runner: int = 0
+    keep: bool = False
+    mix: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,3 +120,12 @@ class Reply:
     token_ids: list[int]
     scores: list[float]
     confidences: list[float]
+
+    def split(self, counts: Iterable[int]) -> "list[Reply]":
+        """The reply in consecutive parts of so many rows."""
+        parts, start = [], 0
+        for count in counts:
+            rows = slice(start, start + count)
+            parts.append(Reply(self.token_ids[rows], self.scores[rows], self.confidences[rows]))
+            start = rows.stop
+        return parts

@@ -3,15 +3,19 @@
 Everything that a caller can get wrong about one generation is found here, before anything runs.
 """
 
+from dataclasses import fields
+
 import torch
 from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
 
-from .config import PlannedDiffusionGenerationConfig
+from .config import OWN_DEFAULTS, PLANNING, READS, PlannedDiffusionGenerationConfig
 from .plan import Plan, PlanError, Round, RoundGrammar, Unit, parse_round, write_round
 from .query import Request, Sampling, Settings, never
 from .tokens import SPELLING, ControlTokens
 
 DEFAULT_NEW_TOKENS = 1024
+# Fields that decoders read as they are.
+SAME_SETTINGS = ({field.name for field in fields(Settings)} & set(OWN_DEFAULTS)) - {"suppress_in_spans"}
 
 
 class RequestMaker:
@@ -21,13 +25,17 @@ class RequestMaker:
         model_config: the checkpoint's `PlannedDiffusionConfig`.
         config: the fields of this call.
         tokenizer: reads topics that are given as text; None where there is none.
+        has_assistant: there is a model to score drafts.
 
     Raises:
         ValueError: in every method, for what cannot be used; the message says what to do.
     """
 
-    def __init__(self, model_config, config: PlannedDiffusionGenerationConfig, tokenizer=None):
+    def __init__(
+        self, model_config, config: PlannedDiffusionGenerationConfig, tokenizer=None, has_assistant: bool = False
+    ):
         self.model_config, self.config, self.tokenizer = model_config, config, tokenizer
+        self.has_assistant = has_assistant
         self.tokens = self._control_tokens()
         self.unit = Unit(model_config.tokens_per_length_unit * config.length_scale)
         self._check_vocabulary("This checkpoint's config", self.tokens.tags)
@@ -109,6 +117,7 @@ class RequestMaker:
                     separator_ids=separator,
                     should_stop=_stopper(criteria, device) if criteria else never,
                     process=_processor(logits_processor) if logits_processor else None,
+                    has_assistant=self.has_assistant,
                 )
                 for number in range(self.config.num_return_sequences or 1)
             ]
@@ -121,19 +130,24 @@ class RequestMaker:
             temperature=temperature if config.samples else 0.0,
             top_k=config.top_k or None,
             top_p=config.top_p,
-            score=config.unmasking,
+            score="confidence" if config.unmasking == "random" else config.unmasking,
             seed=seed,
         )
 
     def _control_tokens(self) -> ControlTokens:
-        """The checkpoint's control tokens; a plain checkpoint may still decode left to right."""
-        more_eos = self._eos_ids()
-        if self.config.decoding == "autoregressive":
-            fields = ("mask_token_id", *SPELLING)
-            return ControlTokens.none(
-                more_eos, **{field.removesuffix("_token_id"): getattr(self.model_config, field) for field in fields}
+        """The checkpoint's control tokens; one that cannot plan may still decode without tags."""
+        more_eos, decoding = self._eos_ids(), self.config.decoding
+        if decoding in PLANNING:
+            return ControlTokens.from_config(self.model_config, more_eos)
+        if decoding != "autoregressive" and (self.model_config.mask_token_id is None or not more_eos):
+            missing = "eos_token_id" if self.model_config.mask_token_id is not None else "mask_token_id"
+            raise ValueError(
+                f"This checkpoint's config has no {missing}, so decoding={decoding!r} cannot fill and end an answer; "
+                "set it, or decode with decoding='autoregressive'."
             )
-        return ControlTokens.from_config(self.model_config, more_eos)
+        fields = ("mask_token_id", *SPELLING)
+        known = {field.removesuffix("_token_id"): getattr(self.model_config, field) for field in fields}
+        return ControlTokens.none(more_eos, **known)
 
     def _eos_ids(self) -> tuple[int, ...]:
         """Ids that end an answer, the config's own first; the backbone's where nothing else is said."""
@@ -141,7 +155,7 @@ class RequestMaker:
         return tuple(dict.fromkeys(ids or _as_ids(self.model_config.get_text_config().eos_token_id)))
 
     def _settings(self, prompt_length: int, plan: Plan | None) -> Settings:
-        config, tokens, unit = self.config, self.tokens, self.unit
+        config, unit = self.config, self.unit
         left = self._positions() - prompt_length
         room = config.max_new_tokens
         if room is None and config.max_length is not None:
@@ -155,25 +169,34 @@ class RequestMaker:
         if plan is not None:
             needed = sum(len(part.plan_ids) + 1 + sum(2 + span.length for span in part.spans) for part in plan.rounds)
             _check_room(room, needed, "the given plan needs", left)
-        elif config.decoding == "planned":
+        elif config.decoding in PLANNING:
             _check_room(room, RoundGrammar.shortest(unit), "the shortest plan with its span needs", left)
-        suppressed = config.suppress_in_spans
-        if suppressed is None:
-            suppressed = tokens.all - {tokens.span_pad}
+        if "block_size" in READS[config.decoding] and config.block_size > room:
+            raise ValueError(
+                f"block_size is {config.block_size}, but there is room for {room} new tokens; lower it, or raise "
+                "max_new_tokens."
+            )
         return Settings(
             max_new_tokens=room,
             dense=(config.span_attention or self.model_config.span_attention) == "dense",
-            steps_ratio=config.steps_ratio,
-            confidence_threshold=config.confidence_threshold,
-            max_spans=config.max_spans,
-            max_rounds=config.max_rounds,
-            close_padding=config.close_padding,
-            suppress_in_spans=frozenset(suppressed),
+            random_order=config.unmasking == "random",
+            suppress_in_spans=self._suppressed(),
+            **{name: getattr(config, name) for name in SAME_SETTINGS},
         )
+
+    def _suppressed(self) -> frozenset[int]:
+        """Ids that spans may not contain; `[PAD]` ends a span early, and without tags EOS ends the answer."""
+        config, tokens = self.config, self.tokens
+        if config.suppress_in_spans is not None:
+            return frozenset(config.suppress_in_spans)
+        if config.decoding in PLANNING:
+            return tokens.all - {tokens.span_pad}
+        one_by_one = config.decoding == "block_diffusion" and config.block_size == 1  # no room behind an EOS
+        return tokens.tags if one_by_one else tokens.tags - {tokens.span_pad}
 
     def _seed(self, index: int, prompts: int) -> int:
         config = self.config
-        if not config.samples:
+        if not config.samples and config.unmasking != "random":
             return 0
         if isinstance(config.seed, (list, tuple)) and len(config.seed) != prompts:
             raise ValueError(

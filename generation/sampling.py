@@ -42,6 +42,7 @@ class RowGroup:
     score: of `unmasking.SCORES`.
     noise: the request's generator; None for greedy rows.
     process: the request's logits processor, for a single row written left to right.
+    draft: takes the rows as drawn; with `mix`, holds those that they are mixed with.
     """
 
     rows: range
@@ -50,6 +51,28 @@ class RowGroup:
     score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     noise: torch.Generator | None = None
     process: object = None
+    draft: "Draft | None" = None
+    mix: float | None = None
+
+
+class Draft:
+    """Rows of a query as they were drawn, for the one that scores them: logits and Gumbel noise (None when greedy)."""
+
+    def __init__(self):
+        self._chunks: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+
+    def add(self, logits: torch.Tensor, noise: torch.Tensor | None) -> None:
+        """Takes rows [W, V], in order."""
+        self._chunks.append((logits, noise))
+
+    def rows(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits and noise of rows, [stop - start, V]; negative numbers count from the last one."""
+        if len(self._chunks) > 1:
+            logits, noise = zip(*self._chunks, strict=True)
+            self._chunks = [(torch.cat(logits), None if noise[0] is None else torch.cat(noise))]
+        logits, noise = self._chunks[0]
+        rows = slice(len(logits) + start, len(logits) + stop)
+        return logits[rows], None if noise is None else noise[rows]
 
 
 def filter_logits(logits: torch.Tensor, top_k: int | None, top_p: float | None) -> torch.Tensor:
@@ -85,8 +108,16 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
     for group in _merged(groups):
         for start in range(group.rows.start, group.rows.stop, rows_at_once):
             rows = slice(start, min(start + rows_at_once, group.rows.stop))
-            drawn[:, rows] = _draw_alike(logits[rows].float(), group, table)
+            drawn[:, rows] = _draw_alike(logits[rows].float(), group, table, rows.start - group.rows.stop)
     return drawn
+
+
+def in_vocabulary(logits: torch.Tensor, size: int) -> torch.Tensor:
+    """Logits [W, V'] of a model whose embeddings are padded to another size as [W, size]; what it lacks is excluded."""
+    lacking = size - logits.shape[-1]
+    if lacking <= 0:
+        return logits[:, :size]
+    return torch.nn.functional.pad(logits, (0, lacking), value=torch.finfo(logits.dtype).min)
 
 
 def _merged(groups: list[RowGroup]) -> list[RowGroup]:
@@ -103,14 +134,14 @@ def _merged(groups: list[RowGroup]) -> list[RowGroup]:
 
 def _likeness(group: RowGroup):
     """What must be equal for two groups to be drawn together; None for a group that must stay alone."""
-    if group.noise is not None or group.process is not None:
+    if group.noise is not None or group.process is not None or group.draft is not None:
         return None
     return group.allowed, group.sampling.top_k, group.sampling.top_p, group.score
 
 
-def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable) -> torch.Tensor:
-    """float32 [W, V] of one group, which it may change, to [3, W]."""
-    sampling = group.sampling
+def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable, first: int) -> torch.Tensor:
+    """float32 [W, V] of one group, which it may change, to [3, W]; its first row is `first`, from the group's end."""
+    sampling, noise = group.sampling, None
     if group.process is not None:
         # What a processor excludes stays above what is forbidden, even if it excludes all that is allowed.
         logits = group.process(logits).clamp(min=EXCLUDED)
@@ -118,15 +149,19 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable) -> t
     if sampling.temperature > 0:
         logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature
         logits.clamp_(min=torch.finfo(logits.dtype).min)  # a small temperature may reach -inf, and zero times it is NaN
-    logits = filter_logits(logits, sampling.top_k, sampling.top_p)
+    if group.mix is not None:
+        drafted, noise = group.draft.rows(first, first + len(logits))
+        logits = group.mix * drafted + (1 - group.mix) * logits
+    else:
+        logits = filter_logits(logits, sampling.top_k, sampling.top_p)
+        if group.noise is not None:
+            noise = torch.empty_like(logits).exponential_(generator=group.noise).log_()
+        if group.draft is not None:
+            group.draft.add(logits.clone(), noise)
     logits -= logits.amax(-1, keepdim=True)
     probabilities = logits.softmax(-1)
-    if group.noise is None:
-        tokens = argmax(logits)
-    else:
-        # The Gumbel-max trick: argmax(logits - log(exponential noise)) is a draw from the softmax.
-        noise = torch.empty_like(logits).exponential_(generator=group.noise)
-        tokens = argmax(logits - noise.log_())
+    # The Gumbel-max trick: argmax(logits - log(exponential noise)) is a draw from the softmax.
+    tokens = argmax(logits if noise is None else logits - noise)
     return torch.stack([tokens.float(), group.score(logits, probabilities), probabilities.amax(-1)])
 
 

@@ -79,6 +79,11 @@ class ControlTokens:
         return frozenset(ids) - {-1}
 
     @property
+    def padding(self) -> int:
+        """What fills the rest of a span or canvas: `[PAD]`, or EOS where a checkpoint has none."""
+        return self.span_pad if self.span_pad >= 0 else self.eos[0]
+
+    @property
     def all(self) -> frozenset[int]:
         """Every control id, EOS included: what the content of a span never contains, but for `[PAD]`."""
         return self.tags | frozenset(self.eos)

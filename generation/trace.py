@@ -3,7 +3,7 @@
 Positions count from the prompt's first token, left padding aside. A request's events come in this order:
 
     Forward, PlanToken ...           one of each per planning token
-    PlanDone                         the spans of the round and where they lie
+    PlanDone                         the spans of the round and where they lie (BlanksPlaced: blanks without a plan)
     Forward, TokensWritten ...       one of each per denoising step (or per token, left to right)
     SpanClosed, RoundClosed          ... and the next round, or
     Ended
@@ -45,6 +45,14 @@ class PlacedSpan:
     @property
     def positions(self) -> range:
         return range(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class BlanksPlaced:
+    """Blanks laid out without a plan: a whole answer, or its next block."""
+
+    round: int
+    spans: tuple[PlacedSpan, ...]
 
 
 @dataclass(frozen=True)
@@ -110,15 +118,16 @@ class Ended:
     written_plans: tuple[tuple[FinishedSpan, ...], ...] = ()
 
 
-EVENTS = (Forward, PlanToken, PlanDone, TokensWritten, SpanClosed, RoundClosed, Text, Ended)
+EVENTS = (Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, SpanClosed, RoundClosed, Text, Ended)
 
 
 @dataclass(frozen=True)
 class Trace:
     """Counts of one request.
 
-    forwards: forwards that it took part in = planning + denoising + decoding.
+    forwards: forwards that it took part in = planning + denoising + decoding + scoring.
     planning, denoising, decoding: forwards that drew a plan token, wrote into blanks, wrote text left to right.
+    scoring: forwards that judged a draft, of the model itself or of an assistant.
     commits: rounds whose spans were run once more with their final tokens (they ride in a forward counted above).
     critical_path: tokens of the plan that were drawn, plus the steps of the longest span of each round, plus tokens
         written left to right: what no parallelism removes (arXiv 2510.18087, section 4).
@@ -138,6 +147,10 @@ class Trace:
     tokens_run: int
     seconds: float
     steps: tuple[TokensWritten, ...] = ()
+    scoring: int = 0
+
+
+PURPOSES = ("planning", "denoising", "decoding", "scoring")
 
 
 @dataclass
@@ -145,7 +158,7 @@ class TraceRecorder:
     """Folds a request's events into its `Trace`."""
 
     keep_steps: bool = False
-    counts: dict[str, int] = field(default_factory=lambda: {"planning": 0, "denoising": 0, "decoding": 0})
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0))
     commits: int = 0
     tokens: int = 0
     tokens_run: int = 0
@@ -188,7 +201,7 @@ class Board:
     def add(self, event) -> None:
         if isinstance(event, PlanToken):
             self.plan_ids.append(event.token_id)
-        elif isinstance(event, PlanDone):
+        elif isinstance(event, (PlanDone, BlanksPlaced)):
             self.plan_ids, self.spans = [], list(event.spans)
         elif isinstance(event, TokensWritten):
             self.tokens |= dict(zip(event.positions, event.token_ids, strict=True))

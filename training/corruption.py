@@ -50,6 +50,11 @@ class Objective:
         complementary_masks: every span gets a second noisy copy, in which what the first one masked is kept and what
             it kept is masked; each of the two counts half (Fast-dLLM v2, arXiv 2509.26328).
         plain_share: probability of using a tagged example as plain text, which teaches left-to-right decoding.
+        block_share: probability of using an example as a plain answer in blocks, which teaches block diffusion and
+            plain diffusion; drawn before `plain_share`.
+        block_sizes: tokens of a block, drawn from these at each use. A block that holds the whole answer is a canvas of
+            plain diffusion. Sizes that grow from one stage of training to the next are next-block prediction's way to
+            take a left-to-right model along (arXiv 2512.06776).
         seed: of everything drawn.
 
     Raises:
@@ -65,6 +70,8 @@ class Objective:
     span_next_token_weight: float = 0.0
     complementary_masks: bool = False
     plain_share: float = 0.0
+    block_share: float = 0.0
+    block_sizes: tuple[int, ...] = (4, 8, 16, 32)
     seed: int = 0
 
     def __post_init__(self):
@@ -81,9 +88,11 @@ class Objective:
         for name in ("plan_loss_weight", "span_next_token_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; give a finite number, at least 0.")
-        for name in ("plain_share", "fully_masked_share"):
+        for name in ("plain_share", "block_share", "fully_masked_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a fraction from 0 to 1.")
+        if not self.block_sizes or min(self.block_sizes) < 1:
+            raise ValueError(f"block_sizes is {self.block_sizes}; give at least one number of tokens, each at least 1.")
         if self.seed < 0:
             raise ValueError(f"The objective's seed is {self.seed}; give an integer, at least 0.")
 
@@ -117,7 +126,9 @@ class Row:
 
 
 def draw_row(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
-    """One use of an example: everything random is drawn here, in this order: plain or planned, pads, t, masks."""
+    """One use of an example: everything random is drawn here: blocks, plain or planned, then pads, t, masks."""
+    if objective.block_share and rng.random() < objective.block_share:
+        return _in_blocks(example, objective, control, rng)
     if not example.is_tagged:
         return _without_spans(example.ids, example.is_target, PLAIN, 1.0)
     if objective.plain_share and rng.random() < objective.plain_share:
@@ -270,19 +281,69 @@ def _view(padded: _Padded, position, group, is_masked, weight, targets, control:
 
 
 def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Row:
-    """A copy of every span without pads, read left to right; its labels do not enter the normaliser."""
+    """A copy of every span without pads, read left to right; its labels do not enter the normaliser.
+
+    Its last token predicts `[PAD]`: so a span that is written left to right ends before its room does.
+    """
     inside = (padded.span != NO_SPAN) & ~padded.is_pad
     position = np.flatnonzero(inside & (padded.ids != control.async_end))
-    ids = padded.ids[position]
-    predicts = np.append(padded.is_target[position][1:], False)  # False before the next span's <async>
+    ids, span = padded.ids[position], padded.span[position]
+    following = np.append(np.where(span[1:] == span[:-1], ids[1:], control.span_pad), control.span_pad)
     return Row(
         ids=ids,
         span=padded.group[position],
         round=padded.round[position],
         stream=np.full(len(position), CAUSAL),
         position=position,
-        labels=np.where(predicts, np.append(ids[1:], 0), NO_LABEL),
-        weights=(predicts * objective.span_next_token_weight).astype(np.float32),
+        labels=following,
+        weights=np.full(len(position), objective.span_next_token_weight, dtype=np.float32),
         part=np.full(len(position), NEXT_TOKEN),
-        targets=_count(NEXT_TOKEN, predicts),
+        targets=_count(NEXT_TOKEN, np.ones(len(position))),
+    )
+
+
+def _in_blocks(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
+    """The plain answer in blocks without tags, each a span and a round of its own; pads fill the last one behind EOS.
+
+        ids       p  x y | z EOS         clean: prompt and the blocks that a later one reads
+        ids                # y   z #     noisy: every block
+        label     x  . z   y .   # .     ... masked tokens at their left neighbour; the first of a block at the clean
+                                         token before it, always: nothing there tells whether it is masked
+
+    All pads together weigh as much as one token: they are many and easy.
+    """
+    prompt = example.prompt_length
+    answer = example.plain_answer if example.is_tagged else example.ids[prompt:]
+    size = int(rng.choice(objective.block_sizes))
+    pads = -len(answer) % size
+    ids = np.concatenate([example.ids[:prompt], answer, np.full(pads, control.span_pad)])
+    position = np.arange(len(ids))
+    block = np.where(position < prompt, NO_SPAN, (position - prompt) // size)
+    importance = np.where(position < prompt + len(answer), 1.0, 1.0 / max(1, pads))
+    level = rng.uniform(*objective.noise_range, size=block.max() + 1)[block]
+    is_masked = (block != NO_SPAN) & (rng.random(len(ids)) < level)
+    is_first = (block != NO_SPAN) & (np.append(-1, block[:-1]) != block)
+
+    def labelled(stream: int, rows: np.ndarray, predicted: np.ndarray, weights: np.ndarray, targets: int) -> Row:
+        """`rows` of one stream; the token at p + 1 is a label at p where `predicted[p + 1]`."""
+        following = np.append(position[1:], 0)[rows]
+        counts = predicted[following] & (following > 0)
+        return Row(
+            ids=np.where(is_masked & (stream == NOISY), control.mask, ids)[rows],
+            span=block[rows],
+            round=np.maximum(block, 0)[rows],
+            stream=np.full(len(rows), stream),
+            position=rows,
+            labels=np.where(counts, ids[following], NO_LABEL),
+            weights=(counts * weights[following]).astype(np.float32),
+            part=np.full(len(rows), SPAN),
+            targets=_count(SPAN, np.ones(targets)),
+        )
+
+    clean, noisy = np.flatnonzero(block < block.max()), np.flatnonzero(block != NO_SPAN)
+    return Row.joined(
+        [
+            labelled(CLEAN, clean, is_first, importance, len(answer) + (pads > 0)),
+            labelled(NOISY, noisy, is_masked & ~is_first, importance / level, 0),
+        ]
     )

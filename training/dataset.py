@@ -55,9 +55,14 @@ def encode_records(records: Sequence[dict], tokenizer, control: ControlTokens, s
 
 
 def positions_at_most(example: Example, objective: Objective) -> int:
-    """The positions that an example needs when every span draws the most pads."""
+    """The positions that an example needs when every span draws the most pads, or its answer the largest blocks."""
     pads_per_span = objective.span_padding[1] + objective.span_multiple - 1
-    return len(example.ids) + pads_per_span * int(example.span.max() + 1)
+    planned = len(example.ids) + pads_per_span * int(example.span.max() + 1)
+    if not objective.block_share:
+        return planned
+    prompt = example.prompt_length
+    answer = len(example.plain_answer) if example.is_tagged else len(example.ids) - prompt
+    return max(planned, *(prompt + answer + -answer % size for size in objective.block_sizes))
 
 
 def within(examples: Sequence[Example], objective: Objective, most_positions: int, overlong: str) -> list[Example]:

@@ -39,7 +39,7 @@ class PlannedDiffusionCollator:
 
     Every draw depends on (seed, epoch, the example's index) alone: a resumed run, a prefetching loader or another batch
     size changes nothing. The trainer sets `epoch` when one begins; `is_evaluation` gives evaluation draws of its own,
-    always the same, and never uses a tagged example as plain text.
+    always the same, and uses a tagged example neither as plain text nor in blocks.
 
     packed_length: lay as many examples into one row as fit into so many tokens, each a document of its own; None gives
         every example its own row. The loss is the same: only padding is saved.
@@ -53,7 +53,7 @@ class PlannedDiffusionCollator:
 
     def __post_init__(self):
         if self.is_evaluation:
-            self.objective = replace(self.objective, plain_share=0.0)
+            self.objective = replace(self.objective, plain_share=0.0, block_share=0.0)
 
     def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
         """A batch of items {"index", "ids", "span", "round", "is_target", "plain_answer"} (see `dataset.as_dataset`).

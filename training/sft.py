@@ -9,7 +9,9 @@ What is trained, at each use of a record:
        neighbour's row, with weight 1/t, the rest of the span and everything public in sight.
     4. With probability `plain_share` a tagged record is used as plain text instead: ordinary next-token training, which
        `decoding="autoregressive"` needs. Records without tags always are.
-    5. The sum is divided by the number of plan, content and plain tokens of the whole optimisation step.
+    5. With probability `block_share` a record is used as a plain answer in blocks, one of `block_sizes` tokens long,
+       without tags and masked as in 2: what `block_diffusion`, `diffusion` and others without a plan need.
+    6. The sum is divided by the number of plan, content and plain tokens of the whole optimisation step.
 
 Data: JSONL, `{"messages": [{"role", "content"}, ...]}`; the last message is the answer, in plain or tagged text.
 
@@ -91,6 +93,10 @@ class ScriptArguments:
         default=False, metadata={"help": "A second view of every span, with masked and kept tokens swapped."}
     )
     plain_share: float = field(default=0.0, metadata={"help": "Probability of using a tagged record as plain text."})
+    block_share: float = field(default=0.0, metadata={"help": "Probability of using a record's answer in blocks."})
+    block_sizes: list[int] = field(
+        default_factory=lambda: [4, 8, 16, 32], metadata={"help": "Tokens of a block; one is drawn at each use."}
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -155,6 +161,8 @@ def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
         span_next_token_weight=script.span_next_token_weight,
         complementary_masks=script.complementary_masks,
         plain_share=script.plain_share,
+        block_share=script.block_share,
+        block_sizes=tuple(script.block_sizes),
         seed=args.seed if args.data_seed is None else args.data_seed,
     )
 

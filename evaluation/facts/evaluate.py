@@ -169,10 +169,11 @@ def run(
         raise ValueError(f"There is no system {unknown[0]!r}; choose among {', '.join(SYSTEMS)}.")
     if count < 1 or batch_size < 1:
         raise ValueError(f"count is {count} and batch_size {batch_size}; both must be at least 1.")
+    chosen = {name: SYSTEMS[name] for name in systems or SYSTEMS}
     path = str(model or EMBEDDED)
     loaded = PlannedDiffusionForCausalLM.from_pretrained(path, dtype="auto").eval()
     tokenizer = AutoTokenizer.from_pretrained(path)
-    measurements = compare(loaded, tokenizer, held_out_examples(count, HELD_OUT_SEED), batch_size, systems or SYSTEMS)
+    measurements = compare(loaded, tokenizer, held_out_examples(count, HELD_OUT_SEED), batch_size, chosen)
     environment = stamp(loaded, batch_size)
     if json:
         print(jsonlib.dumps({"stamp": environment, "results": [asdict(row) for row in measurements]}, indent=1))
@@ -185,15 +186,17 @@ def run(
     return measurements
 
 
-def compare(model, tokenizer, examples: list[Example], batch_size: int, systems: Iterable[str]) -> list[Measurement]:
-    """A row per system; a progress bar on a terminal."""
+def compare(
+    model, tokenizer, examples: list[Example], batch_size: int, systems: dict[str, dict]
+) -> list[Measurement]:
+    """A row per system (name -> fields of generate); a progress bar on a terminal."""
     console = Console(stderr=True)
     measurements = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        for name in systems:
+        for name, fields in systems.items():
             task = progress.add_task(name, total=len(examples))
             started, answered = time.perf_counter(), []
-            for one in answer(model, tokenizer, examples, batch_size, **SYSTEMS[name]):
+            for one in answer(model, tokenizer, examples, batch_size, **fields):
                 answered.append(one)
                 progress.advance(task)
             measurements.append(measure(name, answered, time.perf_counter() - started))

@@ -8,6 +8,8 @@ from ..plan import Allowed
 from ..query import Request
 from ..trace import Text, TokensWritten
 
+READS = ()
+
 
 def autoregressive(request: Request):
     """Generator of queries and events for one request."""

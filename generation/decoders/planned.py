@@ -14,15 +14,26 @@ Steps 3 and 4 need no code of their own for the attention: the labels of the tok
 
 from ..canvas import Canvas
 from ..plan import Allowed, RoundGrammar
-from ..query import Reply, Request
-from ..schedule import quota, reveal_fractions, step_count
+from ..query import Request
+from ..schedule import reveal_fractions, step_count
 from ..trace import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text, TokensWritten
-from ..unmasking import choose
+from ..unmasking import reveal
 from .autoregressive import write_on
+
+READS = (
+    "span_attention", "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor",
+    "entropy_bound", "window_blanks", "window_tokens", "length_scale", "max_spans", "max_rounds", "close_padding",
+    "suppress_in_spans", "keep_plan",
+)  # fmt: skip
 
 
 def planned(request: Request):
     """Generator of queries and events for one request."""
+    yield from in_rounds(request, fill=denoise, dense=request.settings.dense)
+
+
+def in_rounds(request: Request, fill, dense: bool):
+    """Plans and fills round after round; `fill` writes the spans of one (canvas, spans, request)."""
     canvas = Canvas(request.prompt_ids, request.tokens, request.separator_ids)
     given = list(request.plan.rounds) if request.plan else []
     while True:
@@ -38,10 +49,10 @@ def planned(request: Request):
         if not plan.spans:
             break
         # 2. Lay out the canvas.
-        spans = canvas.lay_out(plan, request.settings.dense)
+        spans = canvas.lay_out(plan, dense)
         yield PlanDone(canvas.round, plan, spans)
         # 3. Denoise.
-        yield from denoise(canvas, spans, request)
+        yield from fill(canvas, spans, request)
         if canvas.stopped:
             yield canvas.ended("stop")
             return
@@ -92,7 +103,9 @@ def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
         reply = yield canvas.query(
             canvas.stale - asleep, [p for of_span in blanks for p in of_span], allowed, "denoising"
         )
-        written = reveal(open_spans, blanks, reply, fraction, request)
+        written = {}
+        for span, of_span, drawn in zip(open_spans, blanks, reply.split(map(len, blanks)), strict=True):
+            written |= reveal(span, of_span, drawn, fraction, request)
         for position, (token, _) in written.items():
             canvas.write(position, token)
         yield TokensWritten(
@@ -114,29 +127,3 @@ def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
             yield Text(text)
         if canvas.stopped or not open_spans:
             return
-
-
-def reveal(
-    spans: list[PlacedSpan], blanks: list[list[int]], reply: Reply, fraction: float, request: Request
-) -> dict[int, tuple[int, float]]:
-    """What one step writes: position -> (token, score), ascending; `blanks` are those of each open span."""
-    settings, pad = request.settings, request.tokens.span_pad
-    written, row = {}, 0
-    for span, of_span in zip(spans, blanks, strict=True):
-        rows = slice(row, row + len(of_span))
-        row = rows.stop
-        tokens, scores = reply.token_ids[rows], reply.scores[rows]
-        chosen = choose(
-            scores,
-            reply.confidences[rows],
-            quota(len(of_span), fraction),
-            settings.confidence_threshold,
-            offsets=[position - span.start + 1 for position in of_span],
-            extent=len(span.positions) + 2,
-        )
-        drawn = {index: tokens[index] for index in chosen}
-        if settings.close_padding and pad in drawn.values():
-            first_pad = min(index for index, token in drawn.items() if token == pad)
-            drawn |= {index: pad for index in range(first_pad, len(of_span)) if index not in drawn}
-        written |= {of_span[index]: (drawn[index], scores[index]) for index in sorted(drawn)}
-    return written

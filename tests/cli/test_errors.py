@@ -24,7 +24,7 @@ from planned_diffusion.app import answer as answer_module
         (["--decoding", "telepathic"], r"decoding is 'telepathic'; choose one of planned"),
         (["--unmasking", "luck"], r"unmasking is 'luck'; choose one of entropy"),
         (["--span-attention", "none"], r"span_attention is 'none'; choose one of sparse, dense"),
-        (["--decoding", "autoregressive", "--steps-ratio", "0.5"], r"has no spans, so steps_ratio cannot be used"),
+        (["--decoding", "autoregressive", "--steps-ratio", "0.5"], r"has no use for steps_ratio"),
         (["--seed", "-3"], r"seed is -3"),
         (["--dtype", "int1"], r"'--dtype'"),
         (["--device", "abacus"], r"device 'abacus' cannot be used.*choose cpu"),

@@ -59,6 +59,25 @@ def test_evaluate_passes_its_options_on(run, checkpoint, monkeypatch):
     ]
 
 
+def test_evaluate_all_passes_its_options_on(run, checkpoint, monkeypatch, tmp_path):
+    from planned_diffusion.evaluation.facts import frontier
+
+    seen = []
+    monkeypatch.setattr(frontier, "measure_all", lambda *given: seen.append(given))
+    folder, plot = str(checkpoint[1]), tmp_path / "frontier.svg"
+    assert run("evaluate", "--model", folder, "--all").status == 0
+    options = ["--all", "--count", "9", "--batch-size", "2", "--decoding", "diffusion", "--json", "--plot", str(plot)]
+    assert run("evaluate", "--model", folder, *options).status == 0
+    assert seen == [(folder, 500, 8, False, None, None), (folder, 9, 2, True, plot, "diffusion")]
+
+
+def test_a_plot_needs_all_and_a_place(run, checkpoint, tmp_path):
+    ran = run("evaluate", "--model", checkpoint[1], "--plot", tmp_path / "frontier.svg")
+    assert ran.status == 2 and "--plot draws what --all measures; give both" in ran.err
+    ran = run("evaluate", "--model", checkpoint[1], "--all", "--plot", tmp_path / "no" / "frontier.svg")
+    assert ran.status == 2 and "give --plot another place" in ran.err and ran.err.count("\n") == 1
+
+
 def test_evaluate_refuses_what_generate_refuses(run, checkpoint, monkeypatch, tmp_path):
     ran = run("evaluate", "--model", checkpoint[1], "--decoding", "telepathic")
     assert ran.status == 2 and "choose one of planned, autoregressive" in ran.err and ran.err.count("\n") == 1

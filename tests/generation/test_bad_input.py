@@ -43,7 +43,7 @@ TABLE = [
     ({"max_length": 9}, "room for 6 new tokens"),
     # Fields
     ({"decoding": "magic"}, "decoding is 'magic'; choose one of planned, autoregressive"),
-    ({"unmasking": "luck"}, "unmasking is 'luck'; choose one of entropy, confidence, margin"),
+    ({"unmasking": "luck"}, "unmasking is 'luck'; choose one of entropy, confidence, margin, random"),
     ({"span_attention": "full"}, "span_attention is 'full'; choose one of sparse, dense"),
     ({"steps_ration": 0.5}, "steps_ration is no generation field; choose among max_new_tokens"),
     ({"keep_plans": False}, "keep_plans is no generation field"),
@@ -52,7 +52,7 @@ TABLE = [
     ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size=3 has no meaning"),
     ({"min_new_tokens": 3}, "min_new_tokens=3 has no meaning"),
     ({"generation_config": GenerationConfig(num_beams=2)}, "num_beams=2 has no meaning"),
-    ({"assistant_model": "another"}, "assistant_model is no generation field"),
+    ({"assistant_model": "another"}, "decoding='planned' has no use for assistant_model; leave it out, or choose"),
     ({"inputs_embeds": torch.zeros(1, 3, 64), "input_ids": None}, "inputs_embeds is no generation field"),
     *[({"steps_ratio": bad}, f"steps_ratio is {bad!r}; give a number above 0") for bad in (0, -1, None, "1", True)],
     ({"steps_ratio": float("nan")}, "steps_ratio is nan"),
@@ -87,9 +87,38 @@ TABLE = [
     ({"num_return_sequences": 0}, "num_return_sequences is 0"),
     ({"input_ids": TWO, "streamer": Silent()}, "A streamer follows one answer, but 2 were asked for; stream"),
     ({"streamer": Silent(), "num_return_sequences": 2, "do_sample": True}, "A streamer follows one answer"),
+    # Rules
+    ({"unmasking_rule": "luck"}, "unmasking_rule is 'luck'; choose one of schedule, factor, entropy_bound"),
+    ({"confidence_factor": 0}, "confidence_factor is 0; give a number above 0"),
+    ({"entropy_bound": -1}, "entropy_bound is -1; give a number of at least 0"),
+    ({"window_blanks": 0}, "window_blanks is 0; give a whole number of at least 1"),
+    ({"window_tokens": 2.5}, "window_tokens is 2.5; give a whole number of at least 1"),
+    ({"unmasking_rule": "entropy_bound", "unmasking": "margin"}, "adds up entropies, but unmasking is 'margin'"),
+    ({"unmasking_rule": "deferred_commitment"}, "writes what reaches confidence_threshold; set it"),
+    ({"unmasking_rule": "factor", "steps_ratio": 0.5}, "unmasking_rule='factor' has no use for steps_ratio; leave"),
+    ({"entropy_bound": 1.0}, "unmasking_rule='schedule' has no use for entropy_bound; leave it out, or choose"),
+    # Blocks
+    ({"block_size": 0, "decoding": "fast_dllm"}, "block_size is 0; give a whole number of at least 1"),
+    ({"block_cache": "some", "decoding": "fast_dllm"}, "block_cache is 'some'; choose one of dual, prefix, none"),
+    *[
+        ({"decoding": name, "block_size": 30, "max_new_tokens": 20}, "block_size is 30, but there is room for 20 new")
+        for name in ("fast_dllm", "block_diffusion")
+    ],
+    ({"block_size": 8}, "decoding='planned' has no use for block_size; leave it out, or choose decoding='fast_dllm'"),
+    ({"decoding": "diffusion", "max_spans": 3}, "decoding='diffusion' has no use for max_spans; leave it out"),
+    ({"decoding": "diffusion", "plan": [[[*PROMISE, 100]]]}, "decoding='diffusion' has no use for plan; leave it out"),
+    ({"decoding": "parallel_autoregressive", "steps_ratio": 0.5}, "has no use for steps_ratio; leave it out"),
+    # Adaptive parallel decoding
+    *[
+        ({"decoding": "adaptive_parallel", name: 0}, f"{name} is 0; give a whole number of at least 1")
+        for name in ("kv_window", "max_lookahead")
+    ],
+    ({"mixture_weight": 1.5}, "mixture_weight is 1.5; give a number of at least 0 and at most 1"),
+    ({"decoding": "adaptive_parallel", "assistant_model": "small"}, "assistant_model is a str; give a causal language"),
+    ({"decoding": "adaptive_parallel", "steps_ratio": 0.5}, "has no use for steps_ratio"),
     # Left to right
     *[
-        ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no spans, so {name} cannot be")
+        ({"decoding": "autoregressive", name: value}, f"decoding='autoregressive' has no use for {name}; leave")
         for name, value in [
             ("steps_ratio", 0.5), ("confidence_threshold", 0.9), ("unmasking", "margin"), ("length_scale", 2),
             ("max_spans", 3), ("max_rounds", 2), ("close_padding", False), ("suppress_in_spans", []),
@@ -190,6 +219,20 @@ def test_control_ids_outside_the_vocabulary_left_to_right(token, build_model):
 def test_control_ids_given_twice(field, token, build_model):
     with pytest.raises(ValueError, match="Control and digit ids must differ from each other"):
         build_model(**{field: token}).generate(IDS, max_new_tokens=40)
+
+
+@pytest.mark.parametrize("field", ["mask_token_id", "eos_token_id"])
+def test_what_decoders_without_tags_need(field, build_model):
+    model = build_model(plans=False, **{"mask_token_id": 101, "eos_token_id": 100, field: None})
+    with pytest.raises(ValueError, match=f"config has no {field}, so decoding='diffusion' cannot fill and end an answ"):
+        model.generate(IDS, max_new_tokens=9, decoding="diffusion")
+
+
+def test_a_checkpoint_with_a_mask_and_an_eos_can_diffuse(build_model):
+    model = build_model(plans=False, mask_token_id=101, eos_token_id=100)
+    for decoding in ("diffusion", "fast_dllm", "block_diffusion"):
+        fields = {"block_size": 4} if decoding != "diffusion" else {}
+        assert 3 < model.generate(IDS, max_new_tokens=9, decoding=decoding, **fields).shape[1] <= 12
 
 
 # Failures while running

@@ -5,18 +5,23 @@ that the decoder wants, at every step, to rounding, and so every token alike.
 """
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from planned_diffusion.generation.canvas import Canvas
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
+from planned_diffusion.generation.decoders.block_diffusion import block_diffusion
+from planned_diffusion.generation.decoders.diffusion import diffusion
+from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
+from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request, Settings
 from planned_diffusion.generation.trace import Ended, TokensWritten
-from planned_diffusion.generation.visibility import Labels, dense_mask
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, Labels, dense_mask
 
 PROMPT = (5, 60, 33, 97, 12, 80)
 ONE_ROUND = [[104, 30, 16, 17, 105, 104, 31, 18, 105, 100]]  # 12 and 3 tokens
@@ -34,7 +39,7 @@ class Recomputed:
     def __init__(self, model):
         self.model = copy.deepcopy(model)  # so that hooks on the engine's model see the engine alone
         self.tokens: dict[int, int] = {}
-        self.labels: dict[int, tuple[int, int]] = {}  # position -> span, round
+        self.labels: dict[tuple[int, int], tuple[int, int]] = {}  # (position, stream) -> span, round
         self.rows: list[torch.Tensor] = []  # per forward [W, V]
         self.shortened = 0  # forwards of the engine that ran fewer tokens than there are
         self.commits = 0
@@ -58,18 +63,23 @@ class Recomputed:
         for position, token in zip(query.positions, query.token_ids, strict=True):
             assert self.tokens.get(position, token) in (token, 101), "a written token changed"
             self.tokens[position] = token
-        self.labels |= zip(query.positions, zip(query.spans, query.rounds, strict=True), strict=True)
-        count = len(self.labels)
-        assert sorted(self.labels) == list(range(count))
-        self.shortened += len(query.positions) < count
+        streams = query.streams or [CLEAN] * len(query.positions)
+        states = list(zip(query.positions, streams, strict=True))
+        self.labels |= zip(states, zip(query.spans, query.rounds, strict=True), strict=True)
+        everything = sorted(self.labels)
+        if CAUSAL not in streams:  # blanks that are written left to right never run
+            clean = [position for position, stream in everything if stream == CLEAN]
+            assert clean == list(range(len(clean)))
+        self.shortened += len(states) < len(everything)
         self.commits += query.commits
-        spans, rounds = torch.tensor([self.labels[position] for position in range(count)]).T
-        zero = torch.zeros_like(spans)
-        labels = Labels(zero, spans, rounds, zero, torch.arange(count))
-        ids = torch.tensor([[self.tokens[position] for position in range(count)]])
+        spans, rounds = torch.tensor([self.labels[state] for state in everything]).T
+        positions, streams = torch.tensor(everything).T
+        labels = Labels(torch.zeros_like(spans), spans, rounds, streams, positions)
+        ids = torch.tensor([[self.tokens[position] for position, _ in everything]])
+        visible = dense_mask(labels, labels)[None, None]
         with torch.no_grad():
-            logits = self.model(ids, attention_mask=dense_mask(labels, labels)[None, None]).logits[0]
-        self.rows.append(logits[[query.positions[index] for index in query.wanted]])
+            logits = self.model(ids, attention_mask=visible, position_ids=positions[None]).logits[0]
+        self.rows.append(logits[[everything.index(states[index]) for index in query.wanted]])
 
     def _same_tokens(self, query: Query, reply: Reply) -> None:
         forbidden = [token for token in range(112) if token not in query.allowed]
@@ -151,6 +161,43 @@ def test_left_to_right(model, golden_tokens):
     difference, reference, ended = largest_difference(model, autoregressive, request)
     assert difference < 1e-4
     assert reference.shortened >= len(ended.written_ids) - 1
+
+
+@pytest.mark.parametrize(
+    "decoder, fields",
+    [
+        (diffusion, {"steps_ratio": 0.5}),
+        (block_diffusion, {"block_size": 7}),
+        (block_diffusion, {"block_size": 1}),
+        (fast_dllm, {"block_size": 8, "block_cache": "none"}),
+        (fast_dllm, {"block_size": 30, "block_cache": "dual"}),
+    ],
+    ids=lambda value: value if callable(value) else str(value),
+)
+def test_without_tags(decoder, fields, model, golden_tokens):
+    """Caches that are declared exact; the approximate ones of Fast-dLLM where they are exact."""
+    request = request_of(max_new_tokens=30, **fields)(golden_tokens)
+    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    difference, reference, ended = largest_difference(model, decoder, request)
+    assert difference < 1e-4
+    assert reference.shortened > 0 and len(ended.written_ids) == 30
+    assert (reference.commits > 0) == (decoder is block_diffusion)
+
+
+@pytest.mark.parametrize("plan", [ONE_ROUND, TWO_ROUNDS, THREE_ROUNDS], ids=["one", "two", "three"])
+def test_spans_from_left_to_right(plan, model, golden_tokens):
+    """Both streams: CAUSAL while a span is written, CLEAN for the rounds after it."""
+    difference, reference, ended = largest_difference(model, parallel_autoregressive, request_of(plan)(golden_tokens))
+    assert difference < 1e-4
+    assert ended.reason == "eos" and len(ended.plans) == len(plan)
+
+
+@pytest.mark.parametrize("cache", ["dual", "prefix"])
+def test_approximate_caches_differ(cache, model, golden_tokens):
+    request = request_of(max_new_tokens=30, block_size=8, block_cache=cache)(golden_tokens)
+    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    with pytest.raises(AssertionError):  # a token differs already
+        assert largest_difference(model, fast_dllm, request)[0] < 1e-2
 
 
 def test_float64_agrees_to_the_last_digits(build_model, golden_tokens):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NOISY
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NOISY, Labels, dense_mask
 from planned_diffusion.training.corruption import NEXT_TOKEN, PLAIN, PLAN, SPAN, Objective, draw_row
+from planned_diffusion.training.objective import as_batch
 
 # p q = prompt, P = promise, a b c = topics, 1 2 = digits, T = </topic>, < > = <async>, </async>, S = <sync/>, E = EOS
 TWO_ROUNDS = "pqPa1TPb2T<xy><z>SPc1T<w>E"
@@ -35,10 +36,10 @@ def test_causal_copies_are_read_left_to_right_without_pads(row_of, written):
     row = row_of(TWO_ROUNDS, span_next_token_weight=0.25)
     copies = row.stream == CAUSAL
     assert written(row.ids[copies]) == "<xy<z<w"
-    assert written(row.labels[copies]) == "xy.z.w."
-    assert row.weights[copies].tolist() == [0.25, 0.25, 0, 0.25, 0, 0.25, 0]
+    assert written(row.labels[copies]) == "xy_z_w_"  # the last token of each predicts its end
+    assert row.weights[copies].tolist() == [0.25] * 7
     assert row.position[copies].tolist() == [10, 11, 12, 15, 16, 24, 25]
-    assert (row.part[copies] == NEXT_TOKEN).all() and row.targets.tolist() == [14, 7, 4, 0]
+    assert (row.part[copies] == NEXT_TOKEN).all() and row.targets.tolist() == [14, 7, 7, 0]
 
 
 @pytest.mark.parametrize("text", ["pqxyE", TWO_ROUNDS])
@@ -142,6 +143,9 @@ def test_padding_covers_its_whole_range(row_of):
         ({"span_next_token_weight": float("nan")}, "span_next_token_weight"),
         ({"plain_share": 1.1}, "plain_share"),
         ({"fully_masked_share": -0.1}, "fully_masked_share"),
+        ({"block_share": -0.1}, "block_share"),
+        ({"block_sizes": ()}, "block_sizes"),
+        ({"block_sizes": (4, 0)}, "block_sizes"),
         ({"seed": -1}, "seed"),
     ],
 )
@@ -155,3 +159,60 @@ def test_spans_fill_the_room_that_a_promise_gives(row_of, padding, content):
     """Two content tokens and the pads drawn, filled to a multiple of the length unit."""
     row = row_of("pqPa1T<xy>E", 0, span_padding=padding, span_multiple=4)
     assert int(row.targets[SPAN]) == content
+
+
+# Answers in blocks
+
+
+@pytest.mark.parametrize("text", ["pqxyzwE", "pqPa1TPb2T<xy><z>SPc1T<w>E"], ids=["plain", "tagged"])
+def test_an_answer_in_blocks_by_hand(text, row_of, written):
+    """x y z w EOS in blocks of three: the second is filled with one pad."""
+    row = row_of(text, block_share=1.0, block_sizes=(3,))
+    #                    clean: prompt and first block | noisy
+    assert written(row.ids) == "pqxyz" + "######"
+    assert written(row.labels) == ".x..w" + "yz.E_."
+    assert row.position.tolist() == [0, 1, 2, 3, 4, 2, 3, 4, 5, 6, 7]
+    assert row.span.tolist() == [-1, -1, 0, 0, 0, 0, 0, 0, 1, 1, 1]
+    assert row.round.tolist() == [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]
+    assert row.stream.tolist() == [CLEAN] * 5 + [NOISY] * 6
+    assert row.weights.tolist() == [0, 1, 0, 0, 1] + [1, 1, 0, 1, 1, 0]
+    assert (row.part == SPAN).all() and row.targets.tolist() == [0, 6, 0, 0]
+
+
+def test_a_block_for_everything_is_a_canvas_of_plain_diffusion(row_of, written):
+    row = row_of("pqxyE", block_share=1.0, block_sizes=(8,))
+    assert written(row.ids) == "pq" + "#" * 8
+    assert written(row.labels) == ".x" + "yE_____."
+    assert row.weights.tolist() == pytest.approx([0, 1, 1, 1, *[0.2] * 5, 0])  # five pads weigh as one token
+    assert row.targets.tolist() == [0, 4, 0, 0]
+
+
+def test_blocks_of_one_are_left_to_right_training(row_of, written):
+    row, plain = row_of("pqxyzE", block_share=1.0, block_sizes=(1,)), row_of("pqxyzE")
+    clean = row.stream == CLEAN
+    assert written(row.labels[clean]) == written(plain.labels) == ".xyzE"
+    assert row.weights[clean].tolist() == plain.weights.tolist() and not row.weights[~clean].any()
+
+
+def test_the_expected_weight_of_every_token_in_blocks_is_one(control, example_of):
+    example, rng = example_of("pqxyzwxyzE"), np.random.default_rng(1)
+    objective, total = Objective(block_share=1.0, block_sizes=(4,), noise_range=(0.05, 1.0)), np.zeros(11)
+    for _ in range(4000):
+        row = draw_row(example, objective, control, rng)
+        np.add.at(total, row.position + 1, row.weights / 4000)
+    assert total[2:10] == pytest.approx(np.ones(8), abs=0.15)
+
+
+def test_a_block_sees_what_generation_shows(row_of):
+    """Noisy tokens: their block, both ways, and the clean blocks before it; clean ones never see noisy ones."""
+    row = row_of("pqxyzwE", block_share=1.0, block_sizes=(2,))
+    batch = as_batch([row])
+    labels = Labels(*(batch[name] for name in ("document", "span", "round", "stream")), batch["position_ids"])
+    mask = dense_mask(labels, labels)[0]
+    count = len(row.ids)
+    for query in range(count):
+        for key in range(count):
+            same_block = row.span[query] == row.span[key] != -1 and row.stream[query] == row.stream[key]
+            before = row.stream[key] == CLEAN and row.span[key] < row.span[query]
+            in_prompt = row.span[key] == -1 and row.position[key] <= row.position[query]
+            assert bool(mask[query, key]) == bool(same_block or before or in_prompt), (query, key)

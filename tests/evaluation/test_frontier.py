@@ -1,0 +1,84 @@
+"""The comparison of all decoders: which systems are on the frontier, and that table, JSON and picture say so."""
+
+import json
+import random
+import sys
+
+import pytest
+
+from planned_diffusion.evaluation.facts import frontier
+from planned_diffusion.evaluation.facts.evaluate import Measurement
+from planned_diffusion.evaluation.facts.frontier import VARIANTS, Point, undominated
+from planned_diffusion.generation.config import DECODERS, PlannedDiffusionGenerationConfig
+
+
+def point(name, quality, forwards, seconds=1.0) -> Point:
+    return Point(name, "planned", quality, forwards, seconds, seconds)
+
+
+def test_the_frontier_by_hand():
+    points = [point("a", 0.9, 10), point("b", 0.8, 12), point("c", 0.95, 20), point("d", 0.9, 9), point("e", 0.5, 4)]
+    assert [one.system for one in undominated(points, "forwards")] == ["e", "d", "c"]
+
+
+def test_the_frontier_is_what_no_other_dominates():
+    draw = random.Random(0)
+    for _ in range(200):
+        points = [point(str(n), draw.randint(0, 9) / 10, draw.randint(1, 9)) for n in range(draw.randint(1, 12))]
+        kept = undominated(points, "forwards")
+        for one in points:
+            dominated = any(
+                (other.quality >= one.quality and other.forwards < one.forwards)
+                or (other.quality > one.quality and other.forwards <= one.forwards)
+                for other in points
+            )
+            same = any((other.quality, other.forwards) == (one.quality, one.forwards) for other in kept)
+            assert same == (not dominated)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_accepted_and_reads_what_it_sets(name):
+    fields = VARIANTS[name]
+    PlannedDiffusionGenerationConfig(**fields).refuse_unread(fields)
+
+
+def test_every_decoder_is_measured():
+    assert {fields["decoding"] for fields in VARIANTS.values()} == set(DECODERS)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """`measure_all` without a model: quality and cost are made up from the name."""
+
+    def compare(model, tokenizer, examples, batch_size, systems):
+        return [
+            Measurement(name, len(examples), 0.5, (len(name) % 7) / 7, 40.0 - len(name), 50.0, 40.0, 45.0, 900.0, 0.2)
+            for name in systems
+        ]
+
+    monkeypatch.setattr(frontier, "compare", compare)
+
+
+def test_table_json_and_picture(measured, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "frontier.svg"
+    rows = frontier.measure_all(count=3, batch_size=2, plot=picture)
+    shown = capsys.readouterr().out
+    assert len(rows) == 2 * len(VARIANTS) and "3 held-out facts prompts" in shown and "APD, R 0.7" in shown
+    drawing = picture.read_text()
+    assert drawing.startswith("<?xml") and len(drawing) > 10_000
+    frontier.measure_all(count=3, json=True, decoding="diffusion")
+    told = json.loads(capsys.readouterr().out)
+    names = [name for name, fields in VARIANTS.items() if fields["decoding"] == "diffusion"]
+    assert [row["system"] for row in told["results"]] == [row["system"] for row in told["results_alone"]] == names
+    assert told["stamp"]["batch"] == "8 and 1"
+
+
+def test_refused_in_words(monkeypatch):
+    with pytest.raises(ValueError, match="decoding is 'telepathic'; choose one of planned, autoregressive, "):
+        frontier.measure_all(decoding="telepathic")
+    with pytest.raises(ValueError, match="count is 0 and batch_size 8; both must be at least 1"):
+        frontier.measure_all(count=0)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(RuntimeError, match=r"A plot needs matplotlib; run pip install 'planned-diffusion\[eval\]'"):
+        frontier.measure_all(plot="frontier.svg")
