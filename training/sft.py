@@ -21,8 +21,8 @@ Launch:
 
 `recipe.yaml` holds the fields of `ScriptArguments` below and of TRL's `SFTConfig` (learning_rate, num_train_epochs,
 per_device_train_batch_size, ...), flat; the command line wins over it. Defaults are SFTConfig's, so bf16 and activation
-checkpointing are on: set `activation_checkpointing: false` for small models. `train_sampling_strategy: group_by_length`
-saves padding.
+checkpointing are on: set `activation_checkpointing: false` for small models (older versions of transformers call it
+`gradient_checkpointing`). `train_sampling_strategy: group_by_length` saves padding.
 
 From scratch: `from_scratch: config.yaml` instead of `model:`; the file holds fields of `PlannedDiffusionConfig`, the
 token ids and the vocabulary size come from the tokenizer:
@@ -220,7 +220,7 @@ def leave_the_process_group(trainer: PlannedDiffusionTrainer):
     trainer.accelerator.wait_for_everyone()
     trainer.model_wrapped = trainer.model
     trainer.accelerator.free_memory()
-    trainer.end()
+    trainer.accelerator.end_training()
 
 
 def checkpoint_to_resume(args: SFTConfig) -> str | None:

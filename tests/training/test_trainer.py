@@ -24,6 +24,9 @@ from planned_diffusion.training.order import LengthGroupedOrder
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
 from planned_diffusion.training.vocabulary import check_agreement, control_token_ids
 
+# What transformers 5.17 calls gradient_checkpointing.
+CHECKPOINTING = "activation_checkpointing"
+CHECKPOINTING = CHECKPOINTING if hasattr(SFTConfig, CHECKPOINTING) else "gradient_checkpointing"
 ONE = "<promise>-<topic>cause 3</topic><async>It is caused by the sun.</async>"
 TWO = "<promise>-<topic>a 1</topic><promise>-<topic>b 2</topic><async>sun</async><async> in sky.</async><sync/>" + ONE
 RECORDS = [
@@ -36,7 +39,7 @@ RECORDS = [
 def arguments(folder, **changes):
     settings = {
         "learning_rate": 1e-2, "max_steps": 6, "per_device_train_batch_size": 2, "logging_steps": 100, "bf16": False,
-        "save_strategy": "no", "activation_checkpointing": False, "use_cpu": True, "report_to": "none",
+        "save_strategy": "no", CHECKPOINTING: False, "use_cpu": True, "report_to": "none",
         "disable_tqdm": True, "dataloader_pin_memory": False, "lr_scheduler_type": "linear", "seed": 3,
     }
     return SFTConfig(output_dir=str(folder), **{**settings, **changes})
@@ -161,7 +164,7 @@ def workspace(tmp_path, tokenizer, monkeypatch):
     recipe = {
         "train_file": "train.jsonl", "from_scratch": "scratch.yaml", "tokenizer": "tokenizer", "output_dir": "out",
         "span_padding": [0, 3], "max_steps": 4, "per_device_train_batch_size": 2, "bf16": False, "use_cpu": True,
-        "activation_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+        CHECKPOINTING: False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
     }
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     return tmp_path
