@@ -92,7 +92,7 @@ def convert(
         dtypes=sorted({tensor.dtype for tensor in stored.values()}),
         shards=len({tensor.file for tensor in stored.values()}),
         gigabytes=sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e9,
-        notes=notes_on(foreign, vocabulary, is_published),
+        notes=notes_on(foreign, vocabulary),
     )
 
 
@@ -171,12 +171,12 @@ def generation_defaults(folder: Path, vocabulary: Vocabulary) -> PlannedDiffusio
 def write(folder, out: Path, config, vocabulary: Vocabulary, stored, rows, progress: Progress) -> None:
     """Everything into a folder beside `out`, renamed at the end; an interruption leaves `out` as it was."""
     out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.parent / f".{out.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed
     total = sum(tensor.stop - tensor.start for tensor in stored.values())
     free = shutil.disk_usage(out.parent).free
     if free < total:
         raise ValueError(f"{out.parent} has {free / 1e9:.1f} GB left and {total / 1e9:.1f} GB are needed; make room.")
-    partial = out.parent / f".{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # of a conversion that was killed
     partial.mkdir()
     try:
         write_weights(folder, partial, stored, rows, total, progress)

@@ -56,10 +56,10 @@ def spelled(vocabulary: Vocabulary) -> dict[str, int | list[int]]:
     return {spelling: ids[name] for name, spelling in names.items()} | {"0 ... 9": ids["digit_token_ids"]}
 
 
-def notes_on(foreign: ForeignConfig, vocabulary: Vocabulary, is_published: bool) -> list[str]:
+def notes_on(foreign: ForeignConfig, vocabulary: Vocabulary) -> list[str]:
     notes = []
-    if not is_published:
-        notes.append("The tags are new to these weights: train before you expect plans (planned-diffusion train).")
+    if vocabulary.added:
+        notes.append("Some tags are new to these weights: train before you expect plans (planned-diffusion train).")
     template = vocabulary.tokenizer.chat_template
     if vocabulary.chat_template == "kept" and not re.search(r"{%-?\s*generation\b", template):
         notes.append("The chat template has no {% generation %} marks; trainers that want them need your own.")

@@ -41,6 +41,12 @@ def new_rows(folder: Path, stored: dict[str, Stored], vocabulary: Vocabulary) ->
     """Rows of new tokens: means of the rows of words that describe them. Where the matrices must grow, they grow to a
     multiple of 64; ids beyond the tokenizer's get the mean of all those words, which is never the most probable token.
     """
+    have = stored[EMBEDDING].shape[0]
+    if max(vocabulary.words) >= have:
+        raise ValueError(
+            f"The tokenizer writes common words with id {max(vocabulary.words)}, and the embedding has {have} rows; "
+            "fetch the tokenizer that belongs to these weights."
+        )
     rows = {}
     for name in (EMBEDDING, HEAD):
         if name not in stored or (not vocabulary.added and vocabulary.rows <= stored[name].shape[0]):

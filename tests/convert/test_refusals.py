@@ -111,6 +111,12 @@ def test_a_window_is_mentioned(source, tmp_path):
 # Tokenizers
 
 
+def test_a_tokenizer_of_another_model(native_folder, tmp_path):
+    native_folder(tmp_path / "source", rows=50)
+    with pytest.raises(ValueError, match=r"with id \d+, and the embedding has 50 rows; fetch the tokenizer"):
+        convert(tmp_path / "source", tmp_path / "out")
+
+
 def test_a_folder_without_a_tokenizer(source, tmp_path):
     for path in source.glob("token*"):
         path.unlink()
