@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint checkpoint bench clean
+.PHONY: demo test lint checkpoint bench compatibility clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,11 @@ bench: $(VENV)/development
 	$(BIN)/python benchmarks/denoising_step.py
 	$(BIN)/python benchmarks/autoregressive.py
 	$(BIN)/python benchmarks/batching.py
+	$(BIN)/python benchmarks/conversion.py
+
+# The suite on the oldest and the newest versions that are supported, each in an environment of its own.
+compatibility:
+	$(PYTHON) tests/compatibility/run.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-compatibility build *.egg-info

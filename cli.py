@@ -195,6 +195,30 @@ def evaluate(
     run(model=source, count=count, batch_size=batch_size, json=as_json, systems=systems)
 
 
+@app.command()
+def convert(
+    source: Annotated[str, Argument(metavar="SOURCE", help="Folder or Hub repository of a Qwen, Llama, Dream model.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="New folder.")],
+    tokens_per_length_unit: Annotated[int | None, Option(help="Tokens per promised number; by default 10.")] = None,
+    span_attention: Attention = None,
+    span_separator: Annotated[str | None, Option(help="Text between spans; by default as published.")] = None,
+    revision: Annotated[str | None, Option(help="Branch, tag or commit of a Hub repository.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+):
+    """Make a planned-diffusion checkpoint of another one: tags, rows, configuration; weights are copied."""
+    quiet(debug)
+    from .app.copying import copying
+    from .hub.convert import convert as run
+
+    with copying(out.name) as progress:
+        converted = run(source, out, tokens_per_length_unit, span_attention, span_separator, revision, progress)
+    if as_json:
+        print(json.dumps(converted.as_json(), ensure_ascii=False))
+    else:
+        print("\n".join(f"{name:<20} {value}" for name, value in converted.table()))
+
+
 def chosen_model(model: str | None) -> str:
     """The checkpoint to load; a path is checked before anything heavy is imported."""
     if model is None:

@@ -1,6 +1,10 @@
 """The configuration of a planned-diffusion model: any decoder's configuration and the vocabulary of plans."""
 
-from transformers import AutoConfig, PreTrainedConfig
+from .generation.versions import check_versions
+
+check_versions()  # before an old version fails in its own words
+
+from transformers import AutoConfig, PreTrainedConfig  # noqa: E402
 
 SPAN_ATTENTIONS = ("sparse", "dense")
 CONTROL_TOKEN_FIELDS = (

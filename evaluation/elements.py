@@ -130,12 +130,12 @@ def write_replay(path: Path, count: int, seed: int = 2) -> None:
     """Annotated answers about countries, with the embedded checkpoint's tokenizer and length unit."""
     from transformers import AutoTokenizer
 
-    from ..cli import EMBEDDED
     from .facts.checkpoint import write_records
+    from .facts.evaluate import EMBEDDED
     from .facts.generator import training_examples
 
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
-    unit = json.loads((Path(EMBEDDED) / "config.json").read_text(encoding="utf-8"))["tokens_per_length_unit"]
+    unit = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))["tokens_per_length_unit"]
     write_records(path, training_examples(count, seed), tokenizer, unit)
 
 
@@ -146,10 +146,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500)
     args = parser.parse_args(argv)
     if args.action == "measure":
-        from ..app.answer import load
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        checkpoint = load(args.path)
-        print(f"facts right: {measure(checkpoint.model, checkpoint.tokenizer, args.count):.1%} of {args.count} answers")
+        from .. import modeling_planned_diffusion  # noqa: F401  registers the Auto classes
+
+        model = AutoModelForCausalLM.from_pretrained(args.path, dtype="auto").eval()  # an adapter comes with its base
+        share = measure(model, AutoTokenizer.from_pretrained(args.path), args.count)
+        print(f"facts right: {share:.1%} of {args.count} answers")
     else:
         Path(args.path).parent.mkdir(parents=True, exist_ok=True)
         {"write": write_questions, "replay": write_replay}[args.action](Path(args.path), args.count)

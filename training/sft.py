@@ -23,7 +23,7 @@ Launch:
 
 `recipe.yaml` holds the fields of `ScriptArguments` below, of TRL's `SFTConfig` (learning_rate, num_train_epochs,
 per_device_train_batch_size, ...) and of `AdapterArguments` (adapters.py), flat; the command line wins over it. Defaults
-are SFTConfig's, so bf16 and activation checkpointing are on: set `activation_checkpointing: false` for small models.
+are SFTConfig's, so bf16 and gradient checkpointing are on: set `gradient_checkpointing: false` for small models.
 `packing: true` lets examples share rows, which saves padding and changes nothing else; `train_sampling_strategy:
 group_by_length` saves some of it without. `use_peft: true` trains LoRA, with `load_in_4bit: true` QLoRA. With an
 `eval_file` and an `eval_strategy`, a few prompts are answered at every evaluation (`samples.jsonl`). More in README.md
@@ -223,7 +223,7 @@ def leave_the_process_group(trainer: PlannedDiffusionTrainer):
     trainer.accelerator.wait_for_everyone()
     trainer.model_wrapped = trainer.model
     trainer.accelerator.free_memory()
-    trainer.end()
+    trainer.accelerator.end_training()
 
 
 def checkpoint_to_resume(args: SFTConfig) -> str | None:

@@ -31,6 +31,7 @@ LAYERS = (  # from the top down; inside generation/ as well
     "generation.tokens",
     "generation.visibility",
     "configuration_planned_diffusion",
+    "generation.versions",
 )
 # What the Hub's flat export may need, and nothing else.
 EXPORTED = ("modeling_planned_diffusion", "configuration_planned_diffusion", "generation")

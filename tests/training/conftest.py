@@ -171,7 +171,7 @@ def trainer_for(config, control, tokenizer, records):
     def build(folder, callbacks=(), objective=None, **changes):
         settings = {
             "learning_rate": 1e-2, "max_steps": 6, "per_device_train_batch_size": 2, "logging_steps": 100,
-            "bf16": False, "save_strategy": "no", "activation_checkpointing": False, "use_cpu": True,
+            "bf16": False, "save_strategy": "no", "gradient_checkpointing": False, "use_cpu": True,
             "report_to": "none", "disable_tqdm": True, "dataloader_pin_memory": False,
             "lr_scheduler_type": "linear", "seed": 3,
         }
@@ -205,7 +205,7 @@ def workspace(tmp_path, tokenizer, monkeypatch):
     recipe = {
         "train_file": "train.jsonl", "from_scratch": "scratch.yaml", "tokenizer": "tokenizer", "output_dir": "out",
         "span_padding": [0, 3], "max_steps": 4, "per_device_train_batch_size": 2, "bf16": False, "use_cpu": True,
-        "activation_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+        "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
     }
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     return tmp_path
