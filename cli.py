@@ -154,6 +154,25 @@ def evaluate(
     run(model=source, count=count, batch_size=batch_size, json=as_json, systems=systems)
 
 
+@app.command()
+def export(
+    model: Annotated[str, Argument(metavar="MODEL", help="Folder or Hub repository of a checkpoint.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="Folder to write.")],
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a checkpoint that is no export.")] = False,
+    max_shard_size: Annotated[str, Option(metavar="SIZE", help="Largest weights file.")] = "5GB",
+    debug: Debug = False,
+):
+    """Write a checkpoint that loads anywhere with trust_remote_code=True: weights, tokenizer, defaults and code."""
+    source = chosen_model(model)
+    quiet(debug)
+    from .hub.export import export as write
+
+    exported = write(source, out, overwrite, max_shard_size)
+    for note in exported.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{exported.folder}: {len(exported.files)} files")
+
+
 def chosen_model(model: str | None) -> str:
     """The checkpoint to load; a path is checked before anything heavy is imported."""
     if model is None:

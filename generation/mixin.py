@@ -195,7 +195,9 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             self._tokenizer_beside = None
             if self.name_or_path:
                 try:
-                    self._tokenizer_beside = AutoTokenizer.from_pretrained(self.name_or_path, local_files_only=True)
+                    self._tokenizer_beside = AutoTokenizer.from_pretrained(
+                        self.name_or_path, config=self.config, local_files_only=True, trust_remote_code=False
+                    )
                 except (OSError, ValueError):
                     logger.info(f"No tokenizer beside {self.name_or_path}: topics stay token ids.")
         return self._tokenizer_beside
