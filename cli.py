@@ -173,6 +173,30 @@ def export(
     print(f"{exported.folder}: {len(exported.files)} files")
 
 
+@app.command()
+def push(
+    model: Annotated[str, Argument(metavar="MODEL", help="Folder of a checkpoint or of a LoRA adapter.")],
+    repo: Annotated[str, Argument(metavar="REPO", help="owner/name on the Hub.")],
+    yes: Annotated[bool, Option("--yes", help="Do it; without, only say what would be done.")] = False,
+    public: Annotated[bool, Option("--public", help="Make a new repository public.")] = False,
+    tag: Annotated[str | None, Option(metavar="NAME", help="Tag the pushed revision.")] = None,
+    license_name: Annotated[str | None, Option("--license", metavar="ID", help="Such as apache-2.0.")] = None,
+    base_model: Annotated[str | None, Option(metavar="REPO", help="The model that this one was made from.")] = None,
+    relation: Annotated[Literal["finetune", "quantized", "merge"], Option(help="How it was made.")] = "finetune",
+    dataset: Annotated[list[str] | None, Option(metavar="REPO", help="Trained on; may be repeated.")] = None,
+    prompt: Annotated[str | None, Option(help="Of the card's quick start, which is run.")] = None,
+    run_card: Annotated[bool, Option("--run/--no-run", help="Run the card's quick start.")] = True,
+    debug: Debug = False,
+):
+    """Send a checkpoint or LoRA adapter to the Hub, with its code and a card; private, and only with --yes."""
+    quiet(debug)
+    from .hub.card import About
+    from .hub.push import push as send
+
+    about = About(license_name, base_model, relation, tuple(dataset or ()), prompt or About.prompt)
+    send(model, repo, about, private=not public, tag=tag, run_card=run_card, confirmed=yes)
+
+
 def chosen_model(model: str | None) -> str:
     """The checkpoint to load; a path is checked before anything heavy is imported."""
     if model is None:

@@ -113,13 +113,14 @@ def prepare(model: PlannedDiffusionForCausalLM, tokenizer) -> tuple[str, ...]:
         ValueError: tokenizer and configuration disagree, or a tag is not one special token.
     """
     check_agreement(tokenizer, model.config)
-    plain = [spelling for spelling in SPELLING.values() if spelling not in tokenizer.all_special_tokens]
+    ids = {spelling: getattr(model.config, field) for field, spelling in SPELLING.items()}
+    plain = [spelling for spelling, token in ids.items() if tokenizer.decode([token], skip_special_tokens=True)]
     if plain:
         raise ValueError(
             f"The tokenizer has {', '.join(plain)} as ordinary tokens, so answers would show them; add them with "
             "add_tokens(..., special_tokens=True)."
         )
-    tokenizer.padding_side = "left"
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # what is saved are the latter
     fields = model.generation_config
     if fields.do_sample is None:
         fields.do_sample = False  # a pipeline samples wherever this is not said
@@ -150,7 +151,7 @@ def check_loadable(folder: Path) -> None:
 
 
 def replace(out: Path, fresh: Path, before: Path) -> None:
-    """Puts `fresh` in the place of `out`, with those of its files that an export does not write; the rest is `before`."""
+    """Puts `fresh` in the place of `out`, keeping what no export writes; the former `out` is then `before`."""
     if not out.exists():
         os.rename(fresh, out)
         return

@@ -1,8 +1,8 @@
 """The code that a checkpoint carries along, flat: `generation/decoders/planned.py` as `generation_decoders_planned.py`.
 
-The loader behind `trust_remote_code=True` reads a module's relative imports with a regular expression and expects a file
-beside it for each, so packages inside packages cannot be loaded. The exported set is whatever the entry modules below
-import, directly or not. Only the names of modules in import statements change; every other byte stays.
+The loader behind `trust_remote_code=True` reads a module's relative imports with a regular expression and expects a
+file beside it for each, so packages inside packages cannot be loaded. The exported set is whatever the modules that
+AUTO_MAP names import, directly or not. Only module names in import statements change; every other byte stays.
 
 `python -m planned_diffusion.hub.flat FOLDER` renews code and `auto_map` in a folder that was saved before.
 """
@@ -24,7 +24,7 @@ EXPORTED = ("configuration_planned_diffusion", "modeling_planned_diffusion", "ge
 LIBRARIES = frozenset({"torch", "transformers"})
 # What transformers.dynamic_module_utils takes for a relative import, in code and docstrings alike.
 LOADER_READS = re.compile(r"^\s*import\s+\.(\S+)\s*$|^\s*from\s+\.(\S+)\s+import", re.MULTILINE)
-_STATEMENT = re.compile(rb"from(\s*)(\.+)([\w.]+)(\s)")
+_STATEMENT = re.compile(rb"from(\s*)\.+[\w.]+(\s+import\b)")
 
 
 class ExportError(ValueError):
@@ -102,17 +102,17 @@ def rewritten(source: bytes, imports: list[RelativeImport]) -> bytes:
         line = lines[place.line - 1]
         head, statement = line[: place.column], line[place.column :]
         name = flat_name(place.module).encode()
-        changed, count = _STATEMENT.subn(lambda found, name=name: b"from" + found[1] + b"." + name + found[4], statement, count=1)
-        if not count or not statement.startswith(b"from"):
-            raise ExportError(f"Line {place.line}: write the import of {place.module} on one line, as from .name import.")
-        lines[place.line - 1] = head + changed
+        found = _STATEMENT.match(statement)
+        if not found:
+            raise ExportError(f"Line {place.line}: write the import of {place.module} plainly, as from .name import.")
+        lines[place.line - 1] = head + b"from" + found[1] + b"." + name + found[2] + statement[found.end() :]
     return b"".join(lines)
 
 
 def check_libraries(module: str, source: bytes) -> None:
     """That nothing is imported but torch, transformers and the standard library, `try:` blocks left aside.
 
-    The loader refuses to load code with an import, at any depth, of what is not installed, unless it stands in a `try:`.
+    The loader refuses code with an import, at any depth, of what is not installed, unless it stands in a `try:`.
     """
 
     def visit(node):
