@@ -196,7 +196,11 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             if self.name_or_path:
                 try:
                     self._tokenizer_beside = AutoTokenizer.from_pretrained(
-                        self.name_or_path, config=self.config, local_files_only=True, trust_remote_code=False
+                        self.name_or_path,
+                        config=self.config,
+                        local_files_only=True,
+                        trust_remote_code=False,
+                        **getattr(self, "_place_of_files", {}),
                     )
                 except (OSError, ValueError):
                     logger.info(f"No tokenizer beside {self.name_or_path}: topics stay token ids.")
@@ -208,11 +212,14 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         self, generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
     ):
         """Reads generation_config.json with the fields of ours; the inherited one would drop them."""
+        names = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
+        options = dict(zip(names, args, strict=False)) | kwargs
+        # The tokenizer beside is that of the same revision.
+        places = {name: options.get(name) for name in ("cache_dir", "revision", "subfolder")}
+        self._place_of_files = {name: place for name, place in places.items() if place}
         if generation_config is not None:
             self.generation_config = PlannedDiffusionGenerationConfig(**generation_config.to_dict())
         elif pretrained_model_name_or_path is not None:
-            names = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
-            options = dict(zip(names, args, strict=False)) | kwargs
             options.pop("trust_remote_code", None)
             try:
                 self.generation_config = PlannedDiffusionGenerationConfig.from_pretrained(

@@ -34,8 +34,8 @@ KNOBS = {
     "do_sample": "sample rather than take the most likely token",
     "keep_plan": "return plan and tags as written",
 }
-LIMITS = """- `trust_remote_code=True` runs the files listed below; they open no file, socket or process. Pin `revision=` to
-  run what you have read.
+LIMITS = """- `trust_remote_code=True` runs the files listed below; they open no file, socket or process. Pin a
+  `revision=` to run what you have read.
 - Prompt and answer together have {positions:,} positions. Streamers follow one answer at a time.
 - Attention: sdpa (default), eager or flex_attention; FlashAttention cannot express spans.
 - What the model knows and how well it plans is a matter of its training data; check what it says."""
@@ -53,6 +53,8 @@ print([[span.topic for span in part] for part in out.plans[0]], out.trace[0].for
 """
 CHAT = """chat = [{{"role": "user", "content": {prompt!r}}}]
 inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)"""
+
+TEXT = 'inputs = tokenizer({prompt}, return_tensors="pt")'
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def knobs(files: dict[str, Path], config: PlannedDiffusionConfig) -> str:
 def quick_start(repo: str, files: dict[str, Path], about: About, tag: str | None = None) -> str:
     """The program of the card; a checkpoint without a chat template gets the prompt as it is."""
     chats = "chat_template.jinja" in files or "adapter_config.json" in files
-    inputs = (CHAT if chats else 'inputs = tokenizer({prompt}, return_tensors="pt")').format(prompt=quoted(about.prompt))
+    inputs = (CHAT if chats else TEXT).format(prompt=quoted(about.prompt))
     fields = files.get("generation_config.json")
     samples = fields is not None and json.loads(fields.read_text(encoding="utf-8")).get("do_sample")
     return QUICK_START.format(

@@ -121,6 +121,8 @@ def prepare(model: PlannedDiffusionForCausalLM, tokenizer) -> tuple[str, ...]:
             "add_tokens(..., special_tokens=True)."
         )
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # what is saved are the latter
+    for name in ("is_local", "local_files_only"):  # how this machine found the tokenizer
+        tokenizer.init_kwargs.pop(name, None)
     fields = model.generation_config
     if fields.do_sample is None:
         fields.do_sample = False  # a pipeline samples wherever this is not said

@@ -76,16 +76,17 @@ def propose(
     folder = Path(source).expanduser()
     if not folder.is_dir():
         raise ValueError(f"There is no folder {source}; push the folder of a checkpoint or of a LoRA adapter.")
-    notes, base = (), folder
+    notes, whole_model = (), folder
     if (folder / "adapter_config.json").is_file():
         base = base_model(folder, about)
         about = replace(about, base_model=base)
         folder = adapter_files(folder, base, workshop)
+        whole_model = Path(HfApi().hf_hub_download(base, "config.json", cache_dir=workshop / "base")).parent
     elif not is_current(folder):
         folder, notes = exported(folder, workshop)
     files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and is_wanted(file.name)}
     # 2. Card
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(whole_model, trust_remote_code=False)
     output = run_quick_start(folder, files, about) if run_card else None
     card = write_card(repo, files, config, about, output, tag).encode()
     # 3. Compare
