@@ -99,8 +99,16 @@ def is_wanted(name: str) -> bool:
 
 
 def is_current(folder: Path) -> bool:
-    """Whether a folder is an export with the present code."""
-    return is_export(folder) and all(
+    """Whether a folder is what `export` would write: the present code, and the settings that strangers need."""
+    if not is_export(folder):
+        return False
+
+    def stored(name: str) -> dict:
+        return json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
+
+    prepared = stored("generation_config.json").get("do_sample") is not None
+    prepared &= stored("tokenizer_config.json").get("padding_side") == "left"
+    return prepared and all(
         (folder / name).is_file() and (folder / name).read_bytes() == content for name, content in flat_code().items()
     )
 
