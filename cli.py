@@ -133,6 +133,18 @@ def train(context: typer.Context):
     return sft.main(context.args)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def serve(context: typer.Context):
+    """Answer OpenAI clients: transformers serve, with its arguments (serve --help), by default the embedded model."""
+    from .hub.serve import serve as run
+
+    given = context.args
+    run(given if given and (not given[0].startswith("-") or given[0] == "--help") else [chosen_model(None), *given])
+
+
 @app.command()
 def evaluate(
     model: Model = None,
