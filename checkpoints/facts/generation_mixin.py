@@ -23,6 +23,11 @@ from .generation_trace import Board, Ended, FinishedSpan, Text, TokensWritten, T
 
 logger = logging.get_logger(__name__)
 
+# Of the `generate` of transformers; here the model drafts for itself, and prompts are token ids.
+FOREIGN_ARGUMENTS = (
+    "assistant_model", "assistant_tokenizer", "prefix_allowed_tokens_fn", "negative_prompt_ids",
+    "negative_prompt_attention_mask", "custom_generate", "inputs_embeds", "past_key_values",
+)  # fmt: skip
 IGNORED_ARGUMENTS = ("synced_gpus", "use_model_defaults", "token_type_ids", "trust_remote_code", "disable_compile")
 
 
@@ -106,6 +111,9 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         """kwargs over `given` over the checkpoint's fields. A field that `given` leaves at None is the checkpoint's."""
         for name in IGNORED_ARGUMENTS:
             kwargs.pop(name, None)
+        foreign = [name for name in FOREIGN_ARGUMENTS if kwargs.get(name) is not None]
+        if foreign:
+            raise ValueError(f"{', '.join(foreign)} has no meaning for planned diffusion; leave it out.")
         own = self.generation_config
         fields = own.to_dict()
         if given is not None:
