@@ -43,13 +43,13 @@ QUICK_START = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 repo = {repo}
 model = AutoModelForCausalLM.from_pretrained(repo, trust_remote_code=True, dtype="auto"{revision})
-tokenizer = AutoTokenizer.from_pretrained(repo, trust_remote_code=True{revision})
+tokenizer = AutoTokenizer.from_pretrained({tokenizer}, trust_remote_code=True{revision})
 
 {inputs}
 out = model.generate(**inputs{greedy}, return_dict_in_generate=True)
 
 print(tokenizer.decode(out.sequences[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
-print([[span.topic for span in part] for part in out.plans[0]], out.trace[0].forwards, "forwards")
+print([[span.topic for span in spans] for spans in out.plans[0]], out.trace[0].forwards, "forwards")
 """
 CHAT = """chat = [{{"role": "user", "content": {prompt!r}}}]
 inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)"""
@@ -170,14 +170,19 @@ def knobs(files: dict[str, Path], config: PlannedDiffusionConfig) -> str:
 
 
 def quick_start(repo: str, files: dict[str, Path], about: About, tag: str | None = None) -> str:
-    """The program of the card; a checkpoint without a chat template gets the prompt as it is."""
-    chats = "chat_template.jinja" in files or "adapter_config.json" in files
+    """The program of the card; a checkpoint without a chat template gets the prompt as it is.
+
+    Of an adapter, transformers would look for `revision` in the base model as well, so none is given.
+    """
+    adapter = "adapter_config.json" in files
+    chats = "chat_template.jinja" in files or adapter
     inputs = (CHAT if chats else TEXT).format(prompt=quoted(about.prompt))
     fields = files.get("generation_config.json")
     samples = fields is not None and json.loads(fields.read_text(encoding="utf-8")).get("do_sample")
     return QUICK_START.format(
         repo=quoted(repo),
-        revision=f", revision={quoted(tag)}" if tag else "",
+        revision=f", revision={quoted(tag)}" if tag and not adapter else "",
+        tokenizer="repo" if "tokenizer.json" in files or not about.base_model else quoted(about.base_model),
         inputs=inputs,
         greedy=", do_sample=False" if samples else "",
     )

@@ -177,7 +177,13 @@ def compared(repo: str, files: dict[str, Path | bytes], private: bool, notes: tu
 
 def is_equal(here: Path | bytes, there) -> bool:
     """Whether a file of the Hub (`RepoSibling`) has this content, by the hash that git or LFS knows it by."""
+    size = len(here) if isinstance(here, bytes) else here.stat().st_size
+    if there.size is not None and there.size != size:
+        return False
+    if there.lfs is not None and isinstance(here, Path):
+        with here.open("rb") as file:  # weights: never in memory as a whole
+            return hashlib.file_digest(file, "sha256").hexdigest() == there.lfs.sha256
     content = here if isinstance(here, bytes) else here.read_bytes()
     if there.lfs is not None:
         return hashlib.sha256(content).hexdigest() == there.lfs.sha256
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == there.blob_id
+    return hashlib.sha1(b"blob %d\0" % size + content).hexdigest() == there.blob_id

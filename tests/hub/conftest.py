@@ -56,8 +56,8 @@ def adapter(embedded, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hub():
-    """A Hub of this module's own, for this process and for `stranger`s."""
+def hub(tmp_path_factory):
+    """A Hub of this module's own, for this process, its children and `stranger`s."""
     server = loopback.LoopbackHub()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
@@ -65,7 +65,9 @@ def hub():
         patch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        patch.setenv("HF_TOKEN", loopback.TOKEN)
+        environment = {"HF_ENDPOINT": server.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": loopback.TOKEN}
+        for name, value in {**environment, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}.items():
+            patch.setenv(name, value)
         yield server
     server.close()
 

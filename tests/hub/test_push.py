@@ -112,21 +112,23 @@ def test_an_upload_that_breaks_off_is_repeated(hub, trained, send, tmp_path):
     assert hub.files("user/broken")["config.json"] == (folder / "config.json").read_bytes()
 
 
-def test_an_adapter_names_a_base_that_others_can_load(hub, tiny, adapter, send, tmp_path):
-    send(tiny, "user/base")
+def test_an_adapter_names_a_base_that_others_can_load(hub, tiny, embedded, adapter, send, tmp_path):
+    send(embedded, "user/base")
     with pytest.raises(ValueError, match=r"The adapter's base model is the folder .* give --base-model owner/name"):
         send(adapter, "user/adapter")
     shutil.copytree(adapter, tmp_path / "adapter")
     for name in ("config.json", "model.safetensors"):  # trainers leave the base's beside
         shutil.copy(tiny / name, tmp_path / "adapter" / name)
-    send(tmp_path / "adapter", "user/adapter", About(license="mit", base_model="user/base"))
+    about = About(license="mit", base_model="user/base")
+    send(tmp_path / "adapter", "user/adapter", about, run_card=True, tag="v1")
     files = hub.files("user/adapter")
     assert set(files) == {".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors"}
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "user/base"
-    said = metadata(hub, "user/adapter")
+    said, text = metadata(hub, "user/adapter"), files["README.md"].decode()
     assert (said["library_name"], said["base_model"], said["base_model_relation"]) == ("peft", "user/base", "adapter")
     assert said["license"] == "mit" and {"lora", "custom_code"} <= set(said["tags"])
-    assert b"[More Information Needed]" not in files["README.md"]
+    assert "[More Information Needed]" not in text
+    assert 'from_pretrained("user/base", trust_remote_code=True)' in text and "It prints:" in text
 
 
 # The card
@@ -171,10 +173,9 @@ def test_the_written_section_is_replaced_and_the_owners_text_kept(hub, trained, 
     assert len(hub.repos["user/mine"].commits) == 2, "a card that was pushed and pulled is a fixed point"
 
 
-def test_a_card_whose_program_fails_is_not_pushed(hub, tiny, send):
-    stored = json.loads((tiny / "config.json").read_text())
-    (tiny / "config.json").write_text(json.dumps({**stored, "tokens_per_length_unit": 480}))
-    with pytest.raises(ValueError, match="The quick start of the card fails on .*: ValueError: There is room for"):
+def test_a_card_whose_program_fails_is_not_pushed(hub, tiny, send, monkeypatch):
+    monkeypatch.setattr(card, "QUICK_START", "print('so far')\nraise ValueError('There is no room.')\n")
+    with pytest.raises(ValueError, match="The quick start of the card fails on .*: ValueError: There is no room"):
         send(tiny, "user/fails", run_card=True)
     assert "user/fails" not in hub.repos
 
