@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint checkpoint bench compatibility clean
+.PHONY: demo test lint checkpoint flat bench compatibility clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,10 @@ lint: $(VENV)/development
 
 checkpoint: $(VENV)/development
 	$(BIN)/python -m planned_diffusion.evaluation.facts.checkpoint
+
+# The code that the embedded checkpoint carries along, anew from the sources.
+flat: $(VENV)/runtime
+	$(BIN)/python -m planned_diffusion.hub.flat checkpoints/facts
 
 bench: $(VENV)/development
 	$(BIN)/python benchmarks/denoising_step.py

@@ -19,6 +19,7 @@ _HOME = {
     "Plan": "generation.plan",
     "Round": "generation.plan",
     "Span": "generation.plan",
+    "write_flat_code": "hub.flat",
 }
 
 __all__ = ["__version__", *_HOME]

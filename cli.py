@@ -133,6 +133,18 @@ def train(context: typer.Context):
     return sft.main(context.args)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def serve(context: typer.Context):
+    """Answer OpenAI clients: transformers serve, with its arguments (serve --help), by default the embedded model."""
+    from .hub.serve import serve as run
+
+    given = context.args
+    run(given if given and (not given[0].startswith("-") or given[0] == "--help") else [chosen_model(None), *given])
+
+
 @app.command()
 def annotate(
     source: Annotated[str, Argument(metavar="IN", help="JSONL(.gz), JSON, Parquet, or a Hub dataset: owner/name.")],
@@ -217,6 +229,49 @@ def convert(
         print(json.dumps(converted.as_json(), ensure_ascii=False))
     else:
         print("\n".join(f"{name:<20} {value}" for name, value in converted.table()))
+
+
+@app.command()
+def export(
+    model: Annotated[str, Argument(metavar="MODEL", help="Folder or Hub repository of a checkpoint.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="Folder to write.")],
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a checkpoint that is no export.")] = False,
+    max_shard_size: Annotated[str, Option(metavar="SIZE", help="Largest weights file.")] = "5GB",
+    debug: Debug = False,
+):
+    """Write a checkpoint that loads anywhere with trust_remote_code=True: weights, tokenizer, defaults and code."""
+    source = chosen_model(model)
+    quiet(debug)
+    from .hub.export import export as write
+
+    exported = write(source, out, overwrite, max_shard_size)
+    for note in exported.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{exported.folder}: {len(exported.files)} files")
+
+
+@app.command()
+def push(
+    model: Annotated[str, Argument(metavar="MODEL", help="Folder of a checkpoint or of a LoRA adapter.")],
+    repo: Annotated[str, Argument(metavar="REPO", help="owner/name on the Hub.")],
+    yes: Annotated[bool, Option("--yes", help="Do it; without, only say what would be done.")] = False,
+    public: Annotated[bool, Option("--public", help="Make a new repository public.")] = False,
+    tag: Annotated[str | None, Option(metavar="NAME", help="Tag the pushed revision.")] = None,
+    license_name: Annotated[str | None, Option("--license", metavar="ID", help="Such as apache-2.0.")] = None,
+    base_model: Annotated[str | None, Option(metavar="REPO", help="The model that this one was made from.")] = None,
+    relation: Annotated[Literal["finetune", "quantized", "merge"], Option(help="How it was made.")] = "finetune",
+    dataset: Annotated[list[str] | None, Option(metavar="REPO", help="Trained on; may be repeated.")] = None,
+    prompt: Annotated[str | None, Option(help="Of the card's quick start, which is run.")] = None,
+    run_card: Annotated[bool, Option("--run/--no-run", help="Run the card's quick start.")] = True,
+    debug: Debug = False,
+):
+    """Send a checkpoint or LoRA adapter to the Hub, with its code and a card; private, and only with --yes."""
+    quiet(debug)
+    from .hub.card import About
+    from .hub.push import push as send
+
+    about = About(license_name, base_model, relation, tuple(dataset or ()), prompt or About.prompt)
+    send(model, repo, about, private=not public, tag=tag, run_card=run_card, confirmed=yes)
 
 
 def chosen_model(model: str | None) -> str:

@@ -1,5 +1,7 @@
 """The configuration of a planned-diffusion model: any decoder's configuration and the vocabulary of plans."""
 
+import sys
+
 from .generation.versions import check_versions
 
 check_versions()  # before an old version fails in its own words
@@ -101,6 +103,17 @@ class PlannedDiffusionConfig(PreTrainedConfig):
     def get_text_config(self, *args, **kwargs):
         """The backbone's configuration: where transformers looks up sizes, layers and positions."""
         return self.backbone_config
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As inherited; what the installed package saves also gets its code, so that `trust_remote_code=True` loads it.
+
+        Models save their configuration, so this holds for every checkpoint. The package around this module says how to
+        write the code; code that came with a checkpoint has no such package, and transformers copies it.
+        """
+        write_flat_code = getattr(sys.modules.get(__package__), "write_flat_code", None)
+        if write_flat_code is not None:
+            self.auto_map = write_flat_code(save_directory)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @property
     def vocab_size(self) -> int:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from .configuration_planned_diffusion import PlannedDiffusionConfig
 from .generation.config import PlannedDiffusionGenerationConfig
@@ -22,6 +23,11 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As inherited, from safetensors only: other formats of weights can hold code."""
+        return super().from_pretrained(*args, **{**kwargs, "use_safetensors": True})
 
 
 class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffusionGenerationMixin):
@@ -119,8 +125,10 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
         return mask
 
 
-AutoConfig.register(PlannedDiffusionConfig.model_type, PlannedDiffusionConfig, exist_ok=True)
-AutoModel.register(PlannedDiffusionConfig, PlannedDiffusionForCausalLM, exist_ok=True)
-AutoModelForCausalLM.register(PlannedDiffusionConfig, PlannedDiffusionForCausalLM, exist_ok=True)
+# Not where a checkpoint brought this code along: registered, it would also serve checkpoints that bring other code.
+if not __name__.startswith(TRANSFORMERS_DYNAMIC_MODULE_NAME):
+    AutoConfig.register(PlannedDiffusionConfig.model_type, PlannedDiffusionConfig, exist_ok=True)
+    AutoModel.register(PlannedDiffusionConfig, PlannedDiffusionForCausalLM, exist_ok=True)
+    AutoModelForCausalLM.register(PlannedDiffusionConfig, PlannedDiffusionForCausalLM, exist_ok=True)
 
 __all__ = ["PlannedDiffusionForCausalLM", "PlannedDiffusionPreTrainedModel"]

@@ -24,6 +24,11 @@ from .vocabulary import check_assistant, tokenizer_beside
 
 logger = logging.get_logger(__name__)
 
+# Of the `generate` of transformers; here the model drafts for itself, and prompts are token ids.
+FOREIGN_ARGUMENTS = (
+    "assistant_model", "assistant_tokenizer", "prefix_allowed_tokens_fn", "negative_prompt_ids",
+    "negative_prompt_attention_mask", "custom_generate", "inputs_embeds", "past_key_values",
+)  # fmt: skip
 IGNORED_ARGUMENTS = ("synced_gpus", "use_model_defaults", "token_type_ids", "trust_remote_code", "disable_compile")
 
 
@@ -111,6 +116,9 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         """kwargs over `given` over the checkpoint's fields. A field that `given` leaves at None is the checkpoint's."""
         for name in IGNORED_ARGUMENTS:
             kwargs.pop(name, None)
+        foreign = [name for name in FOREIGN_ARGUMENTS if kwargs.get(name) is not None]
+        if foreign:
+            raise ValueError(f"{', '.join(foreign)} has no meaning for planned diffusion; leave it out.")
         own = self.generation_config
         fields = own.to_dict()
         if given is not None:
@@ -204,7 +212,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
     def _own_tokenizer(self):
         """The tokenizer that lies beside the checkpoint, or None; looked for once."""
         if not hasattr(self, "_tokenizer_beside"):
-            self._tokenizer_beside = tokenizer_beside(self.name_or_path)
+            self._tokenizer_beside = tokenizer_beside(self)
         return self._tokenizer_beside
 
     # What transformers asks of a model that generates.
@@ -213,11 +221,14 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         self, generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
     ):
         """Reads generation_config.json with the fields of ours; the inherited one would drop them."""
+        names = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
+        options = dict(zip(names, args, strict=False)) | kwargs
+        # The tokenizer beside is that of the same revision.
+        places = {name: options.get(name) for name in ("cache_dir", "revision", "subfolder")}
+        self._place_of_files = {name: place for name, place in places.items() if place}
         if generation_config is not None:
             self.generation_config = PlannedDiffusionGenerationConfig(**generation_config.to_dict())
         elif pretrained_model_name_or_path is not None:
-            names = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
-            options = dict(zip(names, args, strict=False)) | kwargs
             options.pop("trust_remote_code", None)
             try:
                 self.generation_config = PlannedDiffusionGenerationConfig.from_pretrained(

@@ -6,13 +6,19 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 
-def tokenizer_beside(name_or_path: str):
-    """The tokenizer that lies beside a checkpoint, or None."""
-    if name_or_path:
+def tokenizer_beside(model):
+    """The tokenizer that lies beside a model's checkpoint, of the same revision, or None; no foreign code is run."""
+    if model.name_or_path:
         try:
-            return AutoTokenizer.from_pretrained(name_or_path, local_files_only=True)
+            return AutoTokenizer.from_pretrained(
+                model.name_or_path,
+                config=model.config,
+                local_files_only=True,
+                trust_remote_code=False,
+                **getattr(model, "_place_of_files", {}),
+            )
         except (OSError, ValueError):
-            logger.info(f"No tokenizer beside {name_or_path}: topics stay token ids.")
+            logger.info(f"No tokenizer beside {model.name_or_path}: topics stay token ids.")
     return None
 
 
@@ -28,7 +34,7 @@ def check_assistant(assistant, model, tokenizer) -> None:
         raise ValueError(
             f"assistant_model is a {type(assistant).__name__}; give a causal language model of transformers."
         )
-    its_tokenizer = tokenizer_beside(assistant.name_or_path)
+    its_tokenizer = tokenizer_beside(assistant)
     if tokenizer is not None and its_tokenizer is not None:
         added, ids = tokenizer.get_added_vocab(), its_tokenizer.get_vocab()
         other = [token for token, id in tokenizer.get_vocab().items() if token not in added and ids.get(token) != id]

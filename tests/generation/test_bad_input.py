@@ -53,7 +53,7 @@ TABLE = [
     ({"min_new_tokens": 3}, "min_new_tokens=3 has no meaning"),
     ({"generation_config": GenerationConfig(num_beams=2)}, "num_beams=2 has no meaning"),
     ({"assistant_model": "another"}, "decoding='planned' has no use for assistant_model; leave it out, or choose"),
-    ({"inputs_embeds": torch.zeros(1, 3, 64), "input_ids": None}, "inputs_embeds is no generation field"),
+    ({"inputs_embeds": torch.zeros(1, 3, 64), "input_ids": None}, "inputs_embeds has no meaning for planned diffusion"),
     *[({"steps_ratio": bad}, f"steps_ratio is {bad!r}; give a number above 0") for bad in (0, -1, None, "1", True)],
     ({"steps_ratio": float("nan")}, "steps_ratio is nan"),
     ({"steps_ratio": float("inf")}, "steps_ratio is inf"),

@@ -1,0 +1,105 @@
+"""The key/value cache: one buffer of slots per layer, shared by all requests.
+
+A token of any request may lie in any slot; the labels of the slots (visibility.py) keep requests apart, so nothing is
+ever moved, padded or aligned, and running a position again overwrites its slot in place.
+"""
+
+import heapq
+
+import torch
+from transformers.cache_utils import Cache
+
+from .generation_visibility import NO_DOCUMENT, Labels
+
+SLOTS_PER_BUCKET = 64  # attention reads whole buckets, so that its shapes repeat
+
+
+class SlotCache(Cache):
+    """A transformers `Cache` whose `update` scatters into given slots and returns every slot in use.
+
+    Attributes:
+        labels: what lies in each slot, int64 [S] each; empty slots belong to no document, so nothing sees them.
+        used: slots that attention reads, a multiple of SLOTS_PER_BUCKET.
+    """
+
+    def __init__(self, device, capacity: int = 4 * SLOTS_PER_BUCKET):
+        super().__init__(layers=[])
+        self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer: keys, values [1, heads, S, head size]
+        self._labels = torch.full((5, capacity), NO_DOCUMENT, device=device)
+        self._free: set[int] = set()  # slots below `_fresh` that were given back
+        self._fresh = 0  # no slot from here on is taken
+        self._slots: torch.Tensor | None = None
+
+    @property
+    def used(self) -> int:
+        return -(-self._fresh // SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET
+
+    @property
+    def labels(self) -> Labels:
+        return Labels(*self._labels[:, : self.used])
+
+    @property
+    def taken(self) -> int:
+        """Slots that belong to a request."""
+        return self._fresh - len(self._free)
+
+    def allocate(self, count: int) -> list[int]:
+        """Takes `count` slots, the lowest ones that are free."""
+        slots = heapq.nsmallest(count, self._free)
+        self._free.difference_update(slots)
+        more = count - len(slots)
+        slots += range(self._fresh, self._fresh + more)
+        self._fresh += more
+        if self.used > self._labels.shape[1]:
+            self._grow(max(self.used, 2 * self._labels.shape[1]))
+        return slots
+
+    def release(self, slots: list[int]) -> None:
+        """Gives slots back; they are invisible from now on."""
+        self._labels[0, torch.tensor(slots, dtype=torch.long, device=self._labels.device)] = NO_DOCUMENT
+        self._free.update(slots)
+        while self._fresh and self._fresh - 1 in self._free:
+            self._fresh -= 1
+            self._free.remove(self._fresh)
+
+    def write_to(self, slots: torch.Tensor, labels: torch.Tensor) -> None:
+        """Says where the next forward writes: slots int64 [N], and what will lie there, int64 [5, N]."""
+        self._slots = slots
+        self._labels.index_copy_(1, slots, labels)
+
+    def _grow(self, capacity: int) -> None:
+        def longer(buffer: torch.Tensor, dim: int, value: int) -> torch.Tensor:
+            shape = list(buffer.shape)
+            shape[dim] = capacity
+            return buffer.new_full(shape, value).index_copy_(
+                dim, torch.arange(buffer.shape[dim], device=buffer.device), buffer
+            )
+
+        self._labels = longer(self._labels, 1, NO_DOCUMENT)
+        self._buffers = [(longer(keys, 2, 0), longer(values, 2, 0)) for keys, values in self._buffers]
+
+    # What transformers' decoders ask of a cache.
+
+    def update(self, key_states, value_states, layer_idx, *args, **kwargs):
+        """Keys and values [1, heads, N, head size] of the running tokens into their slots; returns all slots in use."""
+        if layer_idx == len(self._buffers):
+            # Zeros, not garbage: an invisible value is multiplied by zero, and zero times NaN is NaN.
+            self._buffers.append(
+                tuple(
+                    states.new_zeros(1, states.shape[1], self._labels.shape[1], states.shape[3])
+                    for states in (key_states, value_states)
+                )
+            )
+        keys, values = self._buffers[layer_idx]
+        keys.index_copy_(2, self._slots, key_states)
+        values.index_copy_(2, self._slots, value_states)
+        return keys[:, :, : self.used], values[:, :, : self.used]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return 0  # positions are always given
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        return self.used, 0
+
+    def get_max_cache_shape(self, layer_idx: int = 0) -> int:
+        return -1

@@ -1,0 +1,84 @@
+"""Adaptive parallel decoding: as many tokens at once as a left-to-right model agrees with (arXiv 2506.00413).
+
+Algorithm 1, a round of which is two forwards, for blanks t ... t + M - 1 behind what is accepted:
+
+    1. draft    x_i = argmax(log p_D + g_i)                            diffusion marginals of at most M blanks
+    2. score    y_i = argmax(R log p_D + (1 - R) log p_AR + g_i)       p_AR(. | x before i), with the SAME noise g_i
+    3. accept   x_t, and the draft behind it as far as x_i = y_i
+
+R (`mixture_weight`) near 1 trusts the diffusion model, lower R writes fewer tokens at a time; M is `max_lookahead`. At
+temperature 0 there is no noise. The scorer is an `assistant_model` with the same token ids, small enough not to count,
+or the model itself, left to right: its forward then costs as much as the draft's, so that a round pays from two
+accepted tokens on.
+
+Labels: the answer is one span, as in `diffusion`; only the M blanks ahead exist. The scorer reads the same positions in
+the CAUSAL stream, so its cache is exact and one model can hold both.
+Cache of the draft: approximate by design. What was accepted runs again once it is final, with the W (`kv_window`)
+tokens before it; older states stay as they are. With a window over everything it is exact.
+"""
+
+from .generation_canvas import Canvas
+from .generation_plan import Allowed
+from .generation_query import Request
+from .generation_trace import BlanksPlaced, SpanClosed, Text, TokensWritten
+
+READS = ("mixture_weight", "kv_window", "max_lookahead", "suppress_in_spans")
+
+
+def adaptive_parallel(request: Request):
+    """Generator of queries and events for one request."""
+    settings = request.settings
+    canvas = Canvas(request.prompt_ids, request.tokens)
+    answer = canvas.lay_out_block(settings.max_new_tokens)
+    yield BlanksPlaced(canvas.round, (answer,))
+    accepted = renewed = answer.start  # everything before `accepted` is final; from `renewed` on it has yet to run so
+    scored = 0 if request.has_assistant else answer.start  # the scorer has read everything before it
+    while not canvas.stopped and not canvas.is_complete:
+        blanks = range(accepted, min(accepted + settings.max_lookahead, answer.stop))
+        # 1. Draft.
+        run = {*range(max(answer.start, renewed - settings.kv_window), blanks.stop), accepted - 1}
+        run |= {position for position in canvas.stale if position < answer.start}
+        draft = yield canvas.query(run, list(blanks), _allowed(request), "denoising", keep=True)
+        drafted = dict(zip(blanks, draft.token_ids, strict=True))
+        # 2. Score.
+        target = {accepted: drafted[accepted]}  # the first is always accepted
+        if len(blanks) > 1:
+            target |= yield from score(canvas, scored, drafted, request)
+            scored = blanks.stop - 1
+        # 3. Accept.
+        renewed = accepted
+        while accepted < blanks.stop and drafted[accepted] == target[accepted]:
+            canvas.write(accepted, drafted[accepted])
+            accepted += 1
+            if canvas.end is not None:
+                break
+        scored = min(scored, accepted)
+        written = range(renewed, accepted)
+        tokens = tuple(drafted[position] for position in written)
+        yield TokensWritten(canvas.round, tuple(written), tokens, tuple(draft.confidences[: len(written)]))
+        text = canvas.read_on(request.should_stop)
+        if text:
+            yield Text(text)
+    yield SpanClosed(canvas.round, answer, tuple(canvas.ids[answer.start : answer.stop]))
+    yield canvas.ended(canvas.outcome)
+
+
+def score(canvas: Canvas, scored: int, drafted: dict[int, int], request: Request):
+    """Queries the scorer over a draft; position -> target token, for all but the first drafted one."""
+    *known, _ = drafted  # nothing is predicted from the last
+    start = canvas.prompt_length
+    target = yield canvas.query(
+        range(scored, known[-1] + 1),
+        [position + 1 for position in known],
+        _allowed(request),
+        "scoring",
+        causal=range(start, len(canvas.ids)),
+        drafted=drafted,
+        runner=int(request.has_assistant),
+        mix=request.settings.mixture_weight,
+    )
+    return dict(zip((position + 1 for position in known), target.token_ids, strict=True))
+
+
+def _allowed(request: Request) -> Allowed:
+    return Allowed(only=False, ids=request.settings.suppress_in_spans)

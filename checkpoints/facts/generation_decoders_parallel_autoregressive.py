@@ -1,0 +1,58 @@
+"""Parallel autoregression: planned spans, each written left to right, one token per span and forward.
+
+What PASTA (arXiv 2502.11517) and Skeleton-of-Thought (arXiv 2307.15337) do, on the weights and plans of planned
+diffusion. Its critical path is that of planned diffusion at ratio 1: the plan, and the tokens of the longest span.
+
+    1. draft    as `planned`
+    2. lay out  as `planned`: every span has the room that was promised
+    3. write    <async> The capital     | <async> The currency        one more token per span and forward
+    4. commit   as `planned`
+
+Labels: while a span is written its tokens are CAUSAL, the stream that the auxiliary next-token loss of training reads
+(`span_next_token_weight`); blanks never run. For the commit they are CLEAN, as every later round sees them.
+Cache: exact. A token runs once in each of the two streams.
+
+A span ends with its first `[PAD]`, or with its room.
+"""
+
+from .generation_canvas import Canvas
+from .generation_plan import Allowed
+from .generation_query import Request
+from .generation_trace import PlacedSpan, SpanClosed, Text, TokensWritten
+from .generation_decoders_planned import in_rounds
+
+READS = ("length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")
+
+
+def parallel_autoregressive(request: Request):
+    """Generator of queries and events for one request."""
+    yield from in_rounds(request, fill=write_spans, dense=False)
+
+
+def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
+    """Writes all spans of a round from left to right."""
+    pad = request.tokens.span_pad
+    allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
+    inside = {position for span in spans for position in canvas.extent(span)}
+    following = {span: span.start for span in spans}  # open span -> the position that is written next
+    while following:
+        run = (canvas.stale - inside) | {position - 1 for position in following.values()}
+        reply = yield canvas.query(run, list(following.values()), allowed, "denoising", causal=inside)
+        written = {}
+        for (span, position), token, score in zip(following.items(), reply.token_ids, reply.confidences, strict=True):
+            last = span.stop if token == pad else position + 1
+            written |= {place: (pad if place > position else token, score) for place in range(position, last)}
+            following[span] = last
+        for position, (token, _) in written.items():
+            canvas.write(position, token)
+        tokens, scores = zip(*written.values(), strict=True)
+        yield TokensWritten(canvas.round, tuple(written), tokens, scores)
+        for span in [span for span, position in following.items() if position == span.stop]:
+            del following[span]
+            yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))
+        text = canvas.read_on(request.should_stop)
+        if text:
+            yield Text(text)
+        if canvas.stopped:
+            break
+    canvas.stale |= inside  # CAUSAL states are not what later rounds read

@@ -1,0 +1,129 @@
+"""Planned diffusion: plan left to right, then denoise all parts at once (arXiv 2510.18087).
+
+Read this first. One request is answered in rounds; each round is the four steps of `planned`:
+
+    1. draft    promises, one token per forward: <promise>-<topic> capital 2 </topic> <promise>-<topic> currency 2
+    </topic> EOS
+    2. lay out  <async> [MASK] [MASK] ... </async> <async> [MASK] [MASK] ... </async>
+    3. denoise  one forward per step over the spans still open; each step writes some blanks of every span
+    4. commit   the finished spans run once more, with their final tokens, in the forward that plans the next round
+
+Steps 3 and 4 need no code of their own for the attention: the labels of the tokens decide what they see
+(visibility.py). The generator yields queries and events; it never touches the model (query.py).
+"""
+
+from .generation_canvas import Canvas
+from .generation_plan import Allowed, RoundGrammar
+from .generation_query import Request
+from .generation_schedule import reveal_fractions, step_count
+from .generation_trace import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text, TokensWritten
+from .generation_unmasking import reveal
+from .generation_decoders_autoregressive import write_on
+
+READS = (
+    "span_attention", "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor",
+    "entropy_bound", "window_blanks", "window_tokens", "length_scale", "max_spans", "max_rounds", "close_padding",
+    "suppress_in_spans", "keep_plan",
+)  # fmt: skip
+
+
+def planned(request: Request):
+    """Generator of queries and events for one request."""
+    yield from in_rounds(request, fill=denoise, dense=request.settings.dense)
+
+
+def in_rounds(request: Request, fill, dense: bool):
+    """Plans and fills round after round; `fill` writes the spans of one (canvas, spans, request)."""
+    canvas = Canvas(request.prompt_ids, request.tokens, request.separator_ids)
+    given = list(request.plan.rounds) if request.plan else []
+    while True:
+        # 1. Draft the plan, unless the caller gave it.
+        if given:
+            plan = given.pop(0)
+            canvas.append(plan.plan_ids)
+        else:
+            plan = yield from draft(canvas, request)
+            if isinstance(plan, int):  # plain text: the model answers without a plan
+                yield from write_on(canvas, request, first=plan)
+                return
+        if not plan.spans:
+            break
+        # 2. Lay out the canvas.
+        spans = canvas.lay_out(plan, dense)
+        yield PlanDone(canvas.round, plan, spans)
+        # 3. Denoise.
+        yield from fill(canvas, spans, request)
+        if canvas.stopped:
+            yield canvas.ended("stop")
+            return
+        yield RoundClosed(canvas.round)
+        # 4. Commit: the spans are stale, so they run again with whatever the next round runs first.
+        if plan.terminator != request.tokens.sync:
+            break
+        canvas.next_round()
+    if plan.terminator is None:
+        yield canvas.ended("length")
+    else:
+        canvas.append([plan.terminator], text=True)
+        yield canvas.ended("eos")
+
+
+def draft(canvas: Canvas, request: Request):
+    """Plans one round under the grammar, a token per forward; returns the `Round`, or the first token of plain text."""
+    settings, tokens = request.settings, request.tokens
+    grammar = RoundGrammar(
+        tokens,
+        request.unit,
+        room=settings.max_new_tokens - canvas.written(),
+        max_spans=settings.max_spans,
+        may_sync=canvas.round + 1 < settings.max_rounds,
+    )
+    may_decline = canvas.round == 0
+    while not grammar.ended:
+        allowed = Allowed(only=False, ids=tokens.tags - {tokens.promise_start}) if may_decline else grammar.allowed()
+        reply = yield canvas.query(canvas.stale, [len(canvas.ids)], allowed, "planning", request.process)
+        token = reply.token_ids[0]
+        if may_decline and token not in grammar.allowed():
+            return token
+        may_decline = False
+        if grammar.push(token):
+            (position,) = canvas.append([token])
+            yield PlanToken(canvas.round, position, token)
+    return grammar.round()
+
+
+def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
+    """Fills the blanks of a round, step by step, until none is left or a stopping criterion says so."""
+    settings = request.settings
+    allowed = Allowed(only=False, ids=settings.suppress_in_spans)
+    steps = step_count(max(len(span.positions) for span in spans), settings.steps_ratio)
+    open_spans, asleep = list(spans), set()
+    for fraction in reveal_fractions(steps):
+        blanks = [canvas.open_blanks(span) for span in open_spans]
+        reply = yield canvas.query(
+            canvas.stale - asleep, [p for of_span in blanks for p in of_span], allowed, "denoising"
+        )
+        written = {}
+        for span, of_span, drawn in zip(open_spans, blanks, reply.split(map(len, blanks)), strict=True):
+            written |= reveal(span, of_span, drawn, fraction, request)
+        for position, (token, _) in written.items():
+            canvas.write(position, token)
+        yield TokensWritten(
+            canvas.round,
+            tuple(written),
+            tuple(token for token, _ in written.values()),
+            tuple(score for _, score in written.values()),
+        )
+        # What a token sees has changed in its own span, and in dense attention in every span of the round.
+        for span in spans if settings.dense else open_spans:
+            canvas.touch(span)
+        for span in [span for span in open_spans if not canvas.open_blanks(span)]:
+            open_spans.remove(span)
+            yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))
+            if not settings.dense:  # nobody sees it before the next round: its rows can wait for the commit
+                asleep.update(canvas.extent(span))
+        text = canvas.read_on(request.should_stop)
+        if text:
+            yield Text(text)
+        if canvas.stopped or not open_spans:
+            return

@@ -1,0 +1,185 @@
+"""The engine: packs the queries of all live requests into one forward, and hands each its rows. It knows no algorithm.
+
+    tick:  pack      queries -> ids, positions, labels, slots [N] (no padding: documents are kept apart by visibility)
+           run       backbone on [1, N] over the slot cache; the head on the W wanted rows only (runner.py)
+           draw      all W rows in one go; one copy to the host
+           hand out  each request gets its rows and goes on to its next query; events are collected on the way
+
+A decoder is a generator (decoders/): requests that plan, fill and decode share a forward, finished ones leave, waiting
+ones join at the next tick. Queries for an assistant model share a forward of that model in the same way.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from .generation_query import Query, Reply, Sampling
+from .generation_runner import Runner
+from .generation_sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
+from .generation_trace import EVENTS, Ended, Forward
+from .generation_unmasking import SCORES
+from .generation_visibility import CLEAN
+
+LIVE_REQUESTS = 64  # more wait: a forward of a few hundred tokens fills the machine, wider ones only take memory
+
+
+@dataclass
+class _Live:
+    """A request in the engine: its generator, the query it waits on, and where its states lie.
+
+    slots: of (stream, position), in the model's cache and in the assistant's.
+    draft: the rows of its last query that asked to keep them.
+    """
+
+    document: int
+    decoder: Iterator
+    sampling: Sampling
+    noise: torch.Generator | None
+    query: Query | None = None
+    slots: tuple[dict[tuple[int, int], int], ...] = field(default_factory=lambda: ({}, {}))
+    draft: Draft | None = None
+
+
+class Engine:
+    """Runs decoders over one model.
+
+    Args:
+        model: a `PlannedDiffusionForCausalLM`.
+        live_requests: how many requests may share a forward; more wait their turn.
+        assistant: a causal language model with the same token ids, for decoders whose drafts it scores.
+    """
+
+    def __init__(self, model, live_requests: int = LIVE_REQUESTS, assistant=None):
+        self.live_requests = live_requests
+        self.runners = [Runner(model)] + ([] if assistant is None else [Runner(assistant)])
+        self.cache = self.runners[0].cache
+        self.device = self.runners[0].device
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
+        self.table = AllowedTable(self.device)
+        self._live: dict[int, _Live] = {}
+        self._waiting: deque[tuple[int, Iterator, Sampling]] = deque()
+        self._next_document = 0
+
+    def add(self, decoder: Iterator, sampling: Sampling) -> int:
+        """Queues a request; returns the number under which its events come."""
+        document, self._next_document = self._next_document, self._next_document + 1
+        self._waiting.append((document, decoder, sampling))
+        return document
+
+    def cancel(self, document: int) -> None:
+        """Drops a request, live or waiting; its slots are free at once."""
+        self._waiting = deque(entry for entry in self._waiting if entry[0] != document)
+        if document in self._live:
+            self._leave(self._live[document])
+
+    def run(self) -> Iterator[tuple[int, object]]:
+        """Yields (request, event) until every request has ended."""
+        while self._waiting or self._live:
+            yield from self.tick()
+
+    def tick(self) -> Iterator[tuple[int, object]]:
+        """One forward for all live requests; yields what came of it as (request, event)."""
+        while self._waiting and len(self._live) < self.live_requests:
+            yield from self._admit(*self._waiting.popleft())
+        live = list(self._live.values())
+        of_runners = [[request for request in live if request.query.runner == index] for index in range(2)]
+        for index, asking in enumerate(of_runners):
+            asking = [request for request in asking if request.document in self._live]
+            if asking:
+                yield from self._answer(asking, self._draw(asking, self._run(index, asking)))
+
+    def _answer(self, asking: list[_Live], drawn: list[list[float]]) -> Iterator[tuple[int, object]]:
+        """Hands the drawn rows out; yields what the requests make of them."""
+        start = 0
+        for request in asking:
+            query, rows = request.query, slice(start, start + len(request.query.wanted))
+            start = rows.stop
+            if request.document not in self._live:  # cancelled by whoever reads the events
+                continue
+            yield request.document, Forward(query.purpose, len(query.token_ids), query.commits)
+            tokens, scores, confidences = (row[rows] for row in drawn)
+            yield from self._advance(request, Reply([int(token) for token in tokens], scores, confidences))
+
+    def _admit(self, document: int, decoder: Iterator, sampling: Sampling):
+        noise = None
+        if sampling.temperature > 0:
+            noise = torch.Generator(self.device).manual_seed(sampling.seed)
+        request = self._live[document] = _Live(document, decoder, sampling, noise)
+        yield from self._advance(request, None)
+
+    def _advance(self, request: _Live, reply: Reply | None):
+        """Hands a reply over and yields the request's events up to its next query, or its end."""
+        while request.document in self._live:  # a reader may cancel between any two events
+            item = request.decoder.send(reply)
+            reply = None
+            if not isinstance(item, EVENTS):
+                request.query = item
+                return
+            if isinstance(item, Ended):
+                self._leave(request)
+            yield request.document, item
+
+    def _leave(self, request: _Live) -> None:
+        del self._live[request.document]
+        request.decoder.close()
+        for runner, slots in zip(self.runners, request.slots, strict=False):
+            runner.cache.release(list(slots.values()))
+
+    def _run(self, index: int, asking: list[_Live]) -> torch.Tensor:
+        """One forward of a model over the tokens of all queries; the logits of the wanted rows, [W, V]."""
+        packed, wanted, tokens = [[] for _ in range(7)], [], 0
+        for request in asking:
+            query = request.query
+            count = len(query.token_ids)
+            streams = query.streams or [CLEAN] * count
+            columns = (
+                query.token_ids,
+                self._slots(index, request, list(zip(streams, query.positions, strict=True))),
+                [request.document] * count,
+                query.spans,
+                query.rounds,
+                streams,
+                query.positions,
+            )
+            for column, more in zip(packed, columns, strict=True):
+                column += more
+            wanted += [tokens + row for row in query.wanted]
+            tokens += count
+        return in_vocabulary(self.runners[index].logits(packed, wanted), self.vocabulary).to(self.device)
+
+    def _slots(self, index: int, request: _Live, states: list[tuple[int, int]]) -> list[int]:
+        """The slots of states (stream, position); fresh ones for those that were never run."""
+        slots = request.slots[index]
+        missing = [state for state in states if state not in slots]
+        slots |= zip(missing, self.runners[index].cache.allocate(len(missing)), strict=True)
+        return [slots[state] for state in states]
+
+    def _draw(self, asking: list[_Live], logits: torch.Tensor) -> list[list[float]]:
+        """Tokens, scores and confidences of the wanted rows, on the host."""
+        groups, start = [], 0
+        for request in asking:
+            rows = range(start, start + len(request.query.wanted))
+            start = rows.stop
+            query, score = request.query, SCORES[request.sampling.score]
+            if query.keep:
+                request.draft = Draft()
+            draft = request.draft if query.keep or query.mix is not None else None
+            group = RowGroup(rows, request.sampling, query.allowed, score, request.noise, query.process)
+            groups.append(replace(group, draft=draft, mix=query.mix))
+        drawn = draw(logits, groups, self.table).tolist()
+        self._refuse_nan(drawn[2], asking, groups)
+        return drawn
+
+    def _refuse_nan(self, confidences: list[float], live: list[_Live], groups: list[RowGroup]) -> None:
+        bad = next((row for row, value in enumerate(confidences) if value != value), None)
+        if bad is None:
+            return
+        request, group = next(pair for pair in zip(live, groups, strict=True) if bad in pair[1].rows)
+        position = request.query.positions[request.query.wanted[bad - group.rows.start]] + 1
+        raise FloatingPointError(
+            f"The model's logits are NaN at position {position} of request {request.document} while "
+            f"{request.query.purpose}; check the checkpoint's weights, or load it in bfloat16 or float32 if it runs in "
+            "float16."
+        )

@@ -1,0 +1,304 @@
+"""Plans: what they are, how they are spelled, and the state machine that keeps a planner well formed.
+
+Glossary (one word per concept, here and everywhere):
+
+    answer    what the model writes after the prompt: rounds, then EOS
+    round     promises, then as many spans in the same order, then a terminator: `<sync/>` (a round follows) or EOS
+    promise   `<promise>-<topic>` topic number `</topic>`: announces a span
+    number    the last number of a promise; its span gets number x unit x `length_scale` tokens of room
+    span      `<async>` content [PAD]* `</async>`: a part of the answer that is denoised with all others of its round
+    plan      the promises of every round
+    blank     a position that holds the mask token
+    written   a blank that received a token; written tokens stay
+    commit    running a finished span once more with its final tokens, so that the cache holds what later rounds read
+    step      one forward over the open spans of a round
+    room      tokens that may still be written (of `max_new_tokens`)
+
+Grammar: arXiv 2510.18087, section 3.1.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .generation_tokens import ControlTokens
+
+
+class PlanError(ValueError):
+    """A plan that the grammar does not allow, or that does not fit."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A promised part: its topic's ids (without the number), the promised number, and its room in tokens."""
+
+    topic_ids: tuple[int, ...]
+    number: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round's spans, the ids of its promises as written, and its terminator: `<sync/>`, EOS, or None (no room)."""
+
+    spans: tuple[Span, ...]
+    plan_ids: tuple[int, ...]
+    terminator: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole plan, round after round; pass one to `generate(plan=...)` to fill it."""
+
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Tokens of room per promised number: the checkpoint's `tokens_per_length_unit` times `length_scale`."""
+
+    tokens: float
+
+    def length(self, number: int) -> int:
+        """Room in tokens that a promised number stands for; at least 1, and never short of number x unit."""
+        return max(1, math.ceil(number * self.tokens - 1e-9))
+
+    def number(self, length: int) -> int:
+        """The number that promises at least `length` tokens."""
+        return max(1, math.ceil(length / self.tokens - 1e-9))
+
+
+def render_promise(topic_ids: Sequence[int], number: int, tokens: ControlTokens) -> tuple[int, ...]:
+    """The ids of one promise; the number digit by digit."""
+    digits = (tokens.digits[int(digit)] for digit in str(number))
+    return (tokens.promise_start, *topic_ids, *digits, tokens.topic_end)
+
+
+def parse_round(ids: Sequence[int], tokens: ControlTokens, unit: Unit) -> Round:
+    """Reads the promises of one round and its terminator, as a model would write them.
+
+    Raises:
+        PlanError: no promise, a promise without number or never closed, zero length, tags inside a promise, anything
+            between promises, or no terminator.
+    """
+    ids = tuple(ids)
+    if not ids or ids[-1] not in (tokens.sync, *tokens.eos):
+        raise PlanError(
+            f"This plan ends in {ids[-1] if ids else 'nothing'}; a round's plan ends in <sync/> ({tokens.sync}) when "
+            f"another round follows, or in EOS ({tokens.eos[0]})."
+        )
+    spans, at, last = [], 0, len(ids) - 1
+    while at < last:
+        if ids[at] != tokens.promise_start:
+            raise PlanError(
+                f"Token {ids[at]} stands at place {at} of the plan, outside every promise; a plan is promises "
+                f"(starting with {tokens.promise_start}) and a terminator, nothing else."
+            )
+        try:
+            stop = ids.index(tokens.topic_end, at + 1, last)
+        except ValueError:
+            raise PlanError(
+                f"The promise at place {at} of the plan is never closed; end it with </topic> ({tokens.topic_end})."
+            ) from None
+        spans.append(_parse_promise(ids[at + 1 : stop], at, tokens, unit))
+        at = stop + 1
+    if not spans:
+        raise PlanError("This plan promises nothing; give at least one promise, or leave the plan out.")
+    return Round(tuple(spans), ids[:-1], ids[-1])
+
+
+def _parse_promise(inside: tuple[int, ...], place: int, tokens: ControlTokens, unit: Unit) -> Span:
+    """`inside` is what stands between the promise's two tags; the number is the last run of digits in it."""
+    nested = [token for token in inside if token in tokens.all]
+    if nested:
+        raise PlanError(
+            f"The promise at place {place} of the plan has control token {nested[0]} inside; promises do not nest."
+        )
+    stop = len(inside)
+    while stop and inside[stop - 1] not in tokens.digits:
+        stop -= 1
+    start = stop
+    while start and inside[start - 1] in tokens.digits:
+        start -= 1
+    if start == stop:
+        raise PlanError(f"The promise at place {place} of the plan has no number; write its length before </topic>.")
+    if stop - start > MOST_DIGITS:
+        raise PlanError(
+            f"The promise at place {place} of the plan has a number of {stop - start} digits; promise less."
+        )
+    number = int("".join(str(tokens.digits.index(token)) for token in inside[start:stop]))
+    if number == 0:
+        raise PlanError(f"The promise at place {place} of the plan has length 0; promise at least 1.")
+    return Span(inside[:start], number, unit.length(number))
+
+
+def write_round(
+    parts: Sequence[tuple[str | Sequence[int], int]],
+    terminator: int,
+    tokens: ControlTokens,
+    unit: Unit,
+    encode: Callable[[str], list[int]],
+) -> Round:
+    """A round from (topic, length in tokens) pairs; topics are text, or ids. The room is exactly the length given.
+
+    Raises:
+        PlanError: no parts, a part that is not such a pair, or a length below 1.
+    """
+    if not parts:
+        raise PlanError("A round of the plan is empty; give at least one (topic, length in tokens) pair.")
+    spans, plan_ids = [], []
+    for part in parts:
+        if isinstance(part, str) or not isinstance(part, Sequence) or len(part) != 2:
+            raise PlanError(f"A part of the plan is {part!r}; give a (topic, length in tokens) pair.")
+        topic, length = part
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise PlanError(
+                f"The part {topic!r} of the plan has length {length!r}; give a whole number of tokens, at least 1."
+            )
+        if length >= 10**MOST_DIGITS:
+            raise PlanError(
+                f"The part {topic!r} of the plan has a length of more than {MOST_DIGITS} digits; promise less."
+            )
+        # The space separates topic and number, as in "definition 3".
+        topic_ids = tuple(encode(f"{topic} ")) if isinstance(topic, str) else tuple(topic)
+        if topic_ids and topic_ids[-1] in tokens.digits:
+            raise PlanError(
+                f"The topic {topic!r} ends in a digit, which would run into the number; put a space behind it."
+            )
+        if tokens.all.intersection(topic_ids):
+            raise PlanError(f"The topic {topic!r} contains control tokens; a topic is ordinary text.")
+        span = Span(topic_ids, unit.number(length), length)
+        spans.append(span)
+        plan_ids += render_promise(topic_ids, span.number, tokens)
+    return Round(tuple(spans), tuple(plan_ids), terminator)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A set of tokens: `ids` alone (`only`), or all tokens but `ids`."""
+
+    only: bool
+    ids: frozenset[int]
+
+    def __contains__(self, token: int) -> bool:
+        return (token in self.ids) == self.only
+
+
+EVERYTHING = Allowed(only=False, ids=frozenset())
+
+TAGS_OF_A_SPAN = 2  # <async> and </async>
+TERMINATOR = 1
+MOST_DIGITS = 12  # of a given number: more is a mistake, and would not fit any model
+
+
+class RoundGrammar:
+    """State machine over the plan of one round: which tokens may come next, so that it is always well formed and fits.
+
+    What must always stay affordable, in tokens: the promises written, room and tags of each span promised, the shortest
+    completion of an open promise, and the terminator. A planner that wants more than its room holds is told by the end
+    of the round: `terminator` is then None.
+
+    Args:
+        tokens: the checkpoint's control tokens.
+        unit: tokens per promised number.
+        room: tokens that this round may use, plan, tags, spans and terminator together.
+        max_spans: promises that this round may make.
+        may_sync: False in the last round that the request allows.
+        max_topic_tokens: ids between `<promise>-<topic>` and `</topic>`, number included.
+    """
+
+    def __init__(
+        self, tokens: ControlTokens, unit: Unit, room: int, max_spans: int, may_sync: bool, max_topic_tokens: int = 32
+    ):
+        self.tokens, self.unit, self.room = tokens, unit, room
+        self.max_spans, self.may_sync, self.max_topic_tokens = max_spans, may_sync, max_topic_tokens
+        self.ids: list[int] = []
+        self.spans: list[Span] = []
+        self.terminator: int | None = None
+        self.ended = room < TERMINATOR
+        self._spent = TERMINATOR  # tokens that the round costs as it stands, the terminator included
+        self._open: list[int] | None = None  # ids of the promise being written
+        self._digits = frozenset(tokens.digits)
+
+    @staticmethod
+    def shortest(unit: Unit) -> int:
+        """Tokens of the shortest round: one promise of three tokens, a span of number 1, a terminator."""
+        return 3 + TAGS_OF_A_SPAN + unit.length(1) + TERMINATOR
+
+    def allowed(self) -> Allowed:
+        """The tokens that may come next; never empty before the round has ended."""
+        if self._open is None:
+            return self._allowed_between_promises()
+        content = self._completes(None)
+        digits = {token for token in self.tokens.digits if self._completes(token)}
+        end = {self.tokens.topic_end} if self._may_close() else set()
+        if content:
+            return Allowed(only=False, ids=(self.tokens.all | self._digits) - digits - end)
+        return Allowed(only=True, ids=frozenset(digits | end))
+
+    def _allowed_between_promises(self) -> Allowed:
+        ids = set(self.tokens.eos)
+        if len(self.spans) < self.max_spans:
+            ids.add(self.tokens.promise_start)
+        if self.spans and self.may_sync and self._spent + TERMINATOR <= self.room:  # an EOS must still fit behind it
+            ids.add(self.tokens.sync)
+        return Allowed(only=True, ids=frozenset(ids))
+
+    def push(self, token: int) -> bool:
+        """Takes the next token, one of `allowed()`; says whether it became part of the promises."""
+        if self._open is not None:
+            self._push_in_promise(token)
+        elif token != self.tokens.promise_start:
+            self.terminator, self.ended = token, True
+        elif self._spent + self.shortest(self.unit) - TERMINATOR > self.room:
+            self.ended = True  # it wants more than there is room for
+        else:
+            self._open = []
+            self._take(token)
+        return not self.ended
+
+    def _push_in_promise(self, token: int) -> None:
+        self._take(token)
+        if token != self.tokens.topic_end:
+            self._open.append(token)
+            return
+        value, digits = self._last_number(self._open)
+        span = Span(tuple(self._open[: len(self._open) - digits]), value, self.unit.length(value))
+        self.spans.append(span)
+        self._spent += TAGS_OF_A_SPAN + span.length
+        self._open = None
+
+    def _take(self, token: int) -> None:
+        self.ids.append(token)
+        self._spent += 1
+
+    def _last_number(self, inside: list[int]) -> tuple[int, int]:
+        """The number that ends `inside`, and how many digits it has; (0, 0) when there is none."""
+        digits = 0
+        while digits < len(inside) and inside[-1 - digits] in self._digits:
+            digits += 1
+        written = inside[len(inside) - digits :]
+        return int("".join(str(self.tokens.digits.index(token)) for token in written) or 0), digits
+
+    def _fits(self, number: int, more_tokens: int) -> bool:
+        return self._spent + more_tokens + TAGS_OF_A_SPAN + self.unit.length(number) <= self.room
+
+    def _may_close(self) -> bool:
+        number, digits = self._last_number(self._open)
+        return digits > 0 and number > 0 and self._fits(number, more_tokens=1)
+
+    def _completes(self, token: int | None) -> bool:
+        """Whether the promise can still be closed after one more token: a digit, or None for any piece of a topic."""
+        digits, completion = 0, 2  # after a topic: a digit, then </topic>
+        if token is not None:
+            number, digits = self._last_number([*self._open, token])
+            if number and self._fits(number, more_tokens=2):
+                completion = 1  # </topic>
+            elif number:
+                completion = 3  # too large: something between, a digit, </topic>
+        inside_tokens = len(self._open) + 1 + completion - 1
+        return inside_tokens <= self.max_topic_tokens and self._fits(1, more_tokens=1 + completion)
+
+    def round(self) -> Round:
+        """The round as planned; call when it has ended."""
+        return Round(tuple(self.spans), tuple(self.ids), self.terminator)

@@ -1,0 +1,185 @@
+"""From logits to tokens: forbidden tokens, top-k and top-p filters, Gumbel noise, scores. All rows at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from .generation_plan import Allowed
+from .generation_query import Sampling
+
+# Rows are treated in groups of about this many logits, so that the passes over a group stay in the processor's cache.
+LOGITS_PER_GROUP = 2**20
+ARGMAX_BLOCK = 128
+EXCLUDED = -1e30  # the logit of what a logits processor excludes; what is forbidden lies far below
+
+
+class AllowedTable:
+    """The ids of each distinct `Allowed` on the device, so that forbidding tokens costs no pass over the vocabulary."""
+
+    def __init__(self, device):
+        self.device = device
+        self._ids: dict[Allowed, torch.Tensor] = {}
+
+    def apply(self, logits: torch.Tensor, allowed: Allowed) -> torch.Tensor:
+        """Logits [W, V] with what is not allowed at the lowest finite number; may change its argument."""
+        if not allowed.ids and not allowed.only:
+            return logits
+        ids = self._ids.get(allowed)
+        if ids is None:
+            ids = self._ids[allowed] = torch.tensor(sorted(allowed.ids), dtype=torch.long).to(self.device)
+        lowest = torch.finfo(logits.dtype).min
+        if not allowed.only:
+            return logits.index_fill_(-1, ids, lowest)
+        return torch.full_like(logits, lowest).index_copy_(-1, ids, logits.index_select(-1, ids))
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Consecutive wanted rows of one request that are drawn alike.
+
+    rows: where they stand among all wanted rows of the forward.
+    score: of `unmasking.SCORES`.
+    noise: the request's generator; None for greedy rows.
+    process: the request's logits processor, for a single row written left to right.
+    draft: takes the rows as drawn; with `mix`, holds those that they are mixed with.
+    """
+
+    rows: range
+    sampling: Sampling
+    allowed: Allowed
+    score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    noise: torch.Generator | None = None
+    process: object = None
+    draft: "Draft | None" = None
+    mix: float | None = None
+
+
+class Draft:
+    """Rows of a query as they were drawn, for the one that scores them: logits and Gumbel noise (None when greedy)."""
+
+    def __init__(self):
+        self._chunks: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+
+    def add(self, logits: torch.Tensor, noise: torch.Tensor | None) -> None:
+        """Takes rows [W, V], in order."""
+        self._chunks.append((logits, noise))
+
+    def rows(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits and noise of rows, [stop - start, V]; negative numbers count from the last one."""
+        if len(self._chunks) > 1:
+            logits, noise = zip(*self._chunks, strict=True)
+            self._chunks = [(torch.cat(logits), None if noise[0] is None else torch.cat(noise))]
+        logits, noise = self._chunks[0]
+        rows = slice(len(logits) + start, len(logits) + stop)
+        return logits[rows], None if noise is None else noise[rows]
+
+
+def filter_logits(logits: torch.Tensor, top_k: int | None, top_p: float | None) -> torch.Tensor:
+    """Logits float [W, V] with everything outside the p nucleus, then the k likeliest, at the lowest finite number.
+
+    The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p` (arXiv 1904.09751).
+    """
+    lowest = torch.finfo(logits.dtype).min
+    if top_p is not None and top_p < 1:
+        values = logits.sort(dim=-1, descending=True).values
+        probabilities = values.softmax(-1)
+        outside = probabilities.cumsum(-1) - probabilities >= top_p
+        smallest_kept = values.masked_fill(outside, torch.inf).amin(-1, keepdim=True)
+        logits = logits.masked_fill(logits < smallest_kept, lowest)
+    if top_k is not None and top_k < logits.shape[-1]:
+        smallest_kept = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest_kept, lowest)
+    return logits
+
+
+def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> torch.Tensor:
+    """Draws every wanted row.
+
+    Args:
+        logits: [W, V], any float dtype, as the head gave them.
+        groups: cover the W rows in order.
+
+    Returns:
+        float32 [3, W]: token ids, scores, confidences (NaN where the logits were NaN).
+    """
+    drawn = torch.empty(3, logits.shape[0], dtype=torch.float32, device=logits.device)
+    rows_at_once = max(1, LOGITS_PER_GROUP // logits.shape[-1])
+    for group in _merged(groups):
+        for start in range(group.rows.start, group.rows.stop, rows_at_once):
+            rows = slice(start, min(start + rows_at_once, group.rows.stop))
+            drawn[:, rows] = _draw_alike(logits[rows].float(), group, table, rows.start - group.rows.stop)
+    return drawn
+
+
+def in_vocabulary(logits: torch.Tensor, size: int) -> torch.Tensor:
+    """Logits [W, V'] of a model whose embeddings are padded to another size as [W, size]; what it lacks is excluded."""
+    lacking = size - logits.shape[-1]
+    if lacking <= 0:
+        return logits[:, :size]
+    return torch.nn.functional.pad(logits, (0, lacking), value=torch.finfo(logits.dtype).min)
+
+
+def _merged(groups: list[RowGroup]) -> list[RowGroup]:
+    """Neighbouring greedy groups that differ in their rows alone become one, so that requests share the work."""
+    merged: list[RowGroup] = []
+    for group in groups:
+        last = merged[-1] if merged else None
+        if last and _likeness(last) == _likeness(group) is not None:
+            merged[-1] = replace(last, rows=range(last.rows.start, group.rows.stop))
+        else:
+            merged.append(group)
+    return merged
+
+
+def _likeness(group: RowGroup):
+    """What must be equal for two groups to be drawn together; None for a group that must stay alone."""
+    if group.noise is not None or group.process is not None or group.draft is not None:
+        return None
+    return group.allowed, group.sampling.top_k, group.sampling.top_p, group.score
+
+
+def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable, first: int) -> torch.Tensor:
+    """float32 [W, V] of one group, which it may change, to [3, W]; its first row is `first`, from the group's end."""
+    sampling, noise = group.sampling, None
+    if group.process is not None:
+        # What a processor excludes stays above what is forbidden, even if it excludes all that is allowed.
+        logits = group.process(logits).clamp(min=EXCLUDED)
+    logits = table.apply(logits, group.allowed)
+    if sampling.temperature > 0:
+        logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature
+        logits.clamp_(min=torch.finfo(logits.dtype).min)  # a small temperature may reach -inf, and zero times it is NaN
+    if group.mix is not None:
+        drafted, noise = group.draft.rows(first, first + len(logits))
+        logits = group.mix * drafted + (1 - group.mix) * logits
+    else:
+        logits = filter_logits(logits, sampling.top_k, sampling.top_p)
+        if group.noise is not None:
+            noise = torch.empty_like(logits).exponential_(generator=group.noise).log_()
+        if group.draft is not None:
+            group.draft.add(logits.clone(), noise)
+    logits -= logits.amax(-1, keepdim=True)
+    probabilities = logits.softmax(-1)
+    # The Gumbel-max trick: argmax(logits - log(exponential noise)) is a draw from the softmax.
+    tokens = argmax(logits if noise is None else logits - noise)
+    return torch.stack([tokens.float(), group.score(logits, probabilities), probabilities.amax(-1)])
+
+
+def argmax(logits: torch.Tensor) -> torch.Tensor:
+    """Index of the first largest entry of each row, int64 [W].
+
+    In two levels, since a plain argmax is an order of magnitude slower than amax on a CPU.
+    """
+    rows, size = logits.shape
+    blocks = size // ARGMAX_BLOCK
+    if logits.is_cuda or blocks < 2:
+        return logits.argmax(-1)
+    in_blocks = logits[:, : blocks * ARGMAX_BLOCK].unflatten(-1, (blocks, ARGMAX_BLOCK))  # [W, blocks, ARGMAX_BLOCK]
+    block = in_blocks.amax(-1).argmax(-1)  # [W]
+    within = in_blocks[torch.arange(rows), block].argmax(-1)
+    best = block * ARGMAX_BLOCK + within
+    if blocks * ARGMAX_BLOCK == size:
+        return best
+    rest = logits[:, blocks * ARGMAX_BLOCK :].argmax(-1) + blocks * ARGMAX_BLOCK
+    better = logits.gather(-1, rest[:, None]) > logits.gather(-1, best[:, None])
+    return torch.where(better[:, 0], rest, best)

@@ -1,0 +1,170 @@
+"""`planned-diffusion export`: a checkpoint as a folder that loads anywhere with `trust_remote_code=True`.
+
+Weights in safetensors, configuration with `auto_map`, decoding defaults, tokenizer and the flat code (flat.py). The
+folder is written beside its destination and renamed when it is complete, so nothing half-written is left behind.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoConfig, AutoTokenizer
+from transformers.dynamic_module_utils import check_imports, get_relative_import_files
+
+from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..generation.tokens import SPELLING
+from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..training.vocabulary import check_agreement
+from .flat import AUTO_MAP, ExportError, flat_code, is_flat_code
+
+SHARD_SIZE = "5GB"
+GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What lies in an exported folder: its file names, sorted, and what a user should know about it."""
+
+    folder: Path
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size: str = SHARD_SIZE) -> Exported:
+    """Writes a checkpoint for the Hub; the same source gives the same bytes.
+
+    Args:
+        source: folder or Hub repository of a planned-diffusion checkpoint with its tokenizer.
+        out: folder that does not exist, is empty, or holds an earlier export. What an earlier export holds beside it
+            (model card, results) stays.
+        overwrite: replace a checkpoint of any kind.
+        max_shard_size: of a weights file, as transformers writes it ("5GB").
+
+    Raises:
+        ValueError: nothing there that can be exported, tags that the tokenizer splits, `out` in use, or code that could
+            not be loaded back.
+    """
+    out = Path(out).expanduser().absolute()
+    check_destination(out, overwrite)
+    model, tokenizer = load(source)
+    notes = prepare(model, tokenizer)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workshop:
+        fresh = Path(workshop) / "export"
+        model.save_pretrained(fresh, max_shard_size=max_shard_size)
+        tokenizer.save_pretrained(fresh)
+        check_loadable(fresh)
+        files = tuple(sorted(path.name for path in fresh.iterdir()))
+        replace(out, fresh, Path(workshop) / "before")
+    return Exported(out, files, notes)
+
+
+def check_destination(out: Path, overwrite: bool) -> None:
+    """That nothing but an earlier export would be replaced, or with `overwrite` another checkpoint."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"{out} is a file; name a folder to export to.")
+    if not any(out.iterdir()) or is_export(out):
+        return
+    if not (out / "config.json").is_file():
+        raise ValueError(f"The folder {out} holds other files and no checkpoint; export to a folder of its own.")
+    if not overwrite:
+        raise ValueError(f"The folder {out} holds a checkpoint that is no export; give --overwrite to replace it.")
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint with flat code, of this version of the package or another."""
+    code = {f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()}
+    return all((folder / name).is_file() for name in ("config.json", *code))
+
+
+def load(source: str) -> tuple[PlannedDiffusionForCausalLM, object]:
+    """Model, in the dtype of its file, and tokenizer. Code that the checkpoint brings along is not run.
+
+    Raises:
+        ValueError: no planned-diffusion checkpoint there, or weights are missing.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        if not isinstance(config, PlannedDiffusionConfig):
+            raise ValueError(f"it is a model of type {config.model_type}; convert it first (planned-diffusion convert)")
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model, info = PlannedDiffusionForCausalLM.from_pretrained(source, dtype="auto", output_loading_info=True)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ValueError(f"{source} cannot be exported: {reason}.") from error
+    if info["missing_keys"]:
+        raise ValueError(
+            f"{source} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}; save the "
+            "checkpoint again, or fetch it anew."
+        )
+    return model, tokenizer
+
+
+def prepare(model: PlannedDiffusionForCausalLM, tokenizer) -> tuple[str, ...]:
+    """Sets what a stranger's pipeline needs, and returns notes on what it cannot set.
+
+    Raises:
+        ValueError: tokenizer and configuration disagree, or a tag is not one special token.
+    """
+    check_agreement(tokenizer, model.config)
+    ids = {spelling: getattr(model.config, field) for field, spelling in SPELLING.items()}
+    plain = [spelling for spelling, token in ids.items() if tokenizer.decode([token], skip_special_tokens=True)]
+    if plain:
+        raise ValueError(
+            f"The tokenizer has {', '.join(plain)} as ordinary tokens, so answers would show them; add them with "
+            "add_tokens(..., special_tokens=True)."
+        )
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # what is saved are the latter
+    for name in ("is_local", "local_files_only"):  # how this machine found the tokenizer
+        tokenizer.init_kwargs.pop(name, None)
+    fields = model.generation_config
+    if fields.do_sample is None:
+        fields.do_sample = False  # a pipeline samples wherever this is not said
+    if fields.eos_token_id is None:
+        fields.eos_token_id = model.config.eos_token_id
+    if fields.pad_token_id is None:
+        fields.pad_token_id = tokenizer.pad_token_id
+    if not tokenizer.chat_template:
+        return ("The tokenizer has no chat template: pipelines and servers cannot take messages.",)
+    if not GENERATION_MARK.search(tokenizer.chat_template):
+        return ("The chat template has no {% generation %} marks: trainers cannot tell the answers' tokens.",)
+    return ()
+
+
+def check_loadable(folder: Path) -> None:
+    """That the loader of transformers finds every file and library that the code in a folder asks for.
+
+    Raises:
+        ExportError: it would not.
+    """
+    for reference in set(AUTO_MAP.values()):
+        entry = folder / f"{reference.split('.')[0]}.py"
+        missing = [file for file in get_relative_import_files(entry) if not Path(file).is_file()]
+        if missing:
+            raise ExportError(f"{entry.name} asks for {Path(missing[0]).name}, which was not written.")
+    for name in flat_code():
+        check_imports(folder / name)
+
+
+def replace(out: Path, fresh: Path, before: Path) -> None:
+    """Puts `fresh` in the place of `out`, keeping what no export writes; the former `out` is then `before`."""
+    if not out.exists():
+        os.rename(fresh, out)
+        return
+    for item in out.iterdir():
+        if (fresh / item.name).exists() or _WEIGHTS.fullmatch(item.name) or is_flat_code(item.name):
+            continue
+        copy = shutil.copytree if item.is_dir() else shutil.copy2
+        copy(item, fresh / item.name)
+    os.rename(out, before)
+    try:
+        os.rename(fresh, out)
+    except BaseException:
+        os.rename(before, out)
+        raise

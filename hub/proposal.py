@@ -1,0 +1,189 @@
+"""What pushing a checkpoint would change on the Hub: nothing is sent here.
+
+    1. files     an export as it is; anything else is exported into a temporary folder first; of an adapter, its own
+    2. card      its program is run on those files
+    3. compare   with what the repository holds
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig
+
+from .card import About, run_quick_start, write_card
+from .export import export, is_export
+from .flat import flat_code, is_flat_code
+
+UPLOADED = (
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json", "chat_template.jinja", "README.md", "results.json", "LICENSE",
+)  # fmt: skip
+NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model*.safetensors*", "*.py")
+KEPT_BESIDE_AN_EXPORT = ("README.md", "results.json", "LICENSE")
+# Removed from the Hub where they are no longer here, beside code.
+REPLACED = ("*.safetensors", "*.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What pushing would do.
+
+    Attributes:
+        files: name -> content, a file or bytes: all that the repository is to hold.
+        changed, removed, unchanged: names.
+        is_new, private: of the repository.
+        notes: what the user should know.
+    """
+
+    repo: str
+    files: dict[str, Path | bytes]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    is_new: bool
+    private: bool
+    notes: tuple[str, ...]
+
+
+def check_name(repo: str) -> None:
+    """Raises ValueError unless `repo` reads owner/name."""
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ValueError(f"{repo!r} is no name of a repository; give owner/name.") from error
+    if repo.count("/") != 1:
+        raise ValueError(f"{repo!r} has no owner; give owner/name.")
+
+
+def propose(
+    source: str, repo: str, about: About, workshop: Path, private: bool, tag: str | None, run_card: bool
+) -> Proposal:
+    """Finds out what pushing a folder would change; `workshop` is an empty folder for what is made on the way.
+
+    Raises:
+        ValueError: a name, folder, license or base model that cannot be used, or a card whose program fails.
+        RuntimeError: the Hub shows the repository only to those who log in.
+    """
+    check_name(repo)
+    # 1. Files
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {source}; push the folder of a checkpoint or of a LoRA adapter.")
+    notes, whole_model = (), folder
+    if (folder / "adapter_config.json").is_file():
+        base = base_model(folder, about)
+        about = replace(about, base_model=base)
+        folder = adapter_files(folder, base, workshop)
+        whole_model = Path(HfApi().hf_hub_download(base, "config.json", cache_dir=workshop / "base")).parent
+    elif not is_current(folder):
+        folder, notes = exported(folder, workshop)
+    files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and is_wanted(file.name)}
+    # 2. Card
+    config = AutoConfig.from_pretrained(whole_model, trust_remote_code=False)
+    output = run_quick_start(folder, files, about) if run_card else None
+    card = write_card(repo, files, config, about, output, tag).encode()
+    # 3. Compare
+    return compared(repo, {**files, "README.md": card}, private, notes)
+
+
+def is_wanted(name: str) -> bool:
+    """Whether a file belongs to a checkpoint; optimizer states, logs and the like do not."""
+    return name in flat_code() or any(fnmatch(name, pattern) for pattern in UPLOADED)
+
+
+def is_current(folder: Path) -> bool:
+    """Whether a folder is what `export` would write: the present code, and the settings that strangers need."""
+    if not is_export(folder):
+        return False
+
+    def stored(name: str) -> dict:
+        return json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
+
+    prepared = stored("generation_config.json").get("do_sample") is not None
+    prepared &= stored("tokenizer_config.json").get("padding_side") == "left"
+    return prepared and all(
+        (folder / name).is_file() and (folder / name).read_bytes() == content for name, content in flat_code().items()
+    )
+
+
+def exported(folder: Path, workshop: Path) -> tuple[Path, tuple[str, ...]]:
+    """An export of a checkpoint, with the files beside it that only its owner can write; and notes."""
+    fresh = export(str(folder), workshop / "export")
+    for name in KEPT_BESIDE_AN_EXPORT:
+        if (folder / name).is_file():
+            (fresh.folder / name).write_bytes((folder / name).read_bytes())
+    return fresh.folder, fresh.notes
+
+
+def base_model(folder: Path, about: About) -> str:
+    """The repository of the model that an adapter stands on: one that everybody can load."""
+    stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = about.base_model or stored.get("base_model_name_or_path") or ""
+    if not about.base_model and Path(base).exists():
+        raise ValueError(f"The adapter's base model is the folder {base!r}; give --base-model owner/name.")
+    check_name(base)
+    return base
+
+
+def adapter_files(folder: Path, base: str, workshop: Path) -> Path:
+    """A copy of an adapter's files, naming its base model."""
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ValueError(f"{folder} holds no adapter_model.safetensors; save the adapter in safetensors.")
+    copy = workshop / "adapter"
+    copy.mkdir()
+    for file in folder.iterdir():
+        foreign = any(fnmatch(file.name, pattern) for pattern in NOT_OF_ADAPTERS)
+        if file.is_file() and is_wanted(file.name) and not foreign:
+            (copy / file.name).write_bytes(file.read_bytes())
+    stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = json.dumps({**stored, "base_model_name_or_path": base}, indent=2, sort_keys=True)
+    (copy / "adapter_config.json").write_text(settings, encoding="utf-8")
+    return copy
+
+
+def compared(repo: str, files: dict[str, Path | bytes], private: bool, notes: tuple[str, ...]) -> Proposal:
+    """These files against those that the repository holds."""
+    try:
+        info = HfApi().model_info(repo, files_metadata=True)
+    except RepositoryNotFoundError as error:
+        if get_token() is None:
+            raise RuntimeError(
+                f"The Hub shows no {repo} to strangers, and there is no token; run hf auth login, or set HF_TOKEN."
+            ) from error
+        info = None
+    present = {} if info is None else {file.rfilename: file for file in info.siblings}
+    unchanged = tuple(name for name in files if name in present and is_equal(files[name], present[name]))
+    if info is not None and bool(info.private) != private:
+        notes += (f"{repo} is {'private' if info.private else 'public'} and stays so; its settings change that.",)
+    replaced = [name for name in present if is_flat_code(name) or any(fnmatch(name, pattern) for pattern in REPLACED)]
+    return Proposal(
+        repo=repo,
+        files=files,
+        changed=tuple(name for name in files if name not in unchanged),
+        removed=tuple(name for name in replaced if name not in files),
+        unchanged=unchanged,
+        is_new=info is None,
+        private=private if info is None else bool(info.private),
+        notes=notes,
+    )
+
+
+def is_equal(here: Path | bytes, there) -> bool:
+    """Whether a file of the Hub (`RepoSibling`) has this content, by the hash that git or LFS knows it by."""
+    size = len(here) if isinstance(here, bytes) else here.stat().st_size
+    if there.size is not None and there.size != size:
+        return False
+    if there.lfs is not None and isinstance(here, Path):
+        with here.open("rb") as file:  # weights: never in memory as a whole
+            return hashlib.file_digest(file, "sha256").hexdigest() == there.lfs.sha256
+    content = here if isinstance(here, bytes) else here.read_bytes()
+    if there.lfs is not None:
+        return hashlib.sha256(content).hexdigest() == there.lfs.sha256
+    return hashlib.sha1(b"blob %d\0" % size + content).hexdigest() == there.blob_id

@@ -1,0 +1,130 @@
+"""Checkpoints small enough to export often, and the embedded one, whose answers are known."""
+
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+
+# The server has no package name of its own: tests are no package.
+_spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parent / "loopback.py")
+loopback = sys.modules["loopback"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(loopback)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Path:
+    """The embedded checkpoint, as it ships."""
+    return ROOT / "checkpoints" / "facts"
+
+
+@pytest.fixture
+def tiny(build_model, byte_tokenizer, tmp_path) -> Path:
+    """A saved random checkpoint with its tokenizer, and neither chat template nor decoding defaults."""
+    folder = tmp_path / "tiny"
+    build_model("qwen3").save_pretrained(folder)
+    byte_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(embedded, tmp_path_factory) -> Path:
+    """A LoRA adapter on the embedded model that changes its answers; saved as peft saves it."""
+    peft = pytest.importorskip("peft", reason="LoRA adapters need peft")
+    folder = tmp_path_factory.mktemp("adapter")
+    model = PlannedDiffusionForCausalLM.from_pretrained(embedded, dtype="auto")
+    torch.manual_seed(0)
+    settings = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that will go
+        peft.get_peft_model(model, settings).save_pretrained(folder)
+    return folder
+
+
+# The Hub
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A Hub of this module's own, for this process, its children and `stranger`s."""
+    server = loopback.LoopbackHub()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
+        template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        environment = {"HF_ENDPOINT": server.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": loopback.TOKEN}
+        for name, value in {**environment, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}.items():
+            patch.setenv(name, value)
+        yield server
+    server.close()
+
+
+# Other interpreters
+
+
+def required(*names: str) -> set[str]:
+    """These distributions and all that they require, without extras."""
+    found, wanted = set(), list(names)
+    while wanted:
+        name = wanted.pop().lower().replace("_", "-")
+        if name in found:
+            continue
+        try:
+            requirements = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        parsed = map(Requirement, requirements)
+        wanted += [one.name for one in parsed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return found
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory) -> Path:
+    """A folder of packages that holds torch, transformers, tokenizers and what they need, and nothing else."""
+    folder = tmp_path_factory.mktemp("bare")
+    for name in required("torch", "transformers", "tokenizers"):
+        distribution = importlib.metadata.distribution(name)
+        for top in {file.parts[0] for file in distribution.files if file.parts[0] != ".."}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(distribution.locate_file(top))
+    return folder
+
+
+@pytest.fixture
+def stranger(tmp_path_factory):
+    """stranger(script, packages=folder or None, **environment) runs a script in an interpreter without this package.
+
+    Only the given folder of packages is importable, or those installed here where it is None. Returns what was printed.
+    """
+
+    def run(script: str, packages: Path | None = None, **environment: str) -> str:
+        flags = ["-I"] if packages is None else ["-I", "-S"]
+        head = "" if packages is None else f"import sys; sys.path.append({str(packages)!r})\n"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
+        home = {"HF_HOME": str(tmp_path_factory.mktemp("home")), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, *flags, "-c", head + script],
+            env={**kept, **home, **environment},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

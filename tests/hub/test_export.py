@@ -1,0 +1,175 @@
+"""Exported folders: what lies in them, that they are exact and repeatable, and what is refused or left alone."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from planned_diffusion.hub import export as module
+from planned_diffusion.hub.export import export
+from planned_diffusion.hub.flat import AUTO_MAP, ExportError, flat_code
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_the_embedded_checkpoint_is_its_own_export(embedded, tmp_path):
+    exported = export(str(embedded), tmp_path / "out")
+    written, shipped = contents(tmp_path / "out"), contents(embedded)
+    assert sorted(written) == list(exported.files) == sorted(set(shipped) - {"README.md", "results.json"})
+    assert {name for name in written if written[name] != shipped[name]} <= {"tokenizer_config.json"}
+    settings, was = (json.loads(folder["tokenizer_config.json"]) for folder in (written, shipped))
+    assert settings == {name: value for name, value in was.items() if name not in ("is_local", "local_files_only")}
+    assert exported.notes == () and sorted(file.name for file in tmp_path.iterdir()) == ["out"]
+
+
+def test_what_a_stranger_needs_is_set(tiny, tmp_path):
+    exported = export(str(tiny), tmp_path / "deep" / "out")
+    fields = json.loads((exported.folder / "generation_config.json").read_text())
+    assert fields["do_sample"] is False and fields["eos_token_id"] == 100
+    assert fields["decoding"] == "planned" and fields["max_spans"] == 32
+    assert json.loads((exported.folder / "config.json").read_text())["auto_map"] == AUTO_MAP
+    assert AutoTokenizer.from_pretrained(exported.folder).padding_side == "left"
+    assert exported.notes == ("The tokenizer has no chat template: pipelines and servers cannot take messages.",)
+    assert {name: (exported.folder / name).read_bytes() for name in flat_code()} == flat_code()
+
+
+def test_fields_that_the_owner_chose_are_kept(tiny, tmp_path):
+    model = PlannedDiffusionForCausalLM.from_pretrained(tiny)
+    fields = model.generation_config
+    fields.do_sample, fields.eos_token_id, fields.confidence_threshold, fields.seed = True, [100, 3], 0.7, 5
+    model.save_pretrained(tiny)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(tiny)
+    exported = export(str(tiny), tmp_path / "out")
+    again = PlannedDiffusionForCausalLM.from_pretrained(exported.folder).generation_config
+    assert (again.do_sample, again.eos_token_id, again.confidence_threshold, again.seed) == (True, [100, 3], 0.7, 5)
+    assert exported.notes[0].startswith("The chat template has no {% generation %} marks")
+
+
+def test_weights_in_shards_are_the_same_weights(tiny, tmp_path):
+    folder = export(str(tiny), tmp_path / "out", max_shard_size="100KB").folder
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    whole = load_file(tiny / "model.safetensors")
+    parts = {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    assert parts.keys() == whole.keys() and all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+# Over an earlier export
+
+
+def test_an_earlier_export_is_replaced_and_what_it_did_not_write_stays(tiny, tmp_path):
+    out = tmp_path / "out"
+    export(str(tiny), out, max_shard_size="100KB")
+    for name in ("README.md", "results.json", "generation_of_another_version.py", "mine.py"):
+        (out / name).write_text("mine")
+    (out / "figures").mkdir()
+    (out / "figures" / "a.png").write_text("mine")
+    exported = export(str(tiny), out)
+    assert {file.name for file in out.iterdir()} == {
+        *exported.files, "README.md", "results.json", "mine.py", "figures",
+    }  # fmt: skip
+    assert (out / "figures" / "a.png").read_text() == "mine" and (out / "model.safetensors").is_file()
+
+
+def test_a_failure_leaves_the_destination_as_it_was(tiny, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    before = contents(export(str(tiny), out).folder)
+
+    def fail(folder):
+        raise ExportError("no")
+
+    monkeypatch.setattr(module, "check_loadable", fail)
+    for folder in (out, tmp_path / "other"):
+        with pytest.raises(ExportError):
+            export(str(tiny), folder)
+    assert contents(out) == before and not (tmp_path / "other").exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "tiny"]
+
+
+def test_a_failing_rename_puts_the_earlier_export_back(tiny, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    before, rename = contents(export(str(tiny), out).folder), module.os.rename
+
+    def sometimes(source, target):
+        if source.name == "export":
+            raise OSError("disk full")
+        rename(source, target)
+
+    monkeypatch.setattr(module.os, "rename", sometimes)
+    with pytest.raises(OSError, match="disk full"):
+        export(str(tiny), out)
+    assert contents(out) == before
+
+
+def test_a_checkpoint_that_is_no_export_is_replaced_only_on_demand(tiny, tmp_path):
+    for name in ("modeling_planned_diffusion.py", "chat_template.jinja"):
+        (tiny / name).unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="holds a checkpoint that is no export; give --overwrite"):
+        export(str(tiny), tiny)
+    export(str(tiny), tiny, overwrite=True)
+    assert (tiny / "modeling_planned_diffusion.py").is_file()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_folders_and_files_are_never_replaced(tiny, tmp_path, overwrite):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("dear")
+    with pytest.raises(ValueError, match="holds other files and no checkpoint"):
+        export(str(tiny), tmp_path / "notes", overwrite=overwrite)
+    with pytest.raises(ValueError, match="is a file; name a folder"):
+        export(str(tiny), tmp_path / "notes" / "diary.txt", overwrite=overwrite)
+
+
+# Refusals
+
+
+def test_tags_must_be_special_tokens_and_agree_with_the_config(tiny, tmp_path, byte_tokenizer):
+    config = json.loads((tiny / "tokenizer.json").read_text())
+    for token in config["added_tokens"]:
+        token["special"] = token["special"] and token["content"] != "<sync/>"
+    (tiny / "tokenizer.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="has <sync/> as ordinary tokens, so answers would show them"):
+        export(str(tiny), tmp_path / "out")
+    byte_tokenizer.save_pretrained(tiny)
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps({**config, "sync_token_id": 99}))
+    with pytest.raises(ValueError, match="sync_token_id: config 99, tokenizer 106"):
+        export(str(tiny), tmp_path / "out")
+
+
+def test_what_is_no_checkpoint_is_refused(tiny, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty cannot be exported"):
+        export(str(tmp_path / "empty"), tmp_path / "out")
+    weights = load_file(tiny / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tiny / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks 1 weights, such as model.norm.weight"):
+        export(str(tiny), tmp_path / "out")
+    (tiny / "config.json").write_text('{"model_type": "qwen2"}')
+    with pytest.raises(ValueError, match=r"a model of type qwen2; convert it first \(planned-diffusion convert\)"):
+        export(str(tiny), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_in_other_formats_are_not_read(tiny):
+    torch.save(load_file(tiny / "model.safetensors"), tiny / "pytorch_model.bin")
+    (tiny / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="no file named model.safetensors"):
+        PlannedDiffusionForCausalLM.from_pretrained(tiny)
+
+
+def test_code_without_one_of_its_files_is_noticed(tmp_path):
+    for name, content in flat_code().items():
+        (tmp_path / name).write_bytes(content)
+    module.check_loadable(tmp_path)
+    (tmp_path / "generation_canvas.py").unlink()
+    (tmp_path / "generation_decoders_planned.py").write_text("")
+    with pytest.raises((ExportError, FileNotFoundError), match="generation_canvas.py"):
+        module.check_loadable(tmp_path)

@@ -1,0 +1,92 @@
+"""The server of transformers with this package's models, asked by the clients that people use."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from planned_diffusion.cli import main
+from planned_diffusion.hub import serve
+
+QUESTION = [{"role": "user", "content": "What is the capital of Kenya?"}]
+CAPITAL = "The capital city of Kenya, as any atlas will show, is Nairobi."
+
+
+@pytest.fixture(scope="module")
+def address(embedded):
+    """Of a server of the embedded model, in a process of its own."""
+    pytest.importorskip("fastapi", reason="serving needs fastapi")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "planned_diffusion", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    pipes = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "--device", "cpu"], **pipes) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_for(f"{url}/health", server)
+            yield url
+        finally:
+            server.terminate()
+            server.communicate()
+
+
+def wait_for(url: str, server, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert server.poll() is None, server.stderr.read()
+        try:
+            return urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"no server at {url} after {seconds} seconds")
+
+
+def test_the_openai_client_plain_and_streamed(address, embedded):
+    openai = pytest.importorskip("openai", reason="needs the openai client")
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+        answer = client.chat.completions.create(model=str(embedded), messages=QUESTION)
+        assert answer.choices[0].message.content == CAPITAL
+        assert answer.choices[0].finish_reason == "stop" and answer.usage.completion_tokens == 19
+        chunks = list(client.chat.completions.create(model=str(embedded), messages=QUESTION, stream=True))
+        pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content]
+        assert "".join(pieces) == CAPITAL and len(pieces) > 5
+        sampled = client.chat.completions.create(
+            model=str(embedded), messages=QUESTION, temperature=0.7, top_p=0.9, max_tokens=60, seed=3
+        )
+        assert "Nairobi" in sampled.choices[0].message.content
+        text = client.completions.create(model=str(embedded), prompt=QUESTION[0]["content"], max_tokens=60)
+        assert text.choices[0].text == CAPITAL
+
+
+def test_transformers_chat(address, embedded):
+    """The client of transformers, which samples unless told otherwise."""
+    done = subprocess.run(
+        [sys.executable, "-m", "transformers.cli.transformers", "chat", str(embedded), address, "do_sample=False"],
+        input=f"{QUESTION[0]['content']}\n!exit\n",
+        env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_UPDATE_CHECK": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert CAPITAL in done.stdout
+
+
+def test_the_command_hands_its_arguments_over(monkeypatch, capsys, embedded):
+    seen = []
+    monkeypatch.setattr(serve, "serve", seen.append)
+    for arguments in ([], ["--port", "1"], ["owner/name", "--port", "1"], ["--help"]):
+        assert main(["serve", *arguments]) == 0
+    assert seen == [[str(embedded)], [str(embedded), "--port", "1"], ["owner/name", "--port", "1"], ["--help"]]
+
+
+def test_missing_libraries_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(serve, "is_serve_available", lambda: False)
+    assert main(["serve"]) == 1
+    assert "pip install 'planned-diffusion[serve]'" in capsys.readouterr().err
