@@ -1,8 +1,7 @@
 """Planned Diffusion: language models that plan first and then write in parallel (arXiv 2510.18087).
 
 Attributes load on first use, so that `import planned_diffusion` stays cheap. Whatever loads first also registers the
-Auto
-classes: `AutoModelForCausalLM.from_pretrained` then knows `planned_diffusion` checkpoints without remote code.
+Auto classes: `AutoModelForCausalLM.from_pretrained` then knows `planned_diffusion` checkpoints without remote code.
 """
 
 import importlib

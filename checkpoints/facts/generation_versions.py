@@ -1,10 +1,24 @@
-"""Whether Python, torch and transformers are new enough; asked before anything heavy is imported."""
+"""Whether Python, torch and transformers are new enough; asked before an old version fails in its own words."""
 
-import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
+import sys
 
 LEAST = {"Python": (3, 11), "torch": (2, 11), "transformers": (5, 17)}  # the range of pyproject.toml
+
+
+def found_versions() -> dict[str, str]:
+    """Of Python and both libraries; one that is not installed is left out."""
+    found = {"Python": ".".join(map(str, sys.version_info[:3]))}
+    try:
+        import torch
+
+        found["torch"] = str(torch.__version__)
+        import transformers
+
+        found["transformers"] = transformers.__version__
+    except ImportError:
+        pass
+    return found
 
 
 def check_versions() -> None:
@@ -12,12 +26,12 @@ def check_versions() -> None:
     Raises:
         RuntimeError: one of them is too old, or missing; the message says what to install.
     """
+    found = found_versions()
     for name, least in LEAST.items():
         needed = ".".join(map(str, least))
-        try:
-            found = platform.python_version() if name == "Python" else version(name)
-        except PackageNotFoundError:
-            raise RuntimeError(f"{name} is not installed; run pip install '{name}>={needed}'.") from None
-        if tuple(map(int, re.findall(r"\d+", found)[:2])) < least:
-            remedy = f"use Python {needed} or newer" if name == "Python" else f"run pip install '{name}>={needed}'"
-            raise RuntimeError(f"This is {name} {found}, and planned-diffusion needs {needed} or newer; {remedy}.")
+        remedy = f"use Python {needed} or newer" if name == "Python" else f"run pip install '{name}>={needed}'"
+        if name not in found:
+            raise RuntimeError(f"{name} is not installed; {remedy}.")
+        if tuple(map(int, re.findall(r"\d+", found[name])[:2])) < least:
+            this = f"{name} {found[name]}"
+            raise RuntimeError(f"This is {this}, and planned-diffusion needs {needed} or newer; {remedy}.")
