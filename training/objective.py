@@ -41,8 +41,9 @@ class PlannedDiffusionCollator:
     size changes nothing. The trainer sets `epoch` when one begins; `is_evaluation` gives evaluation draws of its own,
     always the same, and uses a tagged example neither as plain text nor in blocks.
 
-    packed_length: lay as many examples into one row as fit into so many tokens, each a document of its own; None gives
-        every example its own row. The loss is the same: only padding is saved.
+    packed_length: lay as many examples into one row as fit into so many tokens, or into the batch's longest row where
+        that is longer, each a document of its own; None gives every example its own row. The loss is the same: only
+        padding is saved.
     """
 
     objective: Objective
@@ -79,7 +80,10 @@ class PlannedDiffusionCollator:
 def as_batch(rows: Sequence[Row], packed_length: int | None = None) -> dict[str, torch.Tensor]:
     """Rows padded on the right to a multiple of 8 tokens; several share a line where `packed_length` lets them."""
     lengths = [len(row.ids) for row in rows]
-    lines = [[index] for index in range(len(rows))] if packed_length is None else pack(lengths, packed_length)
+    if packed_length is None:
+        lines = [[index] for index in range(len(rows))]
+    else:
+        lines = pack(lengths, max([packed_length, *lengths]))
     longest = max(sum(lengths[index] for index in line) for line in lines)
     longest = -(-longest // PADDED_TO_MULTIPLE_OF) * PADDED_TO_MULTIPLE_OF
     batch = {}

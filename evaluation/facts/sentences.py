@@ -31,19 +31,9 @@ _SENTENCES = {
     "internet_domain": "The internet domain that is reserved for websites in {country} is {value}.",
 }
 
-_SAME = {
-    "continent": "So yes, {a} and {b} share the same continent, which is {value_a}.",
-    "currency": "So yes, {a} and {b} share the same currency, which is the {value_a}.",
-    "language": "So yes, {a} and {b} share the same main language, which is {value_a}.",
-    "driving_side": "So yes, {a} and {b} drive on the same side, which is the {value_a}.",
-}
-
-_DIFFERENT = {
-    "continent": "So no, {a} belongs to {value_a} whereas {b} belongs to {value_b}.",
-    "currency": "So no, {a} uses the {value_a} whereas {b} uses the {value_b}.",
-    "language": "So no, {a} mainly uses {value_a} whereas {b} mainly uses {value_b}.",
-    "driving_side": "So no, {a} drives on the {value_a} whereas {b} drives on the {value_b}.",
-}
+# One sentence whatever the verdict, which comes last: values copied side by side, then compared.
+_VERDICT = "It is {value_a} for {a} and {value_b} for {b}, so the answer is {answer}."
+_WITH_ARTICLE = ("currency", "driving_side")
 
 
 def fact_sentence(country: Country, attribute: str) -> str:
@@ -57,5 +47,11 @@ def comparison_sentence(a: Country, b: Country, attribute: str) -> str:
     if attribute not in COMPARABLE:
         raise ValueError(f"Got attribute {attribute!r} to compare, expected one of {', '.join(COMPARABLE)}; use those.")
     value_a, value_b = a.value(attribute), b.value(attribute)
-    sentences = _SAME if value_a == value_b else _DIFFERENT
-    return sentences[attribute].format(a=a.the_name, b=b.the_name, value_a=value_a, value_b=value_b)
+    article = "the " if attribute in _WITH_ARTICLE else ""
+    return _VERDICT.format(
+        a=a.the_name,
+        b=b.the_name,
+        value_a=article + value_a,
+        value_b=article + value_b,
+        answer="yes" if value_a == value_b else "no",
+    )

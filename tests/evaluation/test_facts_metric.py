@@ -128,6 +128,7 @@ def test_another_order_is_complete_but_not_exact():
 
 BOTH_FACTS = "The currency of Kenya is the Kenyan shilling. The currency of Senegal is the West African CFA franc."
 YES = "So yes, Kenya and Senegal share the same currency, which is the Kenyan shilling."
+NEXT_TO_EACH_OTHER = "It is the Kenyan shilling for Kenya and the West African CFA franc for Senegal,"
 NO = "So no, Kenya uses the Kenyan shilling whereas Senegal uses the West African CFA franc."
 
 
@@ -135,6 +136,8 @@ NO = "So no, Kenya uses the Kenyan shilling whereas Senegal uses the West Africa
     "text, wrong",
     [
         (f"{BOTH_FACTS} {NO}", ()),
+        (f"{BOTH_FACTS} {NEXT_TO_EACH_OTHER} so the answer is no.", ()),
+        (f"{BOTH_FACTS} {NEXT_TO_EACH_OTHER} so the answer is yes.", ("comparison",)),
         (f"{BOTH_FACTS} Kenya uses the Kenyan shilling, unlike Senegal with the West African CFA franc.", ()),
         (f"{BOTH_FACTS} No, Senegal uses the West African CFA franc but Kenya the Kenyan shilling.", ()),
         (BOTH_FACTS, ("comparison",)),
@@ -166,6 +169,11 @@ def test_comparison(text, wrong):
     "verdict, is_right",
     [
         ("So yes, Kenya and Uganda drive on the same side, which is the left.", True),
+        ("It is the left for Kenya and the left for Uganda, so the answer is yes.", True),
+        ("It is the left for Kenya and the left for Uganda, so the answer is no.", False),
+        ("It is the left for Kenya and the right for Uganda, so the answer is no.", False),
+        ("It is the right for Kenya and the right for Uganda, so the answer is yes.", False),
+        ("It is the left for Kenya and the left for Tanzania, so the answer is yes.", False),
         ("Both Kenya and Uganda drive on the left.", True),
         ("Yes. Kenya and Uganda drive on the left.", True),
         ("No. Both Kenya and Uganda drive on the left.", False),

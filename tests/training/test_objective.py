@@ -230,6 +230,14 @@ def test_packed_rows_are_full_and_keep_every_token(row_of):
     assert found == sorted(tuple(row.ids.tolist()) for row in rows)
 
 
+def test_rows_are_packed_into_the_longest_one_at_least(row_of):
+    rows = [row_of(text) for text in (TWO_ROUNDS, "pqPa1T<x>E", "pqPa1T<x>E")]
+    lengths = [len(row.ids) for row in rows]
+    assert lengths == [37, 10, 10]
+    assert as_batch(rows, 1)["input_ids"].shape == (2, 40)  # the short ones share a row
+    assert as_batch(rows[1:], 1)["input_ids"].shape == (2, 16) and as_batch(rows[:1], 1)["input_ids"].shape == (1, 40)
+
+
 def test_a_batch_without_labels_gives_zero_and_a_gradient(model, row_of):
     batch = as_batch([row_of("pqPa1T<x>E")])
     batch["labels"][:] = -100
