@@ -4,9 +4,9 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from types import MappingProxyType
 
 from .plan import Allowed, Round
-from .query import Query, never
+from .query import Drawn, Query, never
 from .tokens import ControlTokens
-from .trace import Ended, FinishedSpan, PlacedSpan
+from .trace import Ended, FinishedSpan, PlacedSpan, TokensWritten
 from .visibility import CAUSAL, CLEAN, NO_SPAN
 
 
@@ -18,7 +18,13 @@ class Canvas:
     tokens see is fresh or run along.
     """
 
-    def __init__(self, prompt_ids: Iterable[int], tokens: ControlTokens, separator_ids: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        prompt_ids: Iterable[int],
+        tokens: ControlTokens,
+        separator_ids: tuple[int, ...] = (),
+        hold: bool = False,
+    ):
         self.tokens = tokens
         self.separator_ids = separator_ids
         self.ids: list[int] = []
@@ -30,6 +36,8 @@ class Canvas:
         self.round = 0
         self._span_labels = 0
         self.stopped = False
+        self.held = hold  # nothing is final text before `release`
+        self.snapshots: dict[int, float] = {}  # confidence of each token when it was written
         self._read = 0  # positions before it have been read as text
         self._answer: list[int] = []  # the text read so far
         self._prose: set[int] = set()  # positions outside spans that hold answer text or EOS
@@ -97,6 +105,31 @@ class Canvas:
         self.ids[position] = token_id
         self.blanks.discard(position)
 
+    def write_all(self, written: Mapping[int, Drawn]) -> TokensWritten:
+        """Fills blanks with what a step drew, and says so."""
+        for position, drawn in written.items():
+            self.write(position, drawn.token)
+            if drawn.confidence is not None:
+                self.snapshots[position] = drawn.confidence
+        tokens, scores, _ = zip(*written.values(), strict=True)
+        return TokensWritten(self.round, tuple(written), tokens, scores)
+
+    def blank(self, positions: Iterable[int]) -> None:
+        """Takes back what was written."""
+        for position in positions:
+            self.ids[position] = self.tokens.mask
+            self.blanks.add(position)
+
+    def join_spans(self) -> range:
+        """Makes one span of all, so that their tokens see each other; returns what that made stale: all from there."""
+        inside = [position for position, span in enumerate(self.spans) if span != NO_SPAN]
+        for position in inside:
+            self.spans[position] = self._span_labels
+        self._span_labels += 1
+        changed = range(inside[0], len(self.ids))
+        self.stale.update(changed)
+        return changed
+
     @staticmethod
     def extent(span: PlacedSpan) -> range:
         """Positions of a span with its tags."""
@@ -144,10 +177,13 @@ class Canvas:
             wanted=[place[position - 1] for position in predict],
             allowed=allowed,
             purpose=purpose,
-            commits=any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in stale),
             process=None if process is None else lambda scores: process(self.ids, scores),
-            **fields,
+            **{"commits": self._commits(stale), **fields},
         )
+
+    def _commits(self, stale: Iterable[int]) -> bool:
+        """Whether running what is stale brings spans of a finished round up to date."""
+        return any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in stale)
 
     def written(self) -> int:
         """Tokens after the prompt, plan and tags included: what `max_new_tokens` bounds."""
@@ -161,7 +197,7 @@ class Canvas:
         """
         text: list[int] = []
         end = self.end
-        stop = len(self.ids) if end is None else end
+        stop = self._read if self.held else len(self.ids) if end is None else end
         while self._read < stop and self._read not in self.blanks and not self.stopped:
             more = self._text_at(self._read)
             self._read += 1
@@ -172,6 +208,16 @@ class Canvas:
         if not text and should_stop is not never:
             self.stopped = should_stop(self.answer())  # time may be up
         return tuple(text)
+
+    def release(self, should_stop: Callable[[list[int]], bool] = never) -> tuple[int, ...]:
+        """The text that was held back."""
+        self.held = False
+        if not self.stopped:
+            return self.read_on(should_stop)
+        self.stopped = False
+        text = self.read_on()
+        self.stopped = True
+        return text
 
     def _text_at(self, position: int) -> tuple[int, ...]:
         """What a position contributes to the prose: its token, a separator where a span starts, or nothing."""

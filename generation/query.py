@@ -6,6 +6,7 @@ which the engine passes on without answering.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .plan import Allowed, Plan, Unit
 from .tokens import ControlTokens
@@ -46,6 +47,7 @@ class Settings:
     mixture_weight: float = 0.7
     kv_window: int = 16
     max_lookahead: int = 100
+    refine_share: float = 0.0
     max_spans: int = 32
     max_rounds: int = 16
     close_padding: bool = True
@@ -111,6 +113,14 @@ class Query:
     runner: int = 0
     keep: bool = False
     mix: float | None = None
+
+
+class Drawn(NamedTuple):
+    """A token to write, the score that chose it, and its confidence; None for what was not drawn but follows."""
+
+    token: int
+    score: float
+    confidence: float | None
 
 
 @dataclass(frozen=True)

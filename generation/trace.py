@@ -73,6 +73,15 @@ class TokensWritten:
 
 
 @dataclass(frozen=True)
+class TokensBlanked:
+    """What was written there is taken back, to be written again."""
+
+    round: int
+    positions: tuple[int, ...]
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SpanClosed:
     round: int
     span: PlacedSpan
@@ -118,7 +127,9 @@ class Ended:
     written_plans: tuple[tuple[FinishedSpan, ...], ...] = ()
 
 
-EVENTS = (Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, SpanClosed, RoundClosed, Text, Ended)
+EVENTS = (
+    Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, TokensBlanked, SpanClosed, RoundClosed, Text, Ended,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,9 @@ class Board:
             self.plan_ids, self.spans = [], list(event.spans)
         elif isinstance(event, TokensWritten):
             self.tokens |= dict(zip(event.positions, event.token_ids, strict=True))
+        elif isinstance(event, TokensBlanked):
+            for position in event.positions:
+                del self.tokens[position]
         elif isinstance(event, RoundClosed):
             self.spans = []
         elif isinstance(event, Text):

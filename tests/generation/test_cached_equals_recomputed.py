@@ -20,7 +20,7 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request, Settings
-from planned_diffusion.generation.trace import Ended, TokensWritten
+from planned_diffusion.generation.trace import Ended, TokensBlanked, TokensWritten
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, Labels, dense_mask
 
 PROMPT = (5, 60, 33, 97, 12, 80)
@@ -51,6 +51,8 @@ class Recomputed:
             item = decoder.send(reply)
             if isinstance(item, TokensWritten):
                 self.tokens |= zip(item.positions, item.token_ids, strict=True)
+            if isinstance(item, TokensBlanked):
+                self.tokens |= dict.fromkeys(item.positions, 101)
             if isinstance(item, Query):
                 self._recompute(item)
             reply = yield item
@@ -190,6 +192,25 @@ def test_spans_from_left_to_right(plan, model, golden_tokens):
     difference, reference, ended = largest_difference(model, parallel_autoregressive, request_of(plan)(golden_tokens))
     assert difference < 1e-4
     assert ended.reason == "eos" and len(ended.plans) == len(plan)
+
+
+@pytest.mark.parametrize(
+    "decoder, plan, fields",
+    [
+        (planned, ONE_ROUND, {}),
+        (planned, THREE_ROUNDS, {"steps_ratio": 0.5}),
+        (planned, TWO_ROUNDS, {"dense": True}),
+        (block_diffusion, None, {"block_size": 7, "max_new_tokens": 30}),
+    ],
+    ids=["one round", "three rounds", "dense", "blocks"],
+)
+def test_refined(decoder, plan, fields, model, golden_tokens):
+    """Joined spans, and the plans of later rounds, which see what changes."""
+    request = request_of(plan, **fields, refine_share=0.5)(golden_tokens)
+    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    difference, reference, ended = largest_difference(model, decoder, request)
+    assert difference < 1e-4
+    assert reference.shortened > 0 and ended.reason == ("eos" if plan else "length")
 
 
 @pytest.mark.parametrize("cache", ["dual", "prefix"])
