@@ -20,6 +20,8 @@ from .decoders.parallel_autoregressive import READS as PARALLEL_AUTOREGRESSIVE_R
 from .decoders.parallel_autoregressive import parallel_autoregressive
 from .decoders.planned import READS as PLANNED_READS
 from .decoders.planned import planned
+from .decoders.self_verified import READS as SELF_VERIFIED_READS
+from .decoders.self_verified import self_verified
 from .unmasking import RULE_FIELDS, RULES, SCORES
 
 # name -> generator function of a Request (decoders/)
@@ -31,6 +33,7 @@ DECODERS = {
     "adaptive_parallel": adaptive_parallel,
     "block_diffusion": block_diffusion,
     "parallel_autoregressive": parallel_autoregressive,
+    "self_verified": self_verified,
 }
 # name -> the fields of OWN_DEFAULTS that it reads, beside those that every decoder reads
 READS = {
@@ -41,11 +44,12 @@ READS = {
     "adaptive_parallel": ADAPTIVE_PARALLEL_READS,
     "block_diffusion": BLOCK_DIFFUSION_READS,
     "parallel_autoregressive": PARALLEL_AUTOREGRESSIVE_READS,
+    "self_verified": SELF_VERIFIED_READS,
 }
 READ_BY_ALL = ("decoding", "output_trace", "seed")
 APD_SIZES = ("kv_window", "max_lookahead")
 UNMASKINGS = (*SCORES, "random")
-PLANNING = ("planned", "parallel_autoregressive")  # decoders that draft a plan, or fill a given one
+PLANNING = ("planned", "parallel_autoregressive", "self_verified")  # decoders that draft a plan, or fill a given one
 
 OWN_DEFAULTS = {
     "decoding": "planned",

@@ -40,6 +40,8 @@ VARIANTS = {
     },
     "planned, threshold 0.5, refine 0.25": {**_PLANNED, "confidence_threshold": 0.5, "refine_share": 0.25},
     "parallel autoregressive": {"decoding": "parallel_autoregressive"},
+    "self-verified, one step": {**_PLANNED, "decoding": "self_verified", "steps_ratio": 0.01},
+    "self-verified, threshold 0.5": {**_PLANNED, "decoding": "self_verified", "confidence_threshold": 0.5},
     "diffusion, ratio 1": _DIFFUSION,
     "diffusion, ratio 0.5": {**_DIFFUSION, "steps_ratio": 0.5},
     "diffusion, threshold 0.9": {**_DIFFUSION, "confidence_threshold": 0.9},

@@ -17,6 +17,7 @@ from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.planned import planned
+from planned_diffusion.generation.decoders.self_verified import self_verified
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request, Settings
@@ -184,6 +185,15 @@ def test_without_tags(decoder, fields, model, golden_tokens):
     assert difference < 1e-4
     assert reference.shortened > 0 and len(ended.written_ids) == 30
     assert (reference.commits > 0) == (decoder is block_diffusion)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.1])
+@pytest.mark.parametrize("plan", [ONE_ROUND, TWO_ROUNDS, THREE_ROUNDS], ids=["one", "two", "three"])
+def test_self_verified(plan, ratio, model, golden_tokens):
+    request = request_of(plan, steps_ratio=ratio)(golden_tokens)
+    difference, reference, ended = largest_difference(model, self_verified, request)
+    assert difference < 1e-4
+    assert reference.shortened > 0 and ended.reason == "eos"
 
 
 @pytest.mark.parametrize("plan", [ONE_ROUND, TWO_ROUNDS, THREE_ROUNDS], ids=["one", "two", "three"])
