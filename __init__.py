@@ -19,6 +19,7 @@ _HOME = {
     "Plan": "generation.plan",
     "Round": "generation.plan",
     "Span": "generation.plan",
+    "Blank": "generation.skeleton",
 }
 
 __all__ = ["__version__", *_HOME]

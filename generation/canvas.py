@@ -1,6 +1,7 @@
 """The canvas of one request: its tokens with their labels, what is blank, what is stale, and how it reads as text."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from .plan import Allowed, Round
@@ -42,6 +43,7 @@ class Canvas:
         self._answer: list[int] = []  # the text read so far
         self._prose: set[int] = set()  # positions outside spans that hold answer text or EOS
         self._starts: set[int] = set()  # first content position of every span with tags
+        self._exact: set[int] = set()  # positions that may not hold a `[PAD]`
         self._untagged: list[int] = []  # positions of blocks, ascending
         self._first_start = 0
         self.append(prompt_ids)
@@ -64,12 +66,16 @@ class Canvas:
         placed, tokens = [], self.tokens
         for span in plan.spans:
             self.append([tokens.async_start], self._span_labels)
-            content = self.append([tokens.mask] * span.length, self._span_labels)
+            ids = span.skeleton.ids if span.skeleton else [tokens.mask] * span.length
+            content = self.append(ids, self._span_labels)
             self.append([tokens.async_end], self._span_labels)
-            self.blanks.update(content)
+            blanks = {position for position in content if self.ids[position] == tokens.mask}
+            self.blanks |= blanks
+            self._exact.update(content.start + index for index in (span.skeleton.exact if span.skeleton else ()))
+            given = tuple((position, self.ids[position]) for position in content if position not in blanks)
             self._first_start = self._first_start or content.start
             self._starts.add(content.start)
-            placed.append(PlacedSpan(len(placed), span.topic_ids, content.start, content.stop))
+            placed.append(PlacedSpan(len(placed), span.topic_ids, content.start, content.stop, given))
             self._span_labels += not dense
         self._span_labels += dense
         self.placed.append(placed)
@@ -175,11 +181,16 @@ class Canvas:
             rounds=[self.rounds[position] for position in run],
             streams=[CAUSAL if position in causal else CLEAN for position in run],
             wanted=[place[position - 1] for position in predict],
-            allowed=allowed,
+            allowed=allowed if self._exact.isdisjoint(predict) else self._without_pads(predict, allowed),
             purpose=purpose,
             process=None if process is None else lambda scores: process(self.ids, scores),
             **{"commits": self._commits(stale), **fields},
         )
+
+    def _without_pads(self, predict: list[int], allowed: Allowed) -> list[Allowed]:
+        """What may be drawn at each position: no `[PAD]` where a blank must be filled to its last token."""
+        strict = replace(allowed, ids=allowed.ids | {self.tokens.span_pad})
+        return [strict if position in self._exact else allowed for position in predict]
 
     def _commits(self, stale: Iterable[int]) -> bool:
         """Whether running what is stale brings spans of a finished round up to date."""

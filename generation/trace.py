@@ -35,16 +35,21 @@ class PlanToken:
 
 @dataclass(frozen=True)
 class PlacedSpan:
-    """A span of the canvas: blanks at `start` up to, not including, `stop`."""
+    """A span of the canvas: blanks at `start` up to, not including, `stop`; but what is `given` (position, token)."""
 
     index: int
     topic_ids: tuple[int, ...]
     start: int
     stop: int
+    given: tuple[tuple[int, int], ...] = ()
 
     @property
     def positions(self) -> range:
         return range(self.start, self.stop)
+
+    def gap_stop(self, position: int) -> int:
+        """Where the gap around a blank ends: at the next token that was given, or with the span."""
+        return next((place for place, _ in self.given if place > position), self.stop)
 
 
 @dataclass(frozen=True)
@@ -214,6 +219,7 @@ class Board:
             self.plan_ids.append(event.token_id)
         elif isinstance(event, (PlanDone, BlanksPlaced)):
             self.plan_ids, self.spans = [], list(event.spans)
+            self.tokens |= {position: token for span in event.spans for position, token in span.given}
         elif isinstance(event, TokensWritten):
             self.tokens |= dict(zip(event.positions, event.token_ids, strict=True))
         elif isinstance(event, TokensBlanked):

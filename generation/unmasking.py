@@ -184,7 +184,8 @@ def reveal(
     )
     drawn = {index: Drawn(reply.token_ids[index], reply.scores[index], reply.confidences[index]) for index in chosen}
     closing = [index for index in chosen if drawn[index].token == pad or drawn[index].token in closers]
-    if settings.close_padding and closing:
-        behind = range(min(closing), len(blanks))
-        drawn |= {index: Drawn(pad, reply.scores[index], None) for index in behind if index not in drawn}
+    for index in closing if settings.close_padding else ():
+        stop = span.gap_stop(blanks[index])
+        behind = (after for after in range(index, len(blanks)) if blanks[after] < stop and after not in drawn)
+        drawn |= {after: Drawn(pad, reply.scores[after], None) for after in behind}
     return {blanks[index]: drawn[index] for index in sorted(drawn)}

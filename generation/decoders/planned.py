@@ -102,7 +102,7 @@ def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
     """Fills the blanks of a round, step by step, until none is left or a stopping criterion says so."""
     settings = request.settings
     allowed = Allowed(only=False, ids=settings.suppress_in_spans)
-    steps = step_count(max(len(span.positions) for span in spans), settings.steps_ratio)
+    steps = step_count(max(len(canvas.open_blanks(span)) for span in spans), settings.steps_ratio)
     open_spans, asleep = list(spans), set()
     for fraction in reveal_fractions(steps):
         blanks = [canvas.open_blanks(span) for span in open_spans]
