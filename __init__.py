@@ -18,6 +18,7 @@ _HOME = {
     "Plan": "generation.plan",
     "Round": "generation.plan",
     "Span": "generation.plan",
+    "Blank": "generation.skeleton",
     "write_flat_code": "hub.flat",
 }
 

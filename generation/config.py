@@ -20,6 +20,8 @@ from .decoders.parallel_autoregressive import READS as PARALLEL_AUTOREGRESSIVE_R
 from .decoders.parallel_autoregressive import parallel_autoregressive
 from .decoders.planned import READS as PLANNED_READS
 from .decoders.planned import planned
+from .decoders.self_verified import READS as SELF_VERIFIED_READS
+from .decoders.self_verified import self_verified
 from .unmasking import RULE_FIELDS, RULES, SCORES
 
 # name -> generator function of a Request (decoders/)
@@ -31,6 +33,7 @@ DECODERS = {
     "adaptive_parallel": adaptive_parallel,
     "block_diffusion": block_diffusion,
     "parallel_autoregressive": parallel_autoregressive,
+    "self_verified": self_verified,
 }
 # name -> the fields of OWN_DEFAULTS that it reads, beside those that every decoder reads
 READS = {
@@ -41,11 +44,12 @@ READS = {
     "adaptive_parallel": ADAPTIVE_PARALLEL_READS,
     "block_diffusion": BLOCK_DIFFUSION_READS,
     "parallel_autoregressive": PARALLEL_AUTOREGRESSIVE_READS,
+    "self_verified": SELF_VERIFIED_READS,
 }
 READ_BY_ALL = ("decoding", "output_trace", "seed")
 APD_SIZES = ("kv_window", "max_lookahead")
 UNMASKINGS = (*SCORES, "random")
-PLANNING = ("planned", "parallel_autoregressive")  # decoders that draft a plan, or fill a given one
+PLANNING = ("planned", "parallel_autoregressive", "self_verified")  # decoders that draft a plan, or fill a given one
 
 OWN_DEFAULTS = {
     "decoding": "planned",
@@ -63,6 +67,7 @@ OWN_DEFAULTS = {
     "mixture_weight": 0.7,
     "kv_window": 16,
     "max_lookahead": 100,
+    "refine_share": 0.0,
     "length_scale": 1.0,
     "max_spans": 32,
     "max_rounds": 16,
@@ -100,6 +105,8 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         block_cache (`str`): of "fast_dllm": "dual", "prefix" or "none".
         mixture_weight (`float`): of "adaptive_parallel": R, from 0 (the scorer decides) to 1 (all drafts are accepted).
         kv_window, max_lookahead (`int`): of "adaptive_parallel": W, the older tokens that run again, and M, the blanks.
+        refine_share (`float`): after "planned" or "block_diffusion", this share of the answer, its least sure tokens,
+            is written again with everything in sight; 0.25 to 0.5 in the paper, 0 for none.
         length_scale (`float`): multiplies the lengths that the model promises.
         max_spans, max_rounds (`int`): caps that planning respects.
         close_padding (`bool`): a written `[PAD]` closes the rest of its span; without tags, EOS does so as well.
@@ -144,6 +151,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         )
         self._check_rule()
         _number("mixture_weight", self.mixture_weight, at_least=0, at_most=1, meaning="the draft's share of the target")
+        _number("refine_share", self.refine_share, at_least=0, at_most=1, meaning="of the answer's tokens; 0 for none")
         _one_of("block_cache", self.block_cache, RUN_IN_BLOCK)
         _number("length_scale", self.length_scale, above=0, meaning="a factor on promised lengths")
         _number(

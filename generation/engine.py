@@ -158,26 +158,28 @@ class Engine:
 
     def _draw(self, asking: list[_Live], logits: torch.Tensor) -> list[list[float]]:
         """Tokens, scores and confidences of the wanted rows, on the host."""
-        groups, start = [], 0
+        groups, owners, start = [], [], 0
         for request in asking:
-            rows = range(start, start + len(request.query.wanted))
-            start = rows.stop
             query, score = request.query, SCORES[request.sampling.score]
             if query.keep:
                 request.draft = Draft()
             draft = request.draft if query.keep or query.mix is not None else None
-            group = RowGroup(rows, request.sampling, query.allowed, score, request.noise, query.process)
-            groups.append(replace(group, draft=draft, mix=query.mix))
+            for rows, allowed in query.alike():
+                rows = range(start + rows.start, start + rows.stop)
+                group = RowGroup(rows, request.sampling, allowed, score, request.noise, query.process)
+                groups.append(replace(group, draft=draft, mix=query.mix))
+            owners += [(request, row) for row in query.wanted]
+            start += len(query.wanted)
         drawn = draw(logits, groups, self.table).tolist()
-        self._refuse_nan(drawn[2], asking, groups)
+        self._refuse_nan(drawn[2], owners)
         return drawn
 
-    def _refuse_nan(self, confidences: list[float], live: list[_Live], groups: list[RowGroup]) -> None:
+    def _refuse_nan(self, confidences: list[float], owners: list[tuple[_Live, int]]) -> None:
         bad = next((row for row, value in enumerate(confidences) if value != value), None)
         if bad is None:
             return
-        request, group = next(pair for pair in zip(live, groups, strict=True) if bad in pair[1].rows)
-        position = request.query.positions[request.query.wanted[bad - group.rows.start]] + 1
+        request, row = owners[bad]
+        position = request.query.positions[row] + 1
         raise FloatingPointError(
             f"The model's logits are NaN at position {position} of request {request.document} while "
             f"{request.query.purpose}; check the checkpoint's weights, or load it in bfloat16 or float32 if it runs in "

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .skeleton import Skeleton, read_skeleton
 from .tokens import ControlTokens
 
 
@@ -30,11 +31,15 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Span:
-    """A promised part: its topic's ids (without the number), the promised number, and its room in tokens."""
+    """A promised part: its topic's ids (without the number), the promised number, and its room in tokens.
+
+    `skeleton` is what already stands in it; None for nothing.
+    """
 
     topic_ids: tuple[int, ...]
     number: int
     length: int
+    skeleton: Skeleton | None = None
 
 
 @dataclass(frozen=True)
@@ -133,13 +138,15 @@ def _parse_promise(inside: tuple[int, ...], place: int, tokens: ControlTokens, u
 
 
 def write_round(
-    parts: Sequence[tuple[str | Sequence[int], int]],
+    parts: Sequence[tuple[str | Sequence[int], int | Sequence]],
     terminator: int,
     tokens: ControlTokens,
     unit: Unit,
     encode: Callable[[str], list[int]],
 ) -> Round:
     """A round from (topic, length in tokens) pairs; topics are text, or ids. The room is exactly the length given.
+
+    In place of a length may stand a canvas: pieces of text and `Blank`s, see skeleton.py.
 
     Raises:
         PlanError: no parts, a part that is not such a pair, or a length below 1.
@@ -151,6 +158,8 @@ def write_round(
         if isinstance(part, str) or not isinstance(part, Sequence) or len(part) != 2:
             raise PlanError(f"A part of the plan is {part!r}; give a (topic, length in tokens) pair.")
         topic, length = part
+        skeleton = read_skeleton(length, tokens, encode) if isinstance(length, (list, tuple)) else None
+        length = len(skeleton.ids) if skeleton else length
         if isinstance(length, bool) or not isinstance(length, int) or length < 1:
             raise PlanError(
                 f"The part {topic!r} of the plan has length {length!r}; give a whole number of tokens, at least 1."
@@ -167,7 +176,7 @@ def write_round(
             )
         if tokens.all.intersection(topic_ids):
             raise PlanError(f"The topic {topic!r} contains control tokens; a topic is ordinary text.")
-        span = Span(topic_ids, unit.number(length), length)
+        span = Span(topic_ids, unit.number(length), length, skeleton)
         spans.append(span)
         plan_ids += render_promise(topic_ids, span.number, tokens)
     return Round(tuple(spans), tuple(plan_ids), terminator)

@@ -1,12 +1,13 @@
 """The canvas of one request: its tokens with their labels, what is blank, what is stale, and how it reads as text."""
 
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from .generation_plan import Allowed, Round
-from .generation_query import Query, never
+from .generation_query import Drawn, Query, never
 from .generation_tokens import ControlTokens
-from .generation_trace import Ended, FinishedSpan, PlacedSpan
+from .generation_trace import Ended, FinishedSpan, PlacedSpan, TokensWritten
 from .generation_visibility import CAUSAL, CLEAN, NO_SPAN
 
 
@@ -18,7 +19,13 @@ class Canvas:
     tokens see is fresh or run along.
     """
 
-    def __init__(self, prompt_ids: Iterable[int], tokens: ControlTokens, separator_ids: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        prompt_ids: Iterable[int],
+        tokens: ControlTokens,
+        separator_ids: tuple[int, ...] = (),
+        hold: bool = False,
+    ):
         self.tokens = tokens
         self.separator_ids = separator_ids
         self.ids: list[int] = []
@@ -30,10 +37,13 @@ class Canvas:
         self.round = 0
         self._span_labels = 0
         self.stopped = False
+        self.held = hold  # nothing is final text before `release`
+        self.snapshots: dict[int, float] = {}  # confidence of each token when it was written
         self._read = 0  # positions before it have been read as text
         self._answer: list[int] = []  # the text read so far
         self._prose: set[int] = set()  # positions outside spans that hold answer text or EOS
         self._starts: set[int] = set()  # first content position of every span with tags
+        self._exact: set[int] = set()  # positions that may not hold a `[PAD]`
         self._untagged: list[int] = []  # positions of blocks, ascending
         self._first_start = 0
         self.append(prompt_ids)
@@ -56,12 +66,16 @@ class Canvas:
         placed, tokens = [], self.tokens
         for span in plan.spans:
             self.append([tokens.async_start], self._span_labels)
-            content = self.append([tokens.mask] * span.length, self._span_labels)
+            ids = span.skeleton.ids if span.skeleton else [tokens.mask] * span.length
+            content = self.append(ids, self._span_labels)
             self.append([tokens.async_end], self._span_labels)
-            self.blanks.update(content)
+            blanks = {position for position in content if self.ids[position] == tokens.mask}
+            self.blanks |= blanks
+            self._exact.update(content.start + index for index in (span.skeleton.exact if span.skeleton else ()))
+            given = tuple((position, self.ids[position]) for position in content if position not in blanks)
             self._first_start = self._first_start or content.start
             self._starts.add(content.start)
-            placed.append(PlacedSpan(len(placed), span.topic_ids, content.start, content.stop))
+            placed.append(PlacedSpan(len(placed), span.topic_ids, content.start, content.stop, given))
             self._span_labels += not dense
         self._span_labels += dense
         self.placed.append(placed)
@@ -96,6 +110,31 @@ class Canvas:
         """Fills a blank."""
         self.ids[position] = token_id
         self.blanks.discard(position)
+
+    def write_all(self, written: Mapping[int, Drawn]) -> TokensWritten:
+        """Fills blanks with what a step drew, and says so."""
+        for position, drawn in written.items():
+            self.write(position, drawn.token)
+            if drawn.confidence is not None:
+                self.snapshots[position] = drawn.confidence
+        tokens, scores, _ = zip(*written.values(), strict=True)
+        return TokensWritten(self.round, tuple(written), tokens, scores)
+
+    def blank(self, positions: Iterable[int]) -> None:
+        """Takes back what was written."""
+        for position in positions:
+            self.ids[position] = self.tokens.mask
+            self.blanks.add(position)
+
+    def join_spans(self) -> range:
+        """Makes one span of all, so that their tokens see each other; returns what that made stale: all from there."""
+        inside = [position for position, span in enumerate(self.spans) if span != NO_SPAN]
+        for position in inside:
+            self.spans[position] = self._span_labels
+        self._span_labels += 1
+        changed = range(inside[0], len(self.ids))
+        self.stale.update(changed)
+        return changed
 
     @staticmethod
     def extent(span: PlacedSpan) -> range:
@@ -142,12 +181,20 @@ class Canvas:
             rounds=[self.rounds[position] for position in run],
             streams=[CAUSAL if position in causal else CLEAN for position in run],
             wanted=[place[position - 1] for position in predict],
-            allowed=allowed,
+            allowed=allowed if self._exact.isdisjoint(predict) else self._without_pads(predict, allowed),
             purpose=purpose,
-            commits=any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in stale),
             process=None if process is None else lambda scores: process(self.ids, scores),
-            **fields,
+            **{"commits": self._commits(stale), **fields},
         )
+
+    def _without_pads(self, predict: list[int], allowed: Allowed) -> list[Allowed]:
+        """What may be drawn at each position: no `[PAD]` where a blank must be filled to its last token."""
+        strict = replace(allowed, ids=allowed.ids | {self.tokens.span_pad})
+        return [strict if position in self._exact else allowed for position in predict]
+
+    def _commits(self, stale: Iterable[int]) -> bool:
+        """Whether running what is stale brings spans of a finished round up to date."""
+        return any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in stale)
 
     def written(self) -> int:
         """Tokens after the prompt, plan and tags included: what `max_new_tokens` bounds."""
@@ -161,7 +208,7 @@ class Canvas:
         """
         text: list[int] = []
         end = self.end
-        stop = len(self.ids) if end is None else end
+        stop = self._read if self.held else len(self.ids) if end is None else end
         while self._read < stop and self._read not in self.blanks and not self.stopped:
             more = self._text_at(self._read)
             self._read += 1
@@ -172,6 +219,16 @@ class Canvas:
         if not text and should_stop is not never:
             self.stopped = should_stop(self.answer())  # time may be up
         return tuple(text)
+
+    def release(self, should_stop: Callable[[list[int]], bool] = never) -> tuple[int, ...]:
+        """The text that was held back."""
+        self.held = False
+        if not self.stopped:
+            return self.read_on(should_stop)
+        self.stopped = False
+        text = self.read_on()
+        self.stopped = True
+        return text
 
     def _text_at(self, position: int) -> tuple[int, ...]:
         """What a position contributes to the prose: its token, a separator where a span starts, or nothing."""

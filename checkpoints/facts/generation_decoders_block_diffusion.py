@@ -16,14 +16,15 @@ from .generation_query import Request
 from .generation_trace import BlanksPlaced, RoundClosed
 from .generation_decoders_diffusion import READS as DIFFUSION_READS
 from .generation_decoders_diffusion import fill
+from .generation_decoders_refine import refine
 
-READS = (*DIFFUSION_READS, "block_size")
+READS = (*DIFFUSION_READS, "block_size", "refine_share")
 
 
 def block_diffusion(request: Request):
     """Generator of queries and events for one request."""
     settings = request.settings
-    canvas = Canvas(request.prompt_ids, request.tokens)
+    canvas = Canvas(request.prompt_ids, request.tokens, hold=settings.refine_share > 0)
     while True:
         block = canvas.lay_out_block(min(settings.block_size, settings.max_new_tokens - canvas.written()))
         yield BlanksPlaced(canvas.round, (block,))
@@ -34,4 +35,5 @@ def block_diffusion(request: Request):
             break
         yield RoundClosed(canvas.round)
         canvas.round += 1
+    yield from refine(canvas, request)
     yield canvas.ended(canvas.outcome)

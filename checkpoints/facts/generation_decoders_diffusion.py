@@ -18,7 +18,7 @@ from .generation_canvas import Canvas
 from .generation_plan import Allowed
 from .generation_query import Request
 from .generation_schedule import reveal_fractions, step_count
-from .generation_trace import BlanksPlaced, PlacedSpan, SpanClosed, Text, TokensWritten
+from .generation_trace import BlanksPlaced, PlacedSpan, SpanClosed, Text
 from .generation_unmasking import reveal
 
 READS = (
@@ -49,10 +49,7 @@ def fill(canvas: Canvas, block: PlacedSpan, request: Request, changed: Iterable[
         left_neighbours = {position - 1 for position in blanks}  # their rows predict the blanks
         reply = yield canvas.query(canvas.stale | left_neighbours, blanks, allowed, "denoising")
         written = reveal(block, blanks, reply, fraction, request, closers=request.tokens.eos)
-        for position, (token, _) in written.items():
-            canvas.write(position, token)
-        tokens, scores = zip(*written.values(), strict=True)
-        yield TokensWritten(canvas.round, tuple(written), tokens, scores)
+        yield canvas.write_all(written)
         canvas.stale.update(changed)
         text = canvas.read_on(request.should_stop)
         if text:

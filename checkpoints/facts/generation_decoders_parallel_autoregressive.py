@@ -17,8 +17,8 @@ A span ends with its first `[PAD]`, or with its room.
 
 from .generation_canvas import Canvas
 from .generation_plan import Allowed
-from .generation_query import Request
-from .generation_trace import PlacedSpan, SpanClosed, Text, TokensWritten
+from .generation_query import Drawn, Request
+from .generation_trace import PlacedSpan, SpanClosed, Text
 from .generation_decoders_planned import in_rounds
 
 READS = ("length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")
@@ -41,12 +41,10 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request)
         written = {}
         for (span, position), token, score in zip(following.items(), reply.token_ids, reply.confidences, strict=True):
             last = span.stop if token == pad else position + 1
-            written |= {place: (pad if place > position else token, score) for place in range(position, last)}
+            written[position] = Drawn(token, score, score)
+            written |= {place: Drawn(pad, score, None) for place in range(position + 1, last)}
             following[span] = last
-        for position, (token, _) in written.items():
-            canvas.write(position, token)
-        tokens, scores = zip(*written.values(), strict=True)
-        yield TokensWritten(canvas.round, tuple(written), tokens, scores)
+        yield canvas.write_all(written)
         for span in [span for span, position in following.items() if position == span.stop]:
             del following[span]
             yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))

@@ -74,7 +74,8 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             attention_mask: [B, N], 1 where a token stands; guessed from `pad_token_id` when omitted.
             generation_config: fields as in `PlannedDiffusionGenerationConfig`; kwargs override it.
             plan: per prompt None, a `Plan`, or a list of rounds; a round is a list of (topic, length in tokens) or the
-                token ids of the plan as the model would write them, terminator included.
+                token ids of the plan as the model would write them, terminator included. In place of a length may stand
+                a partly filled canvas: a list of texts and `Blank(tokens)` (skeleton.py).
             streamer: gets the prompt and then the final text in order (`put`), drafts by `put_draft` if it has that.
             logits_processor: changes the scores of tokens that are written left to right (plan, plain text).
             stopping_criteria: asked with prompt and text so far, after every token or denoising step.

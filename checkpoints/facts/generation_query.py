@@ -6,6 +6,8 @@ which the engine passes on without answering.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
 
 from .generation_plan import Allowed, Plan, Unit
 from .generation_tokens import ControlTokens
@@ -46,6 +48,7 @@ class Settings:
     mixture_weight: float = 0.7
     kv_window: int = 16
     max_lookahead: int = 100
+    refine_share: float = 0.0
     max_spans: int = 32
     max_rounds: int = 16
     close_padding: bool = True
@@ -86,7 +89,7 @@ class Query:
         token_ids, positions, spans, rounds: one entry per token, labels as in `visibility.py`. A position that was run
             before in the same stream is run again and its cached state replaced.
         wanted: indices into these lists; the output row of position p predicts the token at p + 1.
-        allowed: tokens that may be drawn in the wanted rows.
+        allowed: tokens that may be drawn in the wanted rows, or a list with an entry for each.
         purpose: "planning", "denoising", "decoding" (text written left to right) or "scoring" (of a draft); what the
             forward is counted as.
         commits: spans of a finished round are run along with their final tokens.
@@ -103,7 +106,7 @@ class Query:
     spans: list[int]
     rounds: list[int]
     wanted: list[int]
-    allowed: Allowed
+    allowed: Allowed | list[Allowed]
     purpose: str
     commits: bool = False
     process: Callable | None = field(default=None, compare=False)
@@ -111,6 +114,25 @@ class Query:
     runner: int = 0
     keep: bool = False
     mix: float | None = None
+
+    def alike(self) -> list[tuple[range, Allowed]]:
+        """Consecutive wanted rows that may hold the same tokens."""
+        if isinstance(self.allowed, Allowed):
+            return [(range(len(self.wanted)), self.allowed)]
+        runs, start = [], 0
+        for allowed, rows in groupby(self.allowed):
+            stop = start + len(list(rows))
+            runs.append((range(start, stop), allowed))
+            start = stop
+        return runs
+
+
+class Drawn(NamedTuple):
+    """A token to write, the score that chose it, and its confidence; None for what was not drawn but follows."""
+
+    token: int
+    score: float
+    confidence: float | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
 
 from .generation_config import OWN_DEFAULTS, PLANNING, READS, PlannedDiffusionGenerationConfig
-from .generation_plan import Plan, PlanError, Round, RoundGrammar, Unit, parse_round, write_round
+from .generation_plan import Plan, PlanError, Round, RoundGrammar, Span, Unit, parse_round, write_round
 from .generation_query import Request, Sampling, Settings, never
 from .generation_tokens import SPELLING, ControlTokens
 
@@ -227,6 +227,8 @@ class RequestMaker:
         rounds = [self._round(part, number, is_last=number == len(entry) - 1) for number, part in enumerate(entry)]
         for part in rounds:
             self._check_vocabulary("A plan", part.plan_ids)
+            for span in part.spans:
+                self._check_skeleton(span)
         sync = self.tokens.sync
         early = [number for number, part in enumerate(rounds[:-1]) if part.terminator != sync]
         if early:
@@ -234,6 +236,16 @@ class RequestMaker:
                 f"Round {early[0]} of a plan ends in EOS, but more rounds follow; end it in <sync/> ({sync})."
             )
         return Plan(tuple(rounds))
+
+    def _check_skeleton(self, span: Span) -> None:
+        if span.skeleton is None:
+            return
+        self._check_vocabulary("A canvas", span.skeleton.ids)
+        if self.config.decoding != "planned":
+            raise PlanError(
+                f"decoding={self.config.decoding!r} writes from left to right and cannot fill a canvas around known "
+                "text; choose decoding='planned', or give lengths."
+            )
 
     def _round(self, part, number: int, is_last: bool) -> Round:
         if isinstance(part, Round):

@@ -35,16 +35,21 @@ class PlanToken:
 
 @dataclass(frozen=True)
 class PlacedSpan:
-    """A span of the canvas: blanks at `start` up to, not including, `stop`."""
+    """A span of the canvas: blanks at `start` up to, not including, `stop`; but what is `given` (position, token)."""
 
     index: int
     topic_ids: tuple[int, ...]
     start: int
     stop: int
+    given: tuple[tuple[int, int], ...] = ()
 
     @property
     def positions(self) -> range:
         return range(self.start, self.stop)
+
+    def gap_stop(self, position: int) -> int:
+        """Where the gap around a blank ends: at the next token that was given, or with the span."""
+        return next((place for place, _ in self.given if place > position), self.stop)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,15 @@ class TokensWritten:
     positions: tuple[int, ...]
     token_ids: tuple[int, ...]
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TokensBlanked:
+    """What was written there is taken back, to be written again."""
+
+    round: int
+    positions: tuple[int, ...]
+    token_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +132,9 @@ class Ended:
     written_plans: tuple[tuple[FinishedSpan, ...], ...] = ()
 
 
-EVENTS = (Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, SpanClosed, RoundClosed, Text, Ended)
+EVENTS = (
+    Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, TokensBlanked, SpanClosed, RoundClosed, Text, Ended,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,8 +219,12 @@ class Board:
             self.plan_ids.append(event.token_id)
         elif isinstance(event, (PlanDone, BlanksPlaced)):
             self.plan_ids, self.spans = [], list(event.spans)
+            self.tokens |= {position: token for span in event.spans for position, token in span.given}
         elif isinstance(event, TokensWritten):
             self.tokens |= dict(zip(event.positions, event.token_ids, strict=True))
+        elif isinstance(event, TokensBlanked):
+            for position in event.positions:
+                del self.tokens[position]
         elif isinstance(event, RoundClosed):
             self.spans = []
         elif isinstance(event, Text):

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import torch
 
-from .generation_query import Reply, Request, Settings
+from .generation_query import Drawn, Reply, Request, Settings
 from .generation_schedule import quota
 from .generation_trace import PlacedSpan
 
@@ -163,8 +163,8 @@ def in_random_order(positions: Iterable[int], seed: int) -> list[float]:
 
 def reveal(
     span: PlacedSpan, blanks: list[int], reply: Reply, fraction: float, request: Request, closers: Iterable[int] = ()
-) -> dict[int, tuple[int, float]]:
-    """What one step writes into a span: position -> (token, score), ascending.
+) -> dict[int, Drawn]:
+    """What one step writes into a span: position -> what was drawn, ascending.
 
     Args:
         blanks: the span's open positions; `reply` has a row for each.
@@ -182,8 +182,10 @@ def reveal(
         ),
         settings,
     )
-    drawn = {index: reply.token_ids[index] for index in chosen}
-    closing = [index for index, token in drawn.items() if token == pad or token in closers]
-    if settings.close_padding and closing:
-        drawn |= {index: pad for index in range(min(closing), len(blanks)) if index not in drawn}
-    return {blanks[index]: (drawn[index], reply.scores[index]) for index in sorted(drawn)}
+    drawn = {index: Drawn(reply.token_ids[index], reply.scores[index], reply.confidences[index]) for index in chosen}
+    closing = [index for index in chosen if drawn[index].token == pad or drawn[index].token in closers]
+    for index in closing if settings.close_padding else ():
+        stop = span.gap_stop(blanks[index])
+        behind = (after for after in range(index, len(blanks)) if blanks[after] < stop and after not in drawn)
+        drawn |= {after: Drawn(pad, reply.scores[after], None) for after in behind}
+    return {blanks[index]: drawn[index] for index in sorted(drawn)}

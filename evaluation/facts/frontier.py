@@ -38,7 +38,10 @@ VARIANTS = {
     "planned, deferred commitment": {
         **_PLANNED, "unmasking_rule": "deferred_commitment", "confidence_threshold": 0.9,
     },
+    "planned, threshold 0.5, refine 0.25": {**_PLANNED, "confidence_threshold": 0.5, "refine_share": 0.25},
     "parallel autoregressive": {"decoding": "parallel_autoregressive"},
+    "self-verified, one step": {**_PLANNED, "decoding": "self_verified", "steps_ratio": 0.01},
+    "self-verified, threshold 0.5": {**_PLANNED, "decoding": "self_verified", "confidence_threshold": 0.5},
     "diffusion, ratio 1": _DIFFUSION,
     "diffusion, ratio 0.5": {**_DIFFUSION, "steps_ratio": 0.5},
     "diffusion, threshold 0.9": {**_DIFFUSION, "confidence_threshold": 0.9},
@@ -57,6 +60,9 @@ VARIANTS = {
     "blocks of 4, threshold 0.9": {**_BLOCKS, "block_size": 4, "confidence_threshold": 0.9},
     "blocks of 8, threshold 0.9": {**_BLOCKS, "block_size": 8, "confidence_threshold": 0.9},
     "blocks of 32, threshold 0.9": {**_BLOCKS, "block_size": 32, "confidence_threshold": 0.9},
+    "blocks of 8, threshold 0.9, refine 0.25": {
+        **_BLOCKS, "block_size": 8, "confidence_threshold": 0.9, "refine_share": 0.25,
+    },
     "APD, R 0.9": {**_APD, "mixture_weight": 0.9},
     "APD, R 0.7": {**_APD, "mixture_weight": 0.7},
     "APD, R 0.5": {**_APD, "mixture_weight": 0.5},

@@ -19,8 +19,8 @@ tokens before it; older states stay as they are. With a window over everything i
 
 from ..canvas import Canvas
 from ..plan import Allowed
-from ..query import Request
-from ..trace import BlanksPlaced, SpanClosed, Text, TokensWritten
+from ..query import Drawn, Request
+from ..trace import BlanksPlaced, SpanClosed, Text
 
 READS = ("mixture_weight", "kv_window", "max_lookahead", "suppress_in_spans")
 
@@ -33,13 +33,14 @@ def adaptive_parallel(request: Request):
     yield BlanksPlaced(canvas.round, (answer,))
     accepted = renewed = answer.start  # everything before `accepted` is final; from `renewed` on it has yet to run so
     scored = 0 if request.has_assistant else answer.start  # the scorer has read everything before it
+    ends = {request.tokens.span_pad, *request.tokens.eos}
     while not canvas.stopped and not canvas.is_complete:
         blanks = range(accepted, min(accepted + settings.max_lookahead, answer.stop))
         # 1. Draft.
         run = {*range(max(answer.start, renewed - settings.kv_window), blanks.stop), accepted - 1}
         run |= {position for position in canvas.stale if position < answer.start}
         draft = yield canvas.query(run, list(blanks), _allowed(request), "denoising", keep=True)
-        drafted = dict(zip(blanks, draft.token_ids, strict=True))
+        drafted, sure = (dict(zip(blanks, row, strict=True)) for row in (draft.token_ids, draft.confidences))
         # 2. Score.
         target = {accepted: drafted[accepted]}  # the first is always accepted
         if len(blanks) > 1:
@@ -48,14 +49,11 @@ def adaptive_parallel(request: Request):
         # 3. Accept.
         renewed = accepted
         while accepted < blanks.stop and drafted[accepted] == target[accepted]:
-            canvas.write(accepted, drafted[accepted])
             accepted += 1
-            if canvas.end is not None:
+            if drafted[accepted - 1] in ends:
                 break
         scored = min(scored, accepted)
-        written = range(renewed, accepted)
-        tokens = tuple(drafted[position] for position in written)
-        yield TokensWritten(canvas.round, tuple(written), tokens, tuple(draft.confidences[: len(written)]))
+        yield canvas.write_all({p: Drawn(drafted[p], sure[p], sure[p]) for p in range(renewed, accepted)})
         text = canvas.read_on(request.should_stop)
         if text:
             yield Text(text)

@@ -21,6 +21,7 @@ def write_on(canvas: Canvas, request: Request, first: int | None = None):
     """Writes text at the end of the canvas until EOS, the budget, or a stopping criterion; `first` is drawn already."""
     prose = Allowed(only=False, ids=request.tokens.tags)
     reason, token = None, first
+    canvas.held = False
     while reason is None:
         score = 0.0
         if token is None:

@@ -2,11 +2,12 @@
 
 Read this first. One request is answered in rounds; each round is the four steps of `planned`:
 
-    1. draft    promises, one token per forward: <promise>-<topic> capital 2 </topic> <promise>-<topic> currency 2
-    </topic> EOS
+    1. draft    promises, one token per forward: <promise>-<topic> capital 2 </topic> ... and EOS or <sync/> behind them
     2. lay out  <async> [MASK] [MASK] ... </async> <async> [MASK] [MASK] ... </async>
     3. denoise  one forward per step over the spans still open; each step writes some blanks of every span
     4. commit   the finished spans run once more, with their final tokens, in the forward that plans the next round
+
+and, after the last round and only if `refine_share` says so, 5. refine: see refine.py.
 
 Steps 3 and 4 need no code of their own for the attention: the labels of the tokens decide what they see
 (visibility.py). The generator yields queries and events; it never touches the model (query.py).
@@ -16,14 +17,15 @@ from ..canvas import Canvas
 from ..plan import Allowed, RoundGrammar
 from ..query import Request
 from ..schedule import reveal_fractions, step_count
-from ..trace import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text, TokensWritten
+from ..trace import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text
 from ..unmasking import reveal
 from .autoregressive import write_on
+from .refine import refine
 
 READS = (
     "span_attention", "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor",
     "entropy_bound", "window_blanks", "window_tokens", "length_scale", "max_spans", "max_rounds", "close_padding",
-    "suppress_in_spans", "keep_plan",
+    "suppress_in_spans", "keep_plan", "refine_share",
 )  # fmt: skip
 
 
@@ -34,7 +36,7 @@ def planned(request: Request):
 
 def in_rounds(request: Request, fill, dense: bool):
     """Plans and fills round after round; `fill` writes the spans of one (canvas, spans, request)."""
-    canvas = Canvas(request.prompt_ids, request.tokens, request.separator_ids)
+    canvas = Canvas(request.prompt_ids, request.tokens, request.separator_ids, hold=request.settings.refine_share > 0)
     given = list(request.plan.rounds) if request.plan else []
     while True:
         # 1. Draft the plan, unless the caller gave it.
@@ -54,14 +56,17 @@ def in_rounds(request: Request, fill, dense: bool):
         # 3. Denoise.
         yield from fill(canvas, spans, request)
         if canvas.stopped:
-            yield canvas.ended("stop")
-            return
+            break
         yield RoundClosed(canvas.round)
         # 4. Commit: the spans are stale, so they run again with whatever the next round runs first.
         if plan.terminator != request.tokens.sync:
             break
         canvas.next_round()
-    if plan.terminator is None:
+    # 5. Refine, where that is wanted.
+    yield from refine(canvas, request)
+    if canvas.stopped:
+        yield canvas.ended("stop")
+    elif plan.terminator is None:
         yield canvas.ended("length")
     else:
         canvas.append([plan.terminator], text=True)
@@ -96,7 +101,7 @@ def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
     """Fills the blanks of a round, step by step, until none is left or a stopping criterion says so."""
     settings = request.settings
     allowed = Allowed(only=False, ids=settings.suppress_in_spans)
-    steps = step_count(max(len(span.positions) for span in spans), settings.steps_ratio)
+    steps = step_count(max(len(canvas.open_blanks(span)) for span in spans), settings.steps_ratio)
     open_spans, asleep = list(spans), set()
     for fraction in reveal_fractions(steps):
         blanks = [canvas.open_blanks(span) for span in open_spans]
@@ -106,14 +111,7 @@ def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
         written = {}
         for span, of_span, drawn in zip(open_spans, blanks, reply.split(map(len, blanks)), strict=True):
             written |= reveal(span, of_span, drawn, fraction, request)
-        for position, (token, _) in written.items():
-            canvas.write(position, token)
-        yield TokensWritten(
-            canvas.round,
-            tuple(written),
-            tuple(token for token, _ in written.values()),
-            tuple(score for _, score in written.values()),
-        )
+        yield canvas.write_all(written)
         # What a token sees has changed in its own span, and in dense attention in every span of the round.
         for span in spans if settings.dense else open_spans:
             canvas.touch(span)

@@ -8,6 +8,7 @@ from transformers import GenerationConfig
 
 from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
 from planned_diffusion.generation.plan import Plan, Round, Span
+from planned_diffusion.generation.skeleton import Blank
 
 IDS = torch.tensor([[1, 2, 3]])
 TWO = torch.tensor([[1, 2, 3], [4, 5, 6]])
@@ -150,6 +151,17 @@ TABLE = [
     ({"plan": [[[([30], 10**9)]]]}, "but the given plan needs 1000000"),
     ({"plan": [[[([30], 10**400)]]]}, "plan"),
     ({"plan": [[[([30, 105], 5)]]]}, "contains control tokens; a topic is ordinary text"),
+    ({"plan": [[[([30], [[1, 2]])]]]}, "A canvas has no blanks, so there is nothing to write; put a Blank"),
+    ({"plan": [[[([30], [])]]]}, "A canvas has no blanks"),
+    ({"plan": [[[([30], [Blank(0)])]]]}, "A blank has room for 0 tokens; give a whole number of at least 1"),
+    ({"plan": [[[([30], [Blank(2), 7])]]]}, "A piece of a canvas is 7; give text, token ids, or Blank(tokens)"),
+    ({"plan": [[[([30], [Blank(2), [5, 103]])]]]}, "A canvas holds control token 103 as text; leave it out"),
+    ({"plan": [[[([30], [Blank(2), [500]])]]]}, "A canvas has token id 500, outside the vocabulary of 112"),
+    ({"plan": [[[([30], [Blank(90)])]]]}, "but the given plan needs 98"),
+    *[
+        ({"decoding": name, "plan": [[[([30], [Blank(2)])]]]}, f"decoding={name!r} writes from left to right")
+        for name in ("parallel_autoregressive", "self_verified")
+    ],
     ({"plan": [[[([30], 5, 6)]]]}, "give a (topic, length in tokens) pair"),
 ]  # fmt: skip
 

@@ -17,10 +17,11 @@ from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.planned import planned
+from planned_diffusion.generation.decoders.self_verified import self_verified
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request, Settings
-from planned_diffusion.generation.trace import Ended, TokensWritten
+from planned_diffusion.generation.trace import Ended, TokensBlanked, TokensWritten
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, Labels, dense_mask
 
 PROMPT = (5, 60, 33, 97, 12, 80)
@@ -51,6 +52,8 @@ class Recomputed:
             item = decoder.send(reply)
             if isinstance(item, TokensWritten):
                 self.tokens |= zip(item.positions, item.token_ids, strict=True)
+            if isinstance(item, TokensBlanked):
+                self.tokens |= dict.fromkeys(item.positions, 101)
             if isinstance(item, Query):
                 self._recompute(item)
             reply = yield item
@@ -184,12 +187,40 @@ def test_without_tags(decoder, fields, model, golden_tokens):
     assert (reference.commits > 0) == (decoder is block_diffusion)
 
 
+@pytest.mark.parametrize("ratio", [1.0, 0.1])
+@pytest.mark.parametrize("plan", [ONE_ROUND, TWO_ROUNDS, THREE_ROUNDS], ids=["one", "two", "three"])
+def test_self_verified(plan, ratio, model, golden_tokens):
+    request = request_of(plan, steps_ratio=ratio)(golden_tokens)
+    difference, reference, ended = largest_difference(model, self_verified, request)
+    assert difference < 1e-4
+    assert reference.shortened > 0 and ended.reason == "eos"
+
+
 @pytest.mark.parametrize("plan", [ONE_ROUND, TWO_ROUNDS, THREE_ROUNDS], ids=["one", "two", "three"])
 def test_spans_from_left_to_right(plan, model, golden_tokens):
     """Both streams: CAUSAL while a span is written, CLEAN for the rounds after it."""
     difference, reference, ended = largest_difference(model, parallel_autoregressive, request_of(plan)(golden_tokens))
     assert difference < 1e-4
     assert ended.reason == "eos" and len(ended.plans) == len(plan)
+
+
+@pytest.mark.parametrize(
+    "decoder, plan, fields",
+    [
+        (planned, ONE_ROUND, {}),
+        (planned, THREE_ROUNDS, {"steps_ratio": 0.5}),
+        (planned, TWO_ROUNDS, {"dense": True}),
+        (block_diffusion, None, {"block_size": 7, "max_new_tokens": 30}),
+    ],
+    ids=["one round", "three rounds", "dense", "blocks"],
+)
+def test_refined(decoder, plan, fields, model, golden_tokens):
+    """Joined spans, and the plans of later rounds, which see what changes."""
+    request = request_of(plan, **fields, refine_share=0.5)(golden_tokens)
+    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    difference, reference, ended = largest_difference(model, decoder, request)
+    assert difference < 1e-4
+    assert reference.shortened > 0 and ended.reason == ("eos" if plan else "length")
 
 
 @pytest.mark.parametrize("cache", ["dual", "prefix"])

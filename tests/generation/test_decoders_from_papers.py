@@ -67,10 +67,12 @@ def count_of_dream(blanks: int, step: int, steps: int) -> int:
     return blanks if step == steps - 1 else max(1, int(blanks * (1 - times[step + 1] / times[step])))
 
 
-def write(ids: list[int], chosen: list[int], probabilities, last: int) -> None:
+def write(ids: list[int], chosen: list[int], probabilities, last: int, snapshots: dict | None = None) -> None:
     """Writes what was chosen; behind a written EOS or `[PAD]` the blanks up to `last` become pads."""
     for position in chosen:
         ids[position] = int(probabilities[position].argmax())
+        if snapshots is not None:
+            snapshots[position] = float(probabilities[position].max())
     ends = [position for position in chosen if ids[position] in (EOS, PAD)]
     if ends:
         ids[min(ends) : last] = [PAD if token == MASK else token for token in ids[min(ends) : last]]
@@ -126,6 +128,11 @@ def test_diffusion_is_dream(prompt, ratio, order, threshold, model):
 
 
 def next_block(model, prompt, length, size, ratio=1.0, threshold=None) -> list[int]:
+    return answer_of(drafted_in_blocks(model, prompt, length, size, ratio, threshold, {}), len(prompt))
+
+
+def drafted_in_blocks(model, prompt, length, size, ratio, threshold, snapshots: dict[int, float]) -> list[int]:
+    """Prompt and answer, with what stands behind its end; `snapshots` takes the confidence of every token written."""
     start, ids = len(prompt), list(prompt)
     while len(ids) < start + length and not set(ids[start:]) & {EOS, PAD}:
         block = range(len(ids), min(len(ids) + size, start + length))
@@ -136,10 +143,10 @@ def next_block(model, prompt, length, size, ratio=1.0, threshold=None) -> list[i
             blanks = [position for position in block if ids[position] == MASK]
             count = count_of_dream(len(blanks), step, steps)
             rows = probabilities_at(model, ids, visible)
-            write(ids, pick({p: rows[p] for p in blanks}, count, "entropy", threshold), rows, len(ids))
+            write(ids, pick({p: rows[p] for p in blanks}, count, "entropy", threshold), rows, len(ids), snapshots)
             if finished(ids, start):
                 break
-    return answer_of(ids, start)
+    return ids
 
 
 @pytest.mark.parametrize("size, ratio, threshold", [(2, 1.0, None), (8, 0.5, None), (5, 1.0, 0.3), (24, 1.0, None)])
@@ -345,6 +352,43 @@ def test_its_critical_path_is_that_of_planned_diffusion_at_ratio_1(build_model):
     ours, rival = traces["planned"], traces["parallel_autoregressive"]
     assert (rival.critical_path, rival.commits) == (ours.critical_path, ours.commits) == (11, 1)
     assert rival.tokens_run < ours.tokens_run
+
+
+# Draft and refine
+
+
+def diffusion_in_diffusion(model, prompt, length, size, share, ratio) -> list[int]:
+    """2601.13599: a draft in blocks; the lowest snapshots blanked again; one block for everything."""
+    start, snapshots = len(prompt), {}
+    ids = drafted_in_blocks(model, prompt, length, size, ratio, None, snapshots)
+    end = next((p for p in range(start, len(ids)) if ids[p] in (EOS, PAD)), len(ids) - 1)
+    written = [position for position in snapshots if position <= end]
+    blanked = sorted(written, key=lambda position: snapshots[position])[: max(1, int(len(written) * share))]
+    for position in blanked:
+        ids[position] = MASK
+    steps = max(1, int(len(blanked) * ratio))
+    for step in range(steps):
+        blanks = [position for position, token in enumerate(ids) if token == MASK]
+        if not blanks:
+            break
+        rows = probabilities_at(model, ids, answer_sees_all(start, len(ids) - start))
+        chosen = pick({p: rows[p] for p in blanks}, count_of_dream(len(blanks), step, steps), "entropy", None)
+        for position in chosen:
+            ids[position] = int(rows[position].argmax())
+    return answer_of(ids, start)
+
+
+@pytest.mark.parametrize("share, ratio", [(0.25, 1.0), (0.5, 0.5), (1.0, 1.0)])
+@pytest.mark.parametrize("prompt", PROMPTS, ids=len)
+def test_refining_is_diffusion_in_diffusion(prompt, share, ratio, model):
+    fields = {"block_size": 6, "max_new_tokens": 24, "refine_share": share, "steps_ratio": ratio}
+    expected = diffusion_in_diffusion(model, prompt, 24, 6, share, ratio)
+    assert generated(model, prompt, decoding="block_diffusion", **fields) == expected
+
+
+def test_refining_changes_drafts(model):
+    drafts = [next_block(model, prompt, 24, 6) for prompt in PROMPTS]
+    assert [diffusion_in_diffusion(model, prompt, 24, 6, 0.5, 1.0) for prompt in PROMPTS] != drafts
 
 
 # Adaptive parallel decoding

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from planned_diffusion.generation.config import DECODERS
+from planned_diffusion.generation.config import DECODERS, PLANNING
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import Unit
 from planned_diffusion.generation.query import Request, Sampling, Settings
@@ -18,6 +18,7 @@ VARIANTS = [
     ("block_diffusion", {"block_size": 5}),
     ("adaptive_parallel", {"max_lookahead": 6, "kv_window": 2}),
     ("parallel_autoregressive", {}),
+    ("self_verified", {"steps_ratio": 0.2}),
 ]
 
 
@@ -25,7 +26,7 @@ def requests_of(tokens, prompts, samplings) -> list[tuple]:
     made = []
     for index, ((name, fields), prompt) in enumerate(zip(VARIANTS, prompts(len(VARIANTS), 30, seed=4), strict=True)):
         suppressed = tokens.tags - {tokens.span_pad}
-        suppressed |= set(tokens.eos) if name in ("planned", "parallel_autoregressive") else set()
+        suppressed |= set(tokens.eos) if name in PLANNING else set()
         settings = Settings(max_new_tokens=40 + index, max_spans=3, suppress_in_spans=suppressed, **fields)
         sampling = samplings[index % len(samplings)]
         made.append((DECODERS[name], Request(tuple(prompt), tokens, Unit(2.0), settings, sampling)))

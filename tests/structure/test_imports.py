@@ -28,6 +28,7 @@ LAYERS = (  # from the top down; inside generation/ as well
     "generation.trace",
     "generation.query",
     "generation.plan",
+    "generation.skeleton",
     "generation.tokens",
     "generation.visibility",
     "configuration_planned_diffusion",
