@@ -196,7 +196,6 @@ def test_generation_config_is_saved_and_read(model, answer, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("assistant_model", "itself"),
         ("assistant_tokenizer", object()),
         ("prefix_allowed_tokens_fn", lambda batch, ids: [1]),
         ("negative_prompt_ids", torch.ones(1, 2, dtype=torch.long)),
@@ -211,11 +210,15 @@ def test_generation_config_is_saved_and_read(model, answer, tmp_path):
     ],
 )
 def test_what_only_other_models_can_do_is_refused(model, inputs, name, value):
-    value = model if value == "itself" else value
     with pytest.raises(ValueError, match=rf"{name}.* has no meaning for planned diffusion; leave it out"):
         model.generate(**inputs, **{name: value})
     if name not in ("num_beams", "guidance_scale"):
         assert model.generate(**inputs, **{name: None}).shape[1] > inputs["input_ids"].shape[1]
+
+
+def test_an_assistant_is_for_the_decoder_that_has_a_use_for_it(model, inputs):
+    with pytest.raises(ValueError, match="has no use for assistant_model; leave it out, or choose decoding='adaptive"):
+        model.generate(**inputs, assistant_model=model)
 
 
 # Training
