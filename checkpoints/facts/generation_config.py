@@ -178,6 +178,11 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
                 f"num_return_sequences={self.num_return_sequences} would return equal answers; set do_sample=True."
             )
 
+    def to_diff_dict(self):
+        """What generation_config.json holds: fields of ours only where they differ from their defaults."""
+        fields = super().to_diff_dict()
+        return {name: value for name, value in fields.items() if value != OWN_DEFAULTS.get(name, object)}
+
     @property
     def samples(self) -> bool:
         return bool(self.do_sample) and self.temperature != 0

@@ -31,7 +31,7 @@ def test_what_a_stranger_needs_is_set(tiny, tmp_path):
     exported = export(str(tiny), tmp_path / "deep" / "out")
     fields = json.loads((exported.folder / "generation_config.json").read_text())
     assert fields["do_sample"] is False and fields["eos_token_id"] == 100
-    assert fields["decoding"] == "planned" and fields["max_spans"] == 32
+    assert fields.keys() == {"do_sample", "eos_token_id", "transformers_version"}  # defaults are not pinned
     assert json.loads((exported.folder / "config.json").read_text())["auto_map"] == AUTO_MAP
     assert AutoTokenizer.from_pretrained(exported.folder).padding_side == "left"
     assert exported.notes == ("The tokenizer has no chat template: pipelines and servers cannot take messages.",)
