@@ -17,18 +17,16 @@ Weights: plan tokens `plan_loss_weight`; masked content 1/t, t being the probabi
 the expectation over masks is a sum over all content; tokens of plain answers 1.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..configuration_planned_diffusion import SPAN_ATTENTIONS
 from ..generation.tokens import ControlTokens
 from ..generation.visibility import CAUSAL, CLEAN, NO_SPAN, NOISY
+from .blocks import in_blocks
 from .records import Example
-
-NO_LABEL = -100
-# Which part of the loss a label belongs to; NEXT_TOKEN is the auxiliary loss on causal copies.
-PARTS = (PLAN, SPAN, NEXT_TOKEN, PLAIN) = (0, 1, 2, 3)
+from .row import NEXT_TOKEN, NO_LABEL, PARTS, PLAIN, PLAN, SPAN, Row, count
 
 
 @dataclass(frozen=True)
@@ -97,38 +95,10 @@ class Objective:
             raise ValueError(f"The objective's seed is {self.seed}; give an integer, at least 0.")
 
 
-@dataclass(frozen=True)
-class Row:
-    """One training row: arrays of length L (weights float32, the others int64), and what it adds to the normaliser.
-
-    `labels` is -100 where nothing counts, `part` says which part of the loss a label belongs to. `targets`, int64 [4],
-    counts per part what its expectation runs over: plan tokens, content tokens (masked or not, pads included), labels
-    of causal copies, tokens of the plain answer.
-    """
-
-    ids: np.ndarray
-    span: np.ndarray
-    round: np.ndarray
-    stream: np.ndarray
-    position: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    part: np.ndarray
-    targets: np.ndarray
-
-    @classmethod
-    def joined(cls, pieces: list["Row"]) -> "Row":
-        arrays = [field.name for field in fields(cls) if field.name != "targets"]
-        return cls(
-            **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays},
-            targets=sum(piece.targets for piece in pieces),
-        )
-
-
 def draw_row(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
     """One use of an example: everything random is drawn here: blocks, plain or planned, then pads, t, masks."""
     if objective.block_share and rng.random() < objective.block_share:
-        return _in_blocks(example, objective, control, rng)
+        return in_blocks(example, control, rng, objective.block_sizes, objective.noise_range)
     if not example.is_tagged:
         return _without_spans(example.ids, example.is_target, PLAIN, 1.0)
     if objective.plain_share and rng.random() < objective.plain_share:
@@ -154,14 +124,8 @@ def _without_spans(ids, is_target, part: int, weight: float) -> Row:
         labels=np.where(counts, ids[1:], NO_LABEL),
         weights=(counts * weight).astype(np.float32),
         part=zeros + part,
-        targets=_count(part, counts),
+        targets=count(part, counts),
     )
-
-
-def _count(part: int, counts: np.ndarray) -> np.ndarray:
-    targets = np.zeros(len(PARTS), dtype=np.int64)
-    targets[part] = np.count_nonzero(counts)
-    return targets
 
 
 def _plain(example: Example) -> Row:
@@ -229,7 +193,7 @@ def _clean(padded: _Padded, objective: Objective) -> Row:
         labels=labels[position],
         weights=weights[position],
         part=np.full(len(position), PLAN),
-        targets=_count(PLAN, counts),
+        targets=count(PLAN, counts),
     )
 
 
@@ -251,11 +215,11 @@ def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: n
     level = level[group]  # t of each token
     is_masked = content & (rng.random(len(position)) < level)
     if not objective.complementary_masks:
-        return [_view(padded, position, group, is_masked, 1 / level, _count(SPAN, content), control)]
+        return [_view(padded, position, group, is_masked, 1 / level, count(SPAN, content), control)]
     least = objective.noise_range[0]
     share = np.where(level == 1, 1.0, 0.5)  # where all is masked, the other view has nothing to learn
     views = ((is_masked, level, group), (content & ~is_masked, 1 - level, group + group.max() + 1))
-    counts = (_count(SPAN, content), np.zeros(len(PARTS), dtype=np.int64))  # content counts once
+    counts = (count(SPAN, content), np.zeros(len(PARTS), dtype=np.int64))  # content counts once
     return [
         _view(padded, position, of_view, masked, share / np.maximum(chance, least), targets, control)
         for targets, (masked, chance, of_view) in zip(counts, views, strict=True)
@@ -298,52 +262,5 @@ def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Ro
         labels=following,
         weights=np.full(len(position), objective.span_next_token_weight, dtype=np.float32),
         part=np.full(len(position), NEXT_TOKEN),
-        targets=_count(NEXT_TOKEN, np.ones(len(position))),
-    )
-
-
-def _in_blocks(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
-    """The plain answer in blocks without tags, each a span and a round of its own; pads fill the last one behind EOS.
-
-        ids       p  x y | z EOS         clean: prompt and the blocks that a later one reads
-        ids                # y   z #     noisy: every block
-        label     x  . z   y .   # .     ... masked tokens at their left neighbour; the first of a block at the clean
-                                         token before it, always: nothing there tells whether it is masked
-
-    All pads together weigh as much as one token: they are many and easy.
-    """
-    prompt = example.prompt_length
-    answer = example.plain_answer if example.is_tagged else example.ids[prompt:]
-    size = int(rng.choice(objective.block_sizes))
-    pads = -len(answer) % size
-    ids = np.concatenate([example.ids[:prompt], answer, np.full(pads, control.span_pad)])
-    position = np.arange(len(ids))
-    block = np.where(position < prompt, NO_SPAN, (position - prompt) // size)
-    importance = np.where(position < prompt + len(answer), 1.0, 1.0 / max(1, pads))
-    level = rng.uniform(*objective.noise_range, size=block.max() + 1)[block]
-    is_masked = (block != NO_SPAN) & (rng.random(len(ids)) < level)
-    is_first = (block != NO_SPAN) & (np.append(-1, block[:-1]) != block)
-
-    def labelled(stream: int, rows: np.ndarray, predicted: np.ndarray, weights: np.ndarray, targets: int) -> Row:
-        """`rows` of one stream; the token at p + 1 is a label at p where `predicted[p + 1]`."""
-        following = np.append(position[1:], 0)[rows]
-        counts = predicted[following] & (following > 0)
-        return Row(
-            ids=np.where(is_masked & (stream == NOISY), control.mask, ids)[rows],
-            span=block[rows],
-            round=np.maximum(block, 0)[rows],
-            stream=np.full(len(rows), stream),
-            position=rows,
-            labels=np.where(counts, ids[following], NO_LABEL),
-            weights=(counts * weights[following]).astype(np.float32),
-            part=np.full(len(rows), SPAN),
-            targets=_count(SPAN, np.ones(targets)),
-        )
-
-    clean, noisy = np.flatnonzero(block < block.max()), np.flatnonzero(block != NO_SPAN)
-    return Row.joined(
-        [
-            labelled(CLEAN, clean, is_first, importance, len(answer) + (pads > 0)),
-            labelled(NOISY, noisy, is_masked & ~is_first, importance / level, 0),
-        ]
+        targets=count(NEXT_TOKEN, np.ones(len(position))),
     )

@@ -12,9 +12,10 @@ from torch import nn
 
 from ..generation.tokens import ControlTokens
 from ..generation.visibility import CLEAN, NO_SPAN, Labels, attention_mask
-from .corruption import NEXT_TOKEN, NO_LABEL, PARTS, SPAN, Objective, Row, draw_row
+from .corruption import Objective, draw_row
 from .packing import pack
 from .records import Example
+from .row import NEXT_TOKEN, NO_LABEL, PARTS, SPAN, Row
 from .row_losses import head_gives_losses
 
 # A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nobody sees it.

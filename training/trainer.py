@@ -11,10 +11,10 @@ import torch
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from .corruption import NEXT_TOKEN, PARTS, PLAIN, PLAN, SPAN
 from .dataset import COLUMNS
 from .objective import PlannedDiffusionCollator, planned_diffusion_loss
 from .order import LengthGroupedOrder
+from .row import NEXT_TOKEN, PARTS, PLAIN, PLAN, SPAN
 
 _LOGGED = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}
 # Settings of SFTConfig that would change the loss behind our back, and what they must be.
