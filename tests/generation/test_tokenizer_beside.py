@@ -1,5 +1,7 @@
 """The tokenizer that lies beside a checkpoint: topics as text in and out, and what pipelines do with both."""
 
+import copy
+
 import pytest
 import torch
 from transformers import pipeline
@@ -38,14 +40,14 @@ def test_a_tokenizer_given_counts_more(folder, byte_tokenizer):
 
 
 def test_a_pipeline_reads_prose(folder, byte_tokenizer):
-    byte_tokenizer.pad_token = "<|99|>"
-    byte_tokenizer.padding_side = "left"
+    tokenizer = copy.deepcopy(byte_tokenizer)  # every test shares the fixture
+    tokenizer.pad_token, tokenizer.padding_side = "<|99|>", "left"
     model = PlannedDiffusionForCausalLM.from_pretrained(folder)
-    pipe = pipeline("text-generation", model=model, tokenizer=byte_tokenizer)
+    pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
     prompts = ["hello", "what is it?"]
     for batch_size in (1, 2):
         answers = pipe(prompts, do_sample=False, max_new_tokens=30, batch_size=batch_size, return_full_text=False)
         for prompt, [answer] in zip(prompts, answers, strict=True):
-            ids = byte_tokenizer(prompt, return_tensors="pt")["input_ids"]
+            ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
             out = model.generate(ids, max_new_tokens=30)[0, ids.shape[1] :]
-            assert answer["generated_text"] == byte_tokenizer.decode(out, skip_special_tokens=True)
+            assert answer["generated_text"] == tokenizer.decode(out, skip_special_tokens=True)
