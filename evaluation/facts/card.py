@@ -47,11 +47,10 @@ country and attributes.
 
 ## Recipe
 
-`make checkpoint`: a byte-level BPE of {vocabulary} tokens, then two stages of 32 examples a step: 3,750 steps from
-scratch (`training/recipes/facts.yaml`), and 1,300 in which half of the spans are masked whole, so that a span learns to
-find its promise by its place (`facts_places.yaml`). A third of the prompts have their fields between random words.
-AdamW, bf16 autocast, two-stream objective with spans laid out as in generation, 30 % of the examples used as plain text
-for the left-to-right decoder. Just under an hour on 2 CPU cores.
+`make checkpoint` (`training/recipes/facts.yaml`): a byte-level BPE of {vocabulary} tokens, then 4,800 steps of 32
+examples from scratch. Two-stream objective with spans laid out as in generation; 40 % of the spans are masked whole, for
+a span finds its promise by its place; 30 % of the examples are used as plain text, for the left-to-right decoder; a third
+of the prompts have their fields between random words. AdamW, bf16 autocast, just under an hour on 2 CPU cores.
 
 ## Results
 

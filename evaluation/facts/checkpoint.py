@@ -32,7 +32,7 @@ TRAINING_SHARES = {"comparison_share": 0.35, "scrambled_share": 0.35}
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
-STAGES = (("stage1", Path("training/recipes/facts.yaml")), ("model", Path("training/recipes/facts_places.yaml")))
+RECIPE = Path("training/recipes/facts.yaml")
 
 
 def as_record(example: Example, tokenizer, tokens_per_length_unit: int) -> dict:
@@ -85,19 +85,15 @@ def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
 
 
 def train(folder: Path, training_arguments: list[str]) -> int:
-    """Runs the stages that are not done, each from its last checkpoint if there is one; an exit status."""
-    start = ["--tokenizer", str(folder / "tokenizer")]
-    for name, recipe in STAGES:
-        out = folder / name
-        if not (out / "model.safetensors").exists():
-            given = ["--config", str(recipe), "--output_dir", str(out), "--train_file", str(folder / "train.jsonl")]
-            if out.is_dir() and get_last_checkpoint(str(out)) is not None:
-                given += ["--resume_from_checkpoint", "true"]
-            code = sft.main([*given, *start, *training_arguments])
-            if code:
-                return code
-        start = ["--model", str(out)]
-    return 0
+    """Trains unless that is done, from the last checkpoint if there is one; an exit status."""
+    out = folder / "model"
+    if (out / "model.safetensors").exists():
+        return 0
+    given = ["--config", str(RECIPE), "--tokenizer", str(folder / "tokenizer")]
+    given += ["--train_file", str(folder / "train.jsonl"), "--output_dir", str(out)]
+    if out.is_dir() and get_last_checkpoint(str(out)) is not None:
+        given += ["--resume_from_checkpoint", "true"]
+    return sft.main([*given, *training_arguments])
 
 
 def describe(model, out: Path) -> None:
