@@ -23,7 +23,7 @@ from ..generation.config import PlannedDiffusionGenerationConfig
 from ..generation.tokens import ControlTokens
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from .convert_config import ForeignConfig, read_config
-from .convert_report import Converted, notes_on, spelled
+from .convert_report import Converted, card, notes_on, spelled
 from .convert_rows import EMBEDDING, plan_weights
 from .convert_tokenizer import Vocabulary, load_tokenizer, with_control_tokens
 from .convert_weights import DTYPES, INDEX, index_of, write_file
@@ -31,7 +31,7 @@ from .convert_weights import DTYPES, INDEX, index_of, write_file
 PUBLISHED_UNIT = 10
 PUBLISHED_SEPARATOR = " "  # how the published code joins spans when it removes their tags
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
-SMALL_FILES = ["*.json", "*.txt", "*.jinja", "*.model", *LICENCES]
+SMALL_FILES = ["*.json", "*.txt", "*.jinja", "*.model", "README.md", *LICENCES]
 Progress = Callable[[int, int], object]  # bytes written, bytes in all
 
 
@@ -76,7 +76,10 @@ def convert(
     ControlTokens.from_config(config)  # ids that differ and lie inside
     config.dtype = config.get_text_config().dtype = config.dtype or DTYPES[stored[EMBEDDING].dtype]
     # 5. Write
-    write(folder, out, config, vocabulary, stored, rows, progress)
+    notes = notes_on(foreign, vocabulary)
+    is_repository = not Path(source).expanduser().is_dir()
+    readme = card(folder, str(source), is_repository, notes)
+    write(folder, out, config, vocabulary, stored, rows, readme, progress)
     return Converted(
         source=str(source),
         out=str(out),
@@ -92,7 +95,7 @@ def convert(
         dtypes=sorted({tensor.dtype for tensor in stored.values()}),
         shards=len({tensor.file for tensor in stored.values()}),
         gigabytes=sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e9,
-        notes=notes_on(foreign, vocabulary),
+        notes=notes,
     )
 
 
@@ -168,7 +171,7 @@ def generation_defaults(folder: Path, vocabulary: Vocabulary) -> PlannedDiffusio
 # 5. Write
 
 
-def write(folder, out: Path, config, vocabulary: Vocabulary, stored, rows, progress: Progress) -> None:
+def write(folder, out: Path, config, vocabulary: Vocabulary, stored, rows, readme: str, progress: Progress) -> None:
     """Everything into a folder beside `out`, renamed at the end; an interruption leaves `out` as it was."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.parent / f".{out.name}.partial"
@@ -183,6 +186,7 @@ def write(folder, out: Path, config, vocabulary: Vocabulary, stored, rows, progr
         config.save_pretrained(partial)
         generation_defaults(folder, vocabulary).save_pretrained(partial)
         vocabulary.tokenizer.save_pretrained(partial)
+        (partial / "README.md").write_text(readme, encoding="utf-8")
         for licence in (file for pattern in LICENCES for file in folder.glob(pattern)):
             shutil.copyfile(licence, partial / licence.name)
         partial.replace(out)

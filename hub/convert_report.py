@@ -1,11 +1,16 @@
-"""What a conversion mapped: a table for people, JSON for programs."""
+"""What a conversion mapped: a table for people, JSON for programs, and a first model card."""
 
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
 
 from ..generation.tokens import SPELLING
 from .convert_config import ForeignConfig
 from .convert_tokenizer import Vocabulary
+
+INHERITED = ("license", "license_name", "license_link", "language")
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,20 @@ def notes_on(foreign: ForeignConfig, vocabulary: Vocabulary) -> list[str]:
     if "sliding_attention" in (getattr(foreign.backbone, "layer_types", None) or ()):
         notes.append(f"Some layers see {foreign.backbone.sliding_window} tokens: prompt and answer must fit in there.")
     return notes
+
+
+def card(folder: Path, source: str, is_repository: bool, notes: list[str]) -> str:
+    """A README.md that names the source and keeps its license; `planned-diffusion push` completes it.
+
+    Of a folder nobody else knows the name, so its own card's base model is kept, if it has one.
+    """
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    known = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
+    fields = {name: known[name] for name in INHERITED if known.get(name)}
+    base = source if is_repository else known.get("base_model")
+    if base:
+        fields |= {"base_model": base}
+    name = source if is_repository else Path(source).name
+    says = "\n".join(["Converted for planned diffusion from " + name + ".", *notes])
+    return f"---\n{ModelCardData(**fields).to_yaml()}\n---\n\n{says}\n" if fields else f"{says}\n"

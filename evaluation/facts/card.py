@@ -48,9 +48,10 @@ country and attributes.
 ## Recipe
 
 `make checkpoint` (`training/recipes/facts.yaml`): a byte-level BPE of {vocabulary} tokens, then 4,800 steps of 32
-examples from scratch. Two-stream objective with spans laid out as in generation; 40 % of the spans are masked whole, for
-a span finds its promise by its place; 30 % of the examples are used as plain text, for the left-to-right decoder; a third
-of the prompts have their fields between random words. AdamW, bf16 autocast, just under an hour on 2 CPU cores.
+examples from scratch. Two-stream objective with spans laid out as in generation; 40 % of the spans are masked whole,
+for a span finds its promise by its place; 30 % of the examples are used as plain text, for the left-to-right decoder;
+a third of the prompts have their fields between random words. AdamW, bf16 autocast, just under an hour on 2 CPU
+cores.
 
 ## Results
 

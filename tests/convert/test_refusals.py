@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from transformers import AutoTokenizer
 
 from planned_diffusion.generation.tokens import SPELLING
@@ -191,3 +192,18 @@ def test_the_template_comes_back(source, tmp_path):
     report = convert(source, tmp_path / "out")
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == before and report.chat_template == "kept"
     assert any("no {% generation %} marks" in note for note in report.notes)
+
+
+def test_the_card_names_the_source_and_keeps_its_license(source, tmp_path, monkeypatch):
+    (source / "README.md").write_text("---\nlicense: other\nlicense_name: own\ntags: [chat]\n---\n# Source\n")
+    convert(source, tmp_path / "out")
+    said = (tmp_path / "out" / "README.md").read_text()
+    assert yaml.safe_load(said.split("---")[1]) == {"license": "other", "license_name": "own"}
+    assert "Converted for planned diffusion from source." in said and "train before you expect plans" in said
+    monkeypatch.setattr(module, "snapshot_download", lambda *arguments, **options: str(source))
+    convert("owner/name", tmp_path / "named")
+    said = (tmp_path / "named" / "README.md").read_text()
+    assert yaml.safe_load(said.split("---")[1])["base_model"] == "owner/name" and "from owner/name." in said
+    (source / "README.md").unlink()
+    convert(source, tmp_path / "bare")
+    assert (tmp_path / "bare" / "README.md").read_text().startswith("Converted for planned diffusion from source.")

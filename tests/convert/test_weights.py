@@ -47,9 +47,9 @@ def test_one_file_stays_one_file(native_folder, tmp_path):
     native_folder(tmp_path / "source")
     (tmp_path / "source" / "LICENSE").write_text("Do as you like.")
     convert(tmp_path / "source", tmp_path / "out")
-    expected = "LICENSE chat_template.jinja config.json generation_config.json model.safetensors tokenizer.json"
     assert [name for name in names(tmp_path / "out") if not name.endswith(".py")] == [
-        *expected.split(), "tokenizer_config.json",
+        "LICENSE", "README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
+        "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
 
