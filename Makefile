@@ -26,7 +26,7 @@ demo: $(VENV)/runtime
 
 test: $(VENV)/development
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
