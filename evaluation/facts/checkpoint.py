@@ -28,7 +28,7 @@ VOCABULARY = 2048
 TOKENIZER_EXAMPLES = 30_000
 TRAINING_EXAMPLES = 150_000
 # Many comparisons, whose verdicts are the hardest to learn, and many words that no phrasing holds.
-TRAINING_SHARES = {"comparison_share": 0.35, "scrambled_share": 0.35}
+TRAINING_SHARES = {"comparison_share": 0.5, "scrambled_share": 0.4}
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1

@@ -9,7 +9,7 @@ depend on the Python process. Single facts are never held out: they all have to 
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -80,30 +80,39 @@ def describe(example: Example) -> dict:
 
 
 def training_examples(
-    count: int, seed: int, comparison_share: float = COMPARISON_SHARE, scrambled_share: float = 0.0
+    count: int,
+    seed: int,
+    comparison_share: float = COMPARISON_SHARE,
+    scrambled_share: float = 0.0,
+    countries: Sequence[Country] | None = None,
 ) -> Iterator[Example]:
     """`count` examples with training phrasings and training combinations; the same for the same arguments.
 
-    `scrambled_share` of them have their fields between random words instead of a phrasing (see `scrambled`).
+    `scrambled_share` of them have their fields between random words instead of a phrasing (see `scrambled`). They are
+    about `countries`, or all of the table.
     """
     rng = Random(f"training {seed}")
     _check_share(comparison_share)
     _check_share(scrambled_share)
-    return (_draw(rng, comparison_share, frozenset(), scrambled_share) for _ in range(count))
+    chosen = countries or load_countries()
+    return (_draw(rng, chosen, comparison_share, frozenset(), scrambled_share) for _ in range(count))
 
 
-def held_out_examples(count: int, seed: int, comparison_share: float = COMPARISON_SHARE) -> list[Example]:
-    """`count` examples with distinct prompts; the same for the same seed.
+def held_out_examples(
+    count: int, seed: int, comparison_share: float = COMPARISON_SHARE, countries: Sequence[Country] | None = None
+) -> list[Example]:
+    """`count` examples with distinct prompts about `countries`, or all of the table; the same for the same seed.
 
     Combinations are held out in all of them, phrasings too in every second one. An example with a single attribute has
     no combination: it is held out by its phrasing. Raises ValueError when so many distinct prompts cannot be found.
     """
     rng = Random(f"held out {seed}")
     _check_share(comparison_share)
+    chosen = countries or load_countries()
     examples: dict[str, Example] = {}
     for index in range(count):
         held_out = frozenset({COMBINATION, PHRASING} if index % 2 else {COMBINATION})
-        drawn = (_draw(rng, comparison_share, held_out) for _ in range(ATTEMPTS_PER_EXAMPLE))
+        drawn = (_draw(rng, chosen, comparison_share, held_out) for _ in range(ATTEMPTS_PER_EXAMPLE))
         new = next((example for example in drawn if example.prompt not in examples), None)
         if new is None:
             raise ValueError(f"Got count {count}, expected at most the {index} distinct prompts found; ask for fewer.")
@@ -147,19 +156,23 @@ def comparison_example(
 
 
 def _draw(
-    rng: Random, comparison_share: float, held_out: frozenset[str], scrambled_share: float = 0.0
+    rng: Random,
+    countries: Sequence[Country],
+    comparison_share: float,
+    held_out: frozenset[str],
+    scrambled_share: float = 0.0,
 ) -> Example:
     draw = _draw_comparison if rng.random() < comparison_share else _draw_facts
     is_scrambled = scrambled_share > 0 and rng.random() < scrambled_share
-    return draw(rng, held_out, is_scrambled)
+    return draw(rng, countries, held_out, is_scrambled)
 
 
-def _draw_facts(rng: Random, held_out: frozenset[str], is_scrambled: bool) -> Example:
+def _draw_facts(rng: Random, countries: Sequence[Country], held_out: frozenset[str], is_scrambled: bool) -> Example:
     (number,) = rng.choices(range(1, len(SHARE_BY_NUMBER_OF_ATTRIBUTES) + 1), SHARE_BY_NUMBER_OF_ATTRIBUTES)
     if number == 1 and held_out:
         held_out = frozenset({PHRASING})
     while True:
-        country = rng.choice(load_countries())
+        country = rng.choice(countries)
         attributes = tuple(rng.sample(ATTRIBUTES, number))
         if combination_is_held_out((country.name,), attributes) == (COMBINATION in held_out):
             break
@@ -168,12 +181,14 @@ def _draw_facts(rng: Random, held_out: frozenset[str], is_scrambled: bool) -> Ex
     return facts_example(prompt, SCRAMBLED if is_scrambled else frame.text, country, attributes, held_out)
 
 
-def _draw_comparison(rng: Random, held_out: frozenset[str], is_scrambled: bool) -> Example:
+def _draw_comparison(
+    rng: Random, countries: Sequence[Country], held_out: frozenset[str], is_scrambled: bool
+) -> Example:
     """Half of the pairs share the value: without this, nearly all currencies and languages would differ."""
     attribute = rng.choice(COMPARABLE)
     same = rng.random() < 0.5
     while True:
-        a, b = rng.sample(load_countries(), 2)
+        a, b = rng.sample(countries, 2)
         wanted_answer = (a.value(attribute) == b.value(attribute)) == same
         if wanted_answer and combination_is_held_out((a.name, b.name), (attribute,)) == (COMBINATION in held_out):
             break

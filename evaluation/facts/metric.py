@@ -11,7 +11,8 @@ A sentence speaks of an attribute when it has one of the CUES. It speaks of a co
 a comparison, not the other one too; where only one country is asked for, a sentence that names no country counts too.
 
 A verdict is right when (1) the answer says yes or no as it should and not both, or is as clear by its wording, and the
-sentences that name both countries (2) hold both values and no other, (3) differing ones in the order of the countries.
+sentences that name both countries, or none and say yes or no, (2) hold both values and no other, (3) differing ones in
+the order of the countries; where none is named, in the order asked.
 
 Limits: values that the table does not know are not noticed beside the right one ("Mombasa, near Nairobi"); a correct
 answer that puts the facts of two countries in one sentence, or that uses none of the cues, is not recognized.
@@ -157,7 +158,7 @@ def _speaks_of(sentence: Sentence, own: frozenset[str], asked: frozenset[str]) -
 
 
 def _verdict_is_right(part: Part, sentences: list[Sentence]) -> bool:
-    relevant = [s for s in sentences if s.countries >= set(part.countries)]
+    relevant = [s for s in sentences if _compares(s, part)]
     if not relevant:
         return False
     same = part.values[0] == part.values[1]
@@ -166,6 +167,13 @@ def _verdict_is_right(part: Part, sentences: list[Sentence]) -> bool:
     holding = [s for s in relevant if s.values(part.attribute)]
     claimed = {value for s in holding for value in s.values(part.attribute)}
     return claimed == set(part.values) and (same or all(_in_order(part, s) for s in holding))
+
+
+def _compares(sentence: Sentence, part: Part) -> bool:
+    """Whether a sentence is about both countries; without a name, where it answers and gives values."""
+    if sentence.countries:
+        return sentence.countries >= set(part.countries)
+    return bool(_YES_OR_NO.search(sentence.text) and sentence.values(part.attribute))
 
 
 def _says_same(sentences: list[Sentence], relevant: list[Sentence]) -> bool | None:
@@ -183,6 +191,8 @@ def _in_order(part: Part, sentence: Sentence) -> bool:
     """Whether the values come in the same order as the countries that they belong to."""
     first = [name for name in dict.fromkeys(sentence.found) if name in part.countries]
     values = dict(zip(part.countries, part.values, strict=True))
+    if not first:
+        first = part.countries
     return sentence.values(part.attribute) == [values[name] for name in first]
 
 

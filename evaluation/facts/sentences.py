@@ -32,7 +32,7 @@ _SENTENCES = {
 }
 
 # One sentence whatever the verdict, which comes last: values copied side by side, then compared.
-_VERDICT = "It is {value_a} for {a} and {value_b} for {b}, so the answer is {answer}."
+_VERDICT = "Comparing {value_a} with {value_b}, the answer is {answer}."
 _WITH_ARTICLE = ("currency", "driving_side")
 
 
@@ -49,8 +49,6 @@ def comparison_sentence(a: Country, b: Country, attribute: str) -> str:
     value_a, value_b = a.value(attribute), b.value(attribute)
     article = "the " if attribute in _WITH_ARTICLE else ""
     return _VERDICT.format(
-        a=a.the_name,
-        b=b.the_name,
         value_a=article + value_a,
         value_b=article + value_b,
         answer="yes" if value_a == value_b else "no",

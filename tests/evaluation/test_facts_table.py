@@ -102,10 +102,10 @@ def test_sentences_read_right():
         "The currency that people in the Philippines use to pay is the Philippine peso."
     )
     assert comparison_sentence(country_named("Kenya"), country_named("Uganda"), "continent") == (
-        "It is Africa for Kenya and Africa for Uganda, so the answer is yes."
+        "Comparing Africa with Africa, the answer is yes."
     )
     assert comparison_sentence(country_named("Kenya"), country_named("Gambia"), "currency") == (
-        "It is the Kenyan shilling for Kenya and the Gambian dalasi for the Gambia, so the answer is no."
+        "Comparing the Kenyan shilling with the Gambian dalasi, the answer is no."
     )
 
 
