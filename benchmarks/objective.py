@@ -1,0 +1,198 @@
+"""Does the objective matter? The same small model and budget under each objective, several seeds, on the facts task.
+
+    python benchmarks/objective.py --steps 800 --seeds 3 --out benchmarks/results/objective.json
+
+A few countries, so that a model of 1.5 M parameters learns them in minutes; prompts and answers as for the embedded
+model, half of them in two rounds. What was published (arXiv 2510.18087 and its code) is rebuilt from our rows:
+
+    labels as published     a token that is masked predicts its right neighbour, whether that is masked or not
+    1/t on plan tokens      one t per example weighs its plan too
+    one stream              later rounds read the noisy spans of earlier ones, which alone exist
+"""
+
+import math
+import statistics
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from harness import arguments, report, stamp
+from rich.progress import Progress
+from transformers import AutoTokenizer
+
+from planned_diffusion.cli import EMBEDDED
+from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
+from planned_diffusion.evaluation.facts.checkpoint import as_record
+from planned_diffusion.evaluation.facts.evaluate import answer
+from planned_diffusion.evaluation.facts.generator import held_out_examples, training_examples
+from planned_diffusion.evaluation.facts.metric import facts_right
+from planned_diffusion.evaluation.facts.table import load_countries
+from planned_diffusion.generation.tokens import ControlTokens
+from planned_diffusion.generation.visibility import CLEAN, NO_SPAN, NOISY
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from planned_diffusion.training.corruption import Objective
+from planned_diffusion.training.dataset import as_dataset, encode_records
+from planned_diffusion.training.objective import PlannedDiffusionCollator, planned_diffusion_loss
+from planned_diffusion.training.row import NO_LABEL, PLAN, Row
+
+OURS = Objective(span_padding=(0, 0), span_multiple=8, noise_range=(0.05, 1.0), plain_share=0.3)
+SIZES = {"hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4, "head_dim": 40}
+DECODING = {
+    "ratio 1": {"steps_ratio": 1.0, "confidence_threshold": None},
+    "ratio 0.5": {"steps_ratio": 0.5, "confidence_threshold": None},
+    "threshold 0.9": {"steps_ratio": 1.0, "confidence_threshold": 0.9},
+    "autoregressive": {"decoding": "autoregressive"},
+}
+
+
+# What was published, as changes of a row
+
+
+def published_labels(row: Row, mask: int, rng: np.random.Generator) -> Row:
+    """Labels and weights where the token itself is masked, not where the next one is."""
+    noisy = row.stream == NOISY
+    if not noisy.any():
+        return row
+    masked = noisy & (row.ids == mask)
+    following = np.append(row.ids[1:], 0)
+    right_is_masked = np.append(masked[1:], False)
+    right = np.where(right_is_masked, row.labels, following)  # a masked neighbour's id is known from our label
+    weight_of_span = np.zeros(row.span.max() + 2, dtype=np.float32)
+    np.maximum.at(weight_of_span, row.span[noisy], row.weights[noisy])
+    return replace(
+        row,
+        labels=np.where(noisy, np.where(masked, right, NO_LABEL), row.labels),
+        weights=np.where(noisy, masked * weight_of_span[row.span], row.weights).astype(np.float32),
+    )
+
+
+def weighted_plan(row: Row, mask: int, rng: np.random.Generator) -> Row:
+    """1/t on the plan as well; t is one draw per example there."""
+    if not (row.stream == NOISY).any():
+        return row
+    weight = 1.0 / rng.uniform(*OURS.noise_range)
+    return replace(row, weights=np.where(row.part == PLAN, row.weights * weight, row.weights).astype(np.float32))
+
+
+def one_stream(row: Row, mask: int, rng: np.random.Generator) -> Row:
+    """The noisy spans take the place of the clean ones for everybody."""
+    if not (row.stream == NOISY).any():
+        return row
+    kept = (row.stream != CLEAN) | (row.span == NO_SPAN)
+    names = ("ids", "span", "round", "position", "labels", "weights", "part")
+    arrays = {name: getattr(row, name)[kept] for name in names}
+    stream = np.where(row.stream == NOISY, CLEAN, row.stream)[kept]
+    return Row(**arrays, stream=stream, targets=row.targets)
+
+
+# name -> (objective, change of its rows)
+OBJECTIVES = {
+    "ours": (OURS, None),
+    "ours, spans also masked whole (40 %)": (replace(OURS, fully_masked_share=0.4), None),
+    "ours, complementary masks": (replace(OURS, complementary_masks=True), None),
+    "ours, next-token loss in spans (0.3)": (replace(OURS, span_next_token_weight=0.3), None),
+    "one stream": (OURS, one_stream),
+    "1/t on plan tokens": (OURS, weighted_plan),
+    "labels as published": (OURS, published_labels),
+}
+
+
+@dataclass
+class ChangedCollator(PlannedDiffusionCollator):
+    """Rows under another objective than ours."""
+
+    change: object = None
+
+    def _row(self, item: dict) -> Row:
+        row = super()._row(item)
+        if self.change is None:
+            return row
+        rng = np.random.default_rng((self.objective.seed, self.epoch, int(item["index"]), 1))
+        return self.change(row, self.control.mask, rng)
+
+
+def train(tokenizer, items: list[dict], objective: Objective, change, args, seed: int) -> PlannedDiffusionForCausalLM:
+    """A new model after `args.steps` steps of AdamW with a cosine of the learning rate."""
+    embedded = PlannedDiffusionConfig.from_pretrained(EMBEDDED)
+    config = PlannedDiffusionConfig.from_dict(embedded.to_dict())
+    for name, value in SIZES.items():
+        setattr(config.get_text_config(), name, value)
+    torch.manual_seed(seed)
+    model = PlannedDiffusionForCausalLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    model.to(args.device).train()
+    control = ControlTokens.from_config(config)
+    collator = ChangedCollator(replace(objective, seed=seed), control, packed_length=1, change=change)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    warmup = min(100, args.steps // 5)
+    rates = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / args.steps))),
+    )
+    order = np.random.default_rng(seed)
+    for step in range(args.steps):
+        collator.epoch = step
+        chosen = order.choice(len(items), args.batch, replace=False)
+        batch = {name: value.to(args.device) for name, value in collator([items[at] for at in chosen]).items()}
+        with torch.autocast(args.device, dtype=torch.bfloat16):
+            loss = planned_diffusion_loss(model, batch).total / batch["num_targets"]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        rates.step()
+    return model.eval()
+
+
+def share_right(model, tokenizer, examples, fields: dict) -> float:
+    """The share of facts that are exactly right."""
+    scores = [
+        facts_right(one.example, one.text)
+        for one in answer(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **fields)
+    ]
+    return sum(score.right for score in scores) / sum(score.total for score in scores)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--countries", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=128, help="held out, to measure on")
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--only", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES), metavar="OBJECTIVE")
+    args = parser.parse_args()
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+    control = ControlTokens.from_config(PlannedDiffusionConfig.from_pretrained(EMBEDDED))
+    countries = load_countries()[:: len(load_countries()) // args.countries][: args.countries]
+    data = training_examples(12 * args.steps, 1, comparison_share=0.5, countries=countries)
+    records = [as_record(example, tokenizer, OURS.span_multiple) for example in data]
+    items = list(as_dataset(encode_records(records, tokenizer, control)))
+    held_out = held_out_examples(args.prompts, 3, comparison_share=0.5, countries=countries)
+    rows = []
+    with Progress() as progress:
+        task = progress.add_task("runs", total=len(args.only) * args.seeds)
+        found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in DECODING} for name in args.only}
+        for seed in range(args.seeds):  # a seed of everybody before the next, so that an interruption is fair
+            for name in args.only:
+                model = train(tokenizer, items, *OBJECTIVES[name], args, seed)
+                for way, fields in DECODING.items():
+                    found[name][way].append(share_right(model, tokenizer, held_out, fields))
+                progress.advance(task)
+                progress.console.print(seed, name, *(f"{way} {found[name][way][-1]:.3f}" for way in DECODING))
+    for name, of_ways in found.items():
+        row = {"objective": name}
+        for way, shares in of_ways.items():
+            spread = statistics.stdev(shares) if len(shares) > 1 else 0.0
+            row[way] = f"{100 * statistics.fmean(shares):.1f} ± {100 * spread:.1f}"
+        rows.append(row)
+    report(
+        f"Facts right, %, mean and standard deviation of {args.seeds} seeds",
+        rows,
+        stamp(dtype="bfloat16 autocast", batch=args.batch, steps=args.steps, countries=len(countries)),
+        args.out,
+    )
+
+
+if __name__ == "__main__":
+    main()
