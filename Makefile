@@ -42,9 +42,8 @@ flat: $(VENV)/runtime
 bench: $(VENV)/development
 	$(INSTALL) --editable '.[int4]'
 	$(BIN)/python benchmarks/run.py --device cpu --shape embedded
-	$(BIN)/python benchmarks/run.py --device cpu --shape 630m --threads 1 --repeats 3 --largest 512 \
-		--cases fill kinds tokens left-to-right precision
-	$(BIN)/python benchmarks/conversion.py
+	$(BIN)/python benchmarks/run.py --device cpu --shape 630m --threads 1 --repeats 3 --point-seconds 10 \
+		--largest 512 --cases fill kinds tokens left-to-right precision
 	$(BIN)/python benchmarks/targets.py
 
 # The suite on the oldest and the newest versions that are supported, each in an environment of its own.

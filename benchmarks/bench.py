@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from harness import interleaved, ratio, timing
+from harness import interleaved, peak_bytes, ratio, timing
 from ideal import Ideal, labelled, text, visible
 from machine import Machine
 from plans import ordinary_ids
@@ -154,7 +154,7 @@ def sweep(bench: Bench, name: str, sizes: tuple[int, ...], point: Callable[[int]
         if rows and not affordable(bench, rows[-1]["ms"] / 1000 * size / before):
             return [*rows, {name: size, "note": f"not run: more than {bench.point_s:g} s"}]
         try:
-            rows.append(point(size))
+            rows.append(with_peak(bench, point, size))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             return [*rows, {name: size, "note": "not run: out of memory"}]
@@ -162,11 +162,14 @@ def sweep(bench: Bench, name: str, sizes: tuple[int, ...], point: Callable[[int]
     return rows
 
 
+def with_peak(bench: Bench, point: Callable[[int], dict], size: int) -> dict:
+    """A point, on a GPU with the peak of its memory, weights included."""
+    if bench.device != "cuda":
+        return point(size)
+    torch.cuda.reset_peak_memory_stats()
+    return point(size) | {"peak GB": peak_bytes(bench.device) / 1e9}
+
+
 def affordable(bench: Bench, seconds: float) -> bool:
     """Whether a point of so long a step may be run: the context, a warm-up and a repeat, with its reference."""
     return 5 * seconds <= bench.point_s
-
-
-def measured_rows(rows: list[dict]) -> list[dict]:
-    """The rows of a sweep that hold numbers."""
-    return [row for row in rows if "note" not in row]

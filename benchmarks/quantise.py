@@ -3,8 +3,9 @@
 import torch
 from models import fill, load, model_on_meta, random_like
 from torch import nn
+from torch.nn import functional
 
-PRECISIONS = ("bf16", "nf4", "int8")
+PRECISIONS = ("bf16", "nf4", "nf4 dequantised", "int8")  # the third: in every forward, by a product in bf16
 
 
 def model_of(shape: str, device: str, precision: str):
@@ -19,7 +20,7 @@ def model_of(shape: str, device: str, precision: str):
         import bitsandbytes
     except ImportError as error:
         raise RuntimeError(f"{precision} needs bitsandbytes; run pip install 'planned-diffusion[int4]'.") from error
-    build = {"nf4": nf4, "int8": int8}[precision]
+    build = {"nf4": nf4, "nf4 dequantised": nf4_dequantised, "int8": int8}[precision]
     torch.manual_seed(0)
     model = load(shape, device) if shape == "embedded" else model_on_meta(shape, torch.bfloat16)
     for module in list(model.base_model.modules()):
@@ -38,6 +39,22 @@ def nf4(library, layer: nn.Linear, device: str) -> nn.Module:
     return _with_bias(quantised, layer, device)
 
 
+class DequantisedLinear(nn.Linear):
+    """An nf4 matrix that becomes bfloat16 in every forward: more to move, but the fast product for many tokens."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        from bitsandbytes.functional import dequantize_4bit
+
+        weight = dequantize_4bit(self.weight.data, self.weight.quant_state)
+        return functional.linear(states, weight.to(states.dtype), self.bias)
+
+
+def nf4_dequantised(library, layer: nn.Linear, device: str) -> nn.Module:
+    quantised = DequantisedLinear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+    quantised.weight = library.Params4bit(_weight(layer, device), requires_grad=False, quant_type="nf4")
+    return _with_bias(quantised, layer, device)
+
+
 def int8(library, layer: nn.Linear, device: str) -> nn.Module:
     quantised = library.Linear8bitLt(
         layer.in_features, layer.out_features, bias=layer.bias is not None, has_fp16_weights=False, device="meta"
@@ -48,7 +65,8 @@ def int8(library, layer: nn.Linear, device: str) -> nn.Module:
 
 def _weight(layer: nn.Linear, device: str) -> torch.Tensor:
     """On the CPU, since moving to the device is what quantises."""
-    return random_like(layer.weight, "cpu") if layer.weight.is_meta else layer.weight.data.cpu()
+    weight = random_like(layer.weight, device) if layer.weight.is_meta else layer.weight.data
+    return weight.cpu()
 
 
 def _with_bias(quantised: nn.Module, layer: nn.Linear, device: str) -> nn.Module:

@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     refuse(parser, args)
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     if args.threads:
         torch.set_num_threads(args.threads)
     path = args.out or RESULTS / f"{args.device}-{args.shape}.json"

@@ -1,12 +1,11 @@
 """bf16, nf4 and int8 (bitsandbytes): seconds of a forward of 1, 64 and 256 tokens, and peak memory.
 
-Every precision runs in a process of its own, so that its peak is its own.
+Every precision runs in a process of its own, so that its peak is its own; what importing takes is taken off.
 """
 
 import logging
 import multiprocessing
 import time
-import warnings
 from dataclasses import replace
 
 import torch
@@ -14,6 +13,7 @@ from bench import Bench, denoising, engine_step, planning, roofline_columns, ste
 from harness import interleaved, peak_bytes, timing
 from quantise import PRECISIONS, model_of
 from roofline import stored_bytes
+from transformers.utils.logging import disable_progress_bar
 
 TOKENS = (1, 64, 256)
 CONTEXT = {"cpu": 256, "cuda": 2048}  # tokens before the step
@@ -43,22 +43,25 @@ def _wait(process, results, precision: str) -> list[dict]:
 def measure_precision(bench: Bench, precision: str, threads: int, results) -> None:
     """Puts the rows of one precision into a queue; what a process of its own does."""
     torch.set_num_threads(threads)
-    warnings.filterwarnings("ignore", category=UserWarning)  # bitsandbytes on its casts, once per layer
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    imports = peak_bytes(bench.device)
+    disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it reports its casts once per layer
+    before = peak_bytes(bench.device)
     try:
-        model = model_of(bench.shape, bench.device, precision)
-    except RuntimeError as error:
-        results.put([{"precision": precision, "note": f"not run: {error}"}])
-        return
-    if bench.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()  # what loading took is another matter
-    bench, context = replace(bench, model=model), CONTEXT[bench.device]
-    rows = []
-    for count in TOKENS:
-        query = planning(bench, context) if count == 1 else denoising(bench, context, count)
-        seconds = interleaved({"step": engine_step(bench, query, context)}, bench.repeats, bench.point_s)["step"]
-        row = {"precision": precision, "tokens": count, "context": context, **timing(seconds)}
-        row |= {"weights GB": stored_bytes(model) / 1e9, "peak GB": (peak_bytes(bench.device) - imports) / 1e9}
-        rows.append(row | roofline_columns(bench, step_work(bench, query, context), row["ms"]))
-    results.put(rows)
+        bench = replace(bench, model=model_of(bench.shape, bench.device, precision))
+        if bench.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # what loading took is another matter
+        results.put([_row(bench, precision, count, before) for count in TOKENS])
+    except RuntimeError as error:  # not installed, out of memory
+        reason = str(error).splitlines()[0]
+        results.put([{"precision": precision, "note": f"not run: {reason}"}])
+
+
+def _row(bench: Bench, precision: str, count: int, before: int) -> dict:
+    """One number of tokens; `before` are the bytes that were taken before there was a model."""
+    context = CONTEXT[bench.device]
+    query = planning(bench, context) if count == 1 else denoising(bench, context, count)
+    seconds = interleaved({"step": engine_step(bench, query, context)}, bench.repeats, bench.point_s)["step"]
+    row = {"precision": precision, "tokens": count, "context": context, **timing(seconds)}
+    row["weights GB"] = stored_bytes(bench.model) / 1e9
+    row["peak GB"] = (peak_bytes(bench.device) - before) / 1e9
+    return row | roofline_columns(bench, step_work(bench, query, context), row["ms"])

@@ -66,13 +66,14 @@ def test_precisions_and_their_weights(bench):
     for precision in PRECISIONS:
         measure_precision(bench, precision, threads=1, results=rows)
     assert [(row["precision"], row["tokens"]) for row in rows] == [
-        (precision, tokens) for precision in ("bf16", "nf4", "int8") for tokens in (1, 64, 256)
+        (precision, tokens) for precision in PRECISIONS for tokens in (1, 64, 256)
     ]
     weights = {row["precision"]: row["weights GB"] for row in rows}
+    assert weights["nf4"] == pytest.approx(weights["nf4 dequantised"], rel=0.02)
     assert weights["nf4"] < weights["int8"] < weights["bf16"]
 
 
-@pytest.mark.parametrize("precision", ["nf4", "int8"])
+@pytest.mark.parametrize("precision", ["nf4", "nf4 dequantised", "int8"])
 def test_quantised_layers_compute_nearly_the_same(precision):
     pytest.importorskip("bitsandbytes")
     ids = torch.randint(100, 1000, (1, 40), generator=torch.Generator().manual_seed(0))
