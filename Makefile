@@ -42,7 +42,7 @@ flat: $(VENV)/runtime
 bench: $(VENV)/development
 	$(INSTALL) --editable '.[int4]'
 	$(BIN)/python benchmarks/run.py --device cpu --shape embedded
-	$(BIN)/python benchmarks/run.py --device cpu --shape 630m --threads 1 --repeats 3 --point-seconds 10 \
+	$(BIN)/python benchmarks/run.py --device cpu --shape 630m --threads 1 --repeats 3 --point-seconds 15 \
 		--largest 512 --cases fill kinds tokens left-to-right precision
 	$(BIN)/python benchmarks/targets.py
 

@@ -10,14 +10,14 @@ Cases run one after the other; each keeps its own stamp, so that one of them can
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from bench import Bench
 from cases import batch, embedded, fill, precision, requests, steps
-from harness import Arguments, arguments, console, print_stamp, print_table, stamp, write_json
-from machine import measure_machine
+from harness import Arguments, arguments, print_stamp, print_table, stamp, write_json
+from machine import Machine, best_of, measure_machine
 from models import CHOICES, SHAPES, load, model_on_meta
 from plot import draw
 from roofline import weight_bytes
@@ -55,7 +55,10 @@ def main(argv: list[str] | None = None) -> None:
         torch.set_num_threads(args.threads)
     path = args.out or RESULTS / f"{args.device}-{args.shape}.json"
     with torch.no_grad():
-        run_cases(prepared(args), args.cases or default_cases(args.shape), path)
+        bench = prepared(args)
+        for name in args.cases or default_cases(args.shape):
+            bench = replace(bench, machine=best_of(bench.machine, rates(bench.model, args.device, bench.dtype)))
+            run_case(bench, name, path)
     results = json.loads(path.read_text(encoding="utf-8"))["cases"]
     draw(results, path.with_suffix(".png"), title=f"{args.shape}, {args.device}")
     print_targets(path.parent)
@@ -108,31 +111,33 @@ def memory_bytes(device: str) -> int:
 def prepared(args) -> Bench:
     dtype = DTYPES[args.dtype]
     model = load(args.shape, args.device, dtype)
-    machine = measure_machine(args.device, dtype, weight_bytes(model))
-    rates = f"copies {machine.bytes_per_s / 1e9:.3g} GB/s, multiplies {machine.flops_per_s / 1e12:.3g} TFLOP/s"
-    console().print(f"{args.shape} on {args.device}: {rates} in {args.dtype}", highlight=False)
+    machine = rates(model, args.device, dtype)
     point_s = args.point_seconds or POINT_S[args.device]
     return Bench(args.shape, args.device, dtype, model, machine, args.repeats, point_s, args.largest)
+
+
+def rates(model, device: str, dtype: torch.dtype) -> Machine:
+    """This machine's, measured again before every case."""
+    return measure_machine(device, dtype, weight_bytes(model))
 
 
 def default_cases(shape: str) -> list[str]:
     return [case for case in CASES if shape == "embedded" or case not in OF_THE_EMBEDDED_MODEL]
 
 
-def run_cases(bench: Bench, names: list[str], path: Path) -> None:
-    """Runs cases, prints their tables, and keeps each as soon as it is done, beside those of earlier runs."""
+def run_case(bench: Bench, name: str, path: Path) -> None:
+    """Runs a case, prints its table, and keeps it beside those that the file holds."""
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"cases": {}}
-    for name in names:
-        environment = stamp(shape=bench.shape, dtype=str(bench.dtype).removeprefix("torch."), seed=0)
-        started = time.perf_counter()
-        rows = CASES[name](bench)
-        environment["seconds"] = round(time.perf_counter() - started, 1)
-        title = (CASES[name].__doc__ or name).split("\n")[0]
-        print_table(title, rows)
-        machine = asdict(bench.machine)
-        content["cases"][name] = {"title": title, "stamp": environment, "machine": machine, "rows": rows}
-        write_json(path, content)
-    print_stamp(environment)
+    environment = stamp(shape=bench.shape, dtype=str(bench.dtype).removeprefix("torch."), seed=0)
+    started = time.perf_counter()
+    rows = CASES[name](bench)
+    environment["seconds"] = round(time.perf_counter() - started, 1)
+    title = (CASES[name].__doc__ or name).split("\n")[0]
+    print_table(title, rows)
+    copies, multiplies = bench.machine.bytes_per_s / 1e9, bench.machine.flops_per_s / 1e12
+    print_stamp(environment | {"copies": f"{copies:.3g} GB/s", "multiplies": f"{multiplies:.3g} TFLOP/s"})
+    content["cases"][name] = {"title": title, "stamp": environment, "machine": asdict(bench.machine), "rows": rows}
+    write_json(path, content)
 
 
 if __name__ == "__main__":

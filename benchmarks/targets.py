@@ -13,7 +13,8 @@ from cases.embedded import TOGETHER
 from harness import print_table, shown
 
 FOLDER = Path(__file__).parent
-BEGIN, END = "<!-- targets: written by targets.py -->", "<!-- end of targets -->"
+BEGIN, END = "<!-- written by targets.py -->", "<!-- end of what targets.py writes -->"
+PRECISION_RESULTS = ("cuda-7b", "cpu-630m")
 WIDE = (64, 130, 250)  # tokens of the steps that are held against the roofline
 LARGE_BATCH = 32
 
@@ -167,14 +168,38 @@ def print_targets(folder: Path) -> None:
 
 
 def write_into(readme: Path, folder: Path) -> None:
-    """Puts the table, with the stamps of what it was read from, between the two marks of a Markdown file."""
-    rows = target_rows(folder)
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
-    lines += ["", *(_stamp_line(path) for path in sorted(folder.glob("*.json")) if cases_in(path))]
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    readme.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    """Puts both tables, and the stamps of what they were read from, between the two marks of a Markdown file."""
+    lines = ["## Targets", "", *markdown(target_rows(folder))]
+    for name in PRECISION_RESULTS:
+        rows = precision_rows(cases_in(folder / f"{name}.json"))
+        lines += ["", f"## bf16 against nf4 and int8, `{name}`", "", *markdown(rows)] if rows else []
+    lines += ["", "## Measured on", ""]
+    lines += [_stamp_line(path) for path in sorted(folder.glob("*.json")) if cases_in(path)]
+    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+
+
+def markdown(rows: list[dict]) -> list[str]:
+    """Rows of text as the lines of a table."""
+    header = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    return header + ["| " + " | ".join(row.values()) + " |" for row in rows]
+
+
+def precision_rows(cases: dict) -> list[dict]:
+    """A row per precision: ms at every number of tokens, with its ratio to bf16, and memory."""
+    measured = [row for row in cases.get("precision", {}).get("rows", []) if "ms" in row]
+    bf16 = {row["tokens"]: row["ms"] for row in measured if row["precision"] == "bf16"}
+    rows = []
+    for precision in dict.fromkeys(row["precision"] for row in measured):
+        own = [row for row in measured if row["precision"] == precision]
+        row = {"precision": precision}
+        for one in own:
+            times = f" ({shown(one['ms'] / bf16[one['tokens']])} x)" if one["tokens"] in bf16 else ""
+            row[f"ms at {one['tokens']} tokens"] = shown(one["ms"]) + times
+        row |= {"weights, GB": shown(own[-1]["weights GB"]), "peak, GB": shown(max(one["peak GB"] for one in own))}
+        rows.append(row)
+    return rows
 
 
 def _stamp_line(path: Path) -> str:

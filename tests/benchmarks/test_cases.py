@@ -11,7 +11,7 @@ from cases.precision import measure_precision
 from ideal import Ideal
 from plans import MIX, PAPER, SIX_BY_FORTY, Scripted, autoregressive_request, recorded, scripted_request
 from quantise import PRECISIONS, model_of
-from run import CASES, OF_THE_EMBEDDED_MODEL, run_cases
+from run import CASES, OF_THE_EMBEDDED_MODEL, run_case
 
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.query import Sampling
@@ -40,7 +40,7 @@ def small_requests(monkeypatch):
 @pytest.mark.parametrize("name", [name for name in CASES if name not in (*OF_THE_EMBEDDED_MODEL, "precision")])
 def test_every_case_keeps_rows_as_json(name, bench, small_requests, tmp_path):
     path = tmp_path / "results.json"
-    run_cases(bench, [name], path)
+    run_case(bench, name, path)
     content = json.loads(path.read_text(), parse_constant=lambda value: pytest.fail(f"{value} in the file"))
     case = content["cases"][name]
     assert case["title"] and case["stamp"]["shape"] == "tiny" and case["machine"]["flops_per_s"] == 1e10
@@ -52,7 +52,7 @@ def test_every_case_keeps_rows_as_json(name, bench, small_requests, tmp_path):
 def test_a_case_is_kept_beside_those_of_earlier_runs(bench, small_requests, tmp_path):
     path = tmp_path / "results.json"
     for name in ("kinds", "tokens"):
-        run_cases(bench, [name], path)
+        run_case(bench, name, path)
     assert list(json.loads(path.read_text())["cases"]) == ["kinds", "tokens"]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import run
 from models import EMBEDDED
-from targets import BEGIN, END, TARGETS, distance, target_rows, write_into
+from targets import BEGIN, END, TARGETS, distance, precision_rows, target_rows, write_into
 from targets import Reading as R
 
 FILL = {"fill": {"rows": [{"step": "planning", "outside ms": 0.4, "x ideal": 1.3},
@@ -109,6 +109,19 @@ def test_the_table_goes_between_the_marks(tmp_path):
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "outdated" not in text
     assert text.count("copies 12 GB/s, multiplies 0.3 TFLOP/s") == 1 and "| <= 1.10 | 1.2 | 1 |" in text
+
+
+def test_the_table_of_precisions_by_hand():
+    rows = [{"precision": precision, "tokens": tokens, "ms": ms, "weights GB": gb, "peak GB": gb + tokens}
+            for precision, gb, times in (("bf16", 2.0, (10.0, 40.0)), ("nf4", 0.5, (5.0, 50.0)))
+            for tokens, ms in zip((1, 64), times, strict=True)]  # fmt: skip
+    rows.append({"precision": "int8", "note": "not run"})
+    assert precision_rows({"precision": {"rows": rows}}) == [
+        {"precision": "bf16", "ms at 1 tokens": "10 (1 x)", "ms at 64 tokens": "40 (1 x)", "weights, GB": "2",
+         "peak, GB": "66"},
+        {"precision": "nf4", "ms at 1 tokens": "5 (0.5 x)", "ms at 64 tokens": "50 (1.25 x)", "weights, GB": "0.5",
+         "peak, GB": "64.5"},
+    ]  # fmt: skip
 
 
 def test_the_embedded_model_is_there():

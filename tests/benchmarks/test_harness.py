@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 from harness import interleaved, ratio, report, shown, spread, stamp, timing
-from machine import Machine, measure_machine
+from machine import Machine, best_of, measure_machine
 from roofline import Work, forward_work, stored_bytes, trunk_weights
 
 
@@ -65,6 +65,10 @@ def test_a_machine_is_measured(monkeypatch):
     monkeypatch.setattr("machine.PRODUCTS", {"cpu": ((8, 64, 64),)})
     machine = measure_machine("cpu", torch.float32, weight_bytes=10_000)
     assert machine.bytes_per_s > 0 and machine.flops_per_s > 0 and machine.block_bytes == 10_000
+
+
+def test_a_rate_is_the_best_that_was_seen():
+    assert best_of(Machine(1.0, 20.0, 3), Machine(10.0, 2.0, 3)) == Machine(10.0, 20.0, 3)
 
 
 def test_a_report_is_a_table_and_json(tmp_path, capsys):
