@@ -41,7 +41,7 @@ CASES = {
 }
 OF_THE_EMBEDDED_MODEL = ("batching", "many-parts")  # they need answers that make sense
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-POINT_S = {"cpu": 20.0, "cuda": 60.0}
+POINT_S = {"cpu": 30.0, "cuda": 60.0}
 DEVICES = tuple(POINT_S)
 
 
@@ -70,7 +70,7 @@ def command() -> Arguments:
     parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE", help=f"some of: {', '.join(CASES)}")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     parser.add_argument("--threads", type=int, help="of the CPU; torch's own choice by default")
-    parser.add_argument("--point-seconds", type=float, help="for the repeats of one point; 20 on a CPU, 60 on a GPU")
+    parser.add_argument("--point-seconds", type=float, help="for the repeats of one point; 30 on a CPU, 60 on a GPU")
     parser.add_argument("--largest", type=int, help="end every sweep at this size")
     return parser
 
