@@ -87,13 +87,9 @@ def peak_bytes(device: str) -> int:
 
 def stamp(**more) -> dict:
     """Date, commit, machine, versions, threads, load, command; `more` adds dtype, batch, seed, ..."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False,
-        cwd=Path(__file__).parent,
-    )  # fmt: skip
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() or "not a git checkout",
+        "commit": _commit(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -108,6 +104,17 @@ def stamp(**more) -> dict:
         "command": " ".join(["python", *sys.argv]),
         **more,
     }
+
+
+def _commit() -> str:
+    """The commit that runs, "-dirty" where files differ from it; results do not count."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)results")
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "") or "not a git checkout"
 
 
 def _processor() -> str:

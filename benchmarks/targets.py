@@ -206,12 +206,14 @@ def _stamp_line(path: Path) -> str:
     """Date, machine, versions and rates of a results file."""
     cases = cases_in(path)
     case = next(reversed(cases.values()))
-    machine, environment = case["machine"], case["stamp"]
+    environment = case["stamp"]
+    machines = [one["machine"] for one in cases.values()]
+    copies, multiplies = (max(one[rate] for one in machines) for rate in ("bytes_per_s", "flops_per_s"))
     loads = [one["stamp"]["load"] for one in cases.values()]
     return (
         f"- `{path.stem}`: {environment['date']}, commit {environment['commit']}; {environment['device']}, "
-        f"{environment['cores']} cores, {environment['threads']} threads, {environment['dtype']}; copies "
-        f"{machine['bytes_per_s'] / 1e9:.3g} GB/s, multiplies {machine['flops_per_s'] / 1e12:.3g} TFLOP/s; "
+        f"{environment['cores']} cores, threads: {environment['threads']}, {environment['dtype']}; copies "
+        f"{copies / 1e9:.3g} GB/s, multiplies {multiplies / 1e12:.3g} TFLOP/s; "
         f"{environment['versions']}; load average {min(loads)} to {max(loads)}"
     )
 
