@@ -38,11 +38,13 @@ checkpoint: $(VENV)/development
 flat: $(VENV)/runtime
 	$(BIN)/python -m planned_diffusion.hub.flat checkpoints/facts
 
+# On a CPU, about ten minutes. On a GPU: $(BIN)/python benchmarks/run.py --shape 7b --device cuda
 bench: $(VENV)/development
-	$(BIN)/python benchmarks/denoising_step.py
-	$(BIN)/python benchmarks/autoregressive.py
-	$(BIN)/python benchmarks/batching.py
-	$(BIN)/python benchmarks/conversion.py
+	$(INSTALL) --editable '.[int4]'
+	$(BIN)/python benchmarks/run.py --device cpu --shape embedded
+	$(BIN)/python benchmarks/run.py --device cpu --shape 630m --threads 1 --repeats 3 --point-seconds 15 \
+		--largest 512 --cases fill kinds tokens left-to-right precision
+	$(BIN)/python benchmarks/targets.py
 
 # The suite on the oldest and the newest versions that are supported, each in an environment of its own.
 compatibility:

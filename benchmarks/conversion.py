@@ -29,7 +29,7 @@ print(imports, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def write_checkpoint(folder: Path, layers: int, shard_gigabytes: float) -> float:
     """A native Qwen2 checkpoint of the 7B's width, piece by piece, in little memory; returns its size in GB."""
-    sizes = {**SHAPES["7B"], "num_hidden_layers": layers}
+    sizes = {**SHAPES["7b"], "num_hidden_layers": layers}
     config = Qwen2Config(vocab_size=ROWS, tie_word_embeddings=False, dtype="bfloat16", **sizes)
     config.save_pretrained(folder)
     with torch.device("meta"):

@@ -1,0 +1,51 @@
+"""The embedded model on held-out prompts: what its answers cost together and alone, planned and left to right."""
+
+from statistics import fmean
+
+from bench import Bench
+from harness import interleaved, ratio, timing
+from models import EMBEDDED
+from transformers import AutoTokenizer
+
+from planned_diffusion.evaluation.facts.evaluate import MANY_PARTS, SYSTEMS, answer
+from planned_diffusion.evaluation.facts.generator import held_out_examples
+
+TOGETHER = 8
+REQUESTS = 16
+COMPARED = ("planned, ratio 1", "planned, threshold 0.9", "autoregressive")
+SEED = 7
+
+
+def batching(bench: Bench) -> list[dict]:
+    """Held-out prompts, eight in one engine against one at a time."""
+    examples = held_out_examples(REQUESTS, SEED)[: bench.largest]
+    rows = []
+    for system in COMPARED:
+        competitors = {
+            "alone": _run(bench, system, examples, 1),
+            "together": _run(bench, system, examples, TOGETHER),
+        }
+        seconds = interleaved(competitors, bench.repeats, bench.point_s)
+        row = {"system": system, "answers": len(examples), **timing(seconds["together"])}
+        alone = timing(seconds["alone"])
+        rows.append(row | {"alone ms": alone["ms"], "gain": ratio(seconds["alone"], seconds["together"])})
+    return rows
+
+
+def many_parts(bench: Bench) -> list[dict]:
+    """Held-out prompts of three parts or more, one at a time: seconds against left to right."""
+    pool = held_out_examples(8 * REQUESTS, SEED)
+    examples = [example for example in pool if len(example.parts) >= MANY_PARTS][:REQUESTS][: bench.largest]
+    runs = {system: _run(bench, system, examples, 1) for system in COMPARED}
+    forwards = {system: fmean(one.trace.forwards for one in run()) for system, run in runs.items()}
+    seconds = interleaved(runs, bench.repeats, bench.point_s)
+    return [
+        {"system": system, "answers": len(examples), "forwards": forwards[system], **timing(values),
+         "gain": ratio(seconds["autoregressive"], values)}
+        for system, values in seconds.items()
+    ]  # fmt: skip
+
+
+def _run(bench: Bench, system: str, examples: list, batch_size: int):
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+    return lambda: list(answer(bench.model, tokenizer, examples, batch_size, **SYSTEMS[system]))

@@ -1,0 +1,67 @@
+"""bf16, nf4 and int8 (bitsandbytes): seconds of a forward of 1, 64 and 256 tokens, and peak memory.
+
+Every precision runs in a process of its own, so that its peak is its own; what importing takes is taken off.
+"""
+
+import logging
+import multiprocessing
+import time
+from dataclasses import replace
+
+import torch
+from bench import Bench, denoising, engine_step, planning, roofline_columns, step_work
+from harness import interleaved, peak_bytes, timing
+from quantise import PRECISIONS, model_of
+from roofline import stored_bytes
+from transformers.utils.logging import disable_progress_bar
+
+TOKENS = (1, 64, 256)
+CONTEXT = {"cpu": 256, "cuda": 2048}  # tokens before the step
+
+
+def precisions(bench: Bench) -> list[dict]:
+    """bf16, nf4 and int8 by tokens per forward, each in a process of its own."""
+    spawn, rows = multiprocessing.get_context("spawn"), []
+    for precision in PRECISIONS:
+        results = spawn.SimpleQueue()
+        arguments = (replace(bench, model=None), precision, torch.get_num_threads(), results)
+        process = spawn.Process(target=measure_precision, args=arguments)
+        process.start()
+        rows += _wait(process, results, precision)
+    return rows
+
+
+def _wait(process, results, precision: str) -> list[dict]:
+    while results.empty() and process.is_alive():
+        time.sleep(0.05)
+    rows = [{"precision": precision, "note": "not run: its process ended early"}] if results.empty() else results.get()
+    process.join()
+    return rows
+
+
+@torch.no_grad()
+def measure_precision(bench: Bench, precision: str, threads: int, results) -> None:
+    """Puts the rows of one precision into a queue; what a process of its own does."""
+    torch.set_num_threads(threads)
+    disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it reports its casts once per layer
+    before = peak_bytes(bench.device)
+    try:
+        bench = replace(bench, model=model_of(bench.shape, bench.device, precision))
+        if bench.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # what loading took is another matter
+        results.put([_row(bench, precision, count, before) for count in TOKENS])
+    except RuntimeError as error:  # not installed, out of memory
+        reason = str(error).splitlines()[0]
+        results.put([{"precision": precision, "note": f"not run: {reason}"}])
+
+
+def _row(bench: Bench, precision: str, count: int, before: int) -> dict:
+    """One number of tokens; `before` are the bytes that were taken before there was a model."""
+    context = CONTEXT[bench.device]
+    query = planning(bench, context) if count == 1 else denoising(bench, context, count)
+    seconds = interleaved({"step": engine_step(bench, query, context)}, bench.repeats, bench.point_s)["step"]
+    row = {"precision": precision, "tokens": count, "context": context, **timing(seconds)}
+    row["weights GB"] = stored_bytes(bench.model) / 1e9
+    row["peak GB"] = (peak_bytes(bench.device) - before) / 1e9
+    return row | roofline_columns(bench, step_work(bench, query, context), row["ms"])

@@ -1,0 +1,76 @@
+"""The work of a forward that nobody can avoid: bytes that must move and floating-point operations.
+
+Counted are the weights once, the head once if any row is wanted, keys and values of every slot that is seen, the logits
+of the wanted rows, and two operations per weight and token (per weight of the head and wanted row), four per head
+dimension and pair of tokens in attention. Activations are taken to stay in the processor, so this is a lower bound.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Work:
+    bytes: float = 0.0
+    flops: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.bytes + other.bytes, self.flops + other.flops)
+
+    def times(self, factor: float) -> "Work":
+        return Work(self.bytes * factor, self.flops * factor)
+
+
+def forward_work(model, tokens: int, slots: int, pairs: int, wanted: int) -> Work:
+    """One packed forward.
+
+    Args:
+        model: a `PlannedDiffusionForCausalLM`, quantised or not.
+        tokens: N that run, over all requests.
+        slots: keys and values that attention reads, over all requests, the running tokens' own included.
+        pairs: (query, key) pairs that see each other.
+        wanted: W rows that get logits.
+    """
+    config, head = model.config.get_text_config(), model.get_output_embeddings().weight
+    size = head.element_size()
+    heads = config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    states = 2 * config.num_hidden_layers * config.num_key_value_heads * head_size * size  # bytes per slot
+    moved = trunk_bytes(model) + tokens * config.hidden_size * size + slots * states
+    flops = 2 * tokens * trunk_weights(model) + 4 * pairs * heads * head_size * config.num_hidden_layers
+    if wanted:
+        moved += head.numel() * size + wanted * head.shape[0] * size
+        flops += 2 * wanted * head.numel()
+    return Work(moved, flops)
+
+
+def trunk_bytes(model) -> int:
+    """Bytes of the layers' parameters as they are stored; what describes quantised blocks is in the quantised state."""
+    table = model.get_input_embeddings().weight
+    total = 0
+    for parameter in model.base_model.parameters():
+        if parameter is not table:
+            total += parameter.numel() * parameter.element_size()
+            state = getattr(parameter, "quant_state", None)
+            total += 0 if state is None else state.absmax.numel() * state.absmax.element_size()
+    return total
+
+
+def trunk_weights(model) -> int:
+    """Weights of the layers' matrices, however they are stored."""
+    return sum(
+        layer.in_features * layer.out_features for layer in model.base_model.modules() if isinstance(layer, nn.Linear)
+    )
+
+
+def weight_bytes(model) -> int:
+    """All that a forward with logits reads of the model."""
+    head = model.get_output_embeddings().weight
+    return trunk_bytes(model) + head.numel() * head.element_size()
+
+
+def stored_bytes(model) -> int:
+    """All weights, the embedding included where it is not the head."""
+    table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    return weight_bytes(model) + (0 if table is head else table.numel() * table.element_size())
