@@ -55,7 +55,7 @@ def test_half_characters_are_escaped(tmp_path):
 def test_other_settings_are_refused(tmp_path):
     with Journal(tmp_path / "a", SETTINGS) as journal:
         journal.append(entry(0))
-    with pytest.raises(ValueError, match="other settings .unit differ.; finish it with those, or delete it"):
+    with pytest.raises(ValueError, match="other settings .changed: unit.; finish it with those, or delete it"):
         Journal(tmp_path / "a", SETTINGS | {"unit": 9})
 
 
