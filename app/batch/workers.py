@@ -10,6 +10,7 @@ is handed over whole or not at all, and the journal takes every request once.
 import json
 import logging
 import os
+import socket
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
@@ -29,54 +30,72 @@ class Worker:
 
     def __init__(self, model: str, dtype: str, device: str, settings: dict, batch_size: int):
         self.waiting: SimpleQueue[tuple[Task, Future]] = SimpleQueue()
-        crowd = crowd_of(load(model, dtype, device), settings, batch_size)
-        threading.Thread(target=self._answer, args=(crowd,), daemon=True).start()
+        self.owners: dict[int, Future] = {}
+        threading.Thread(target=self._serve, args=(model, dtype, device, settings, batch_size), daemon=True).start()
 
     def __call__(self, rows: dict) -> dict:
-        """A block of tasks to a block of entries, both as JSON; waits until all of them have come to their end."""
+        """A block of tasks to a block of entries, both as JSON; waits until all of them have come to their end.
+
+        Where the worker cannot go on, an entry is {"broken": why, "bad_use": whether the caller can mend it}.
+        """
         futures = [Future() for _ in rows["task"]]
         for row, future in zip(rows["task"], futures, strict=True):
             self.waiting.put((Task(**json.loads(row)), future))
         return {"entry": [json.dumps(future.result()) for future in futures]}
 
+    def _serve(self, model: str, dtype: str, device: str, settings: dict, batch_size: int) -> None:
+        try:
+            self._answer(crowd_of(load(model, dtype, device), settings, batch_size))
+        except Exception as error:  # no model, no memory: every caller must hear of it
+            is_bad_use = isinstance(error, ValueError)
+            why = str(error) if is_bad_use else f"{type(error).__name__}: {error}"
+            while True:
+                for future in self.owners.values():
+                    future.set_result({"broken": why, "bad_use": is_bad_use})
+                task, future = self.waiting.get()
+                self.owners = {task.index: future}
+
     def _answer(self, crowd: Crowd) -> None:
-        owners: dict[int, Future] = {}
         while True:
             while crowd.room > 0:
                 try:
                     task, future = self.waiting.get(block=not len(crowd))
                 except Empty:
                     break
-                owners[task.index] = future
+                self.owners[task.index] = future
                 crowd.add(task)
-            try:
-                for outcome in crowd.tick():
-                    owners.pop(outcome.task.index).set_result(outcome.entry())
-            except Exception as error:  # out of memory, say: every caller must hear of it, and the run end
-                while True:
-                    for future in owners.values():
-                        future.set_exception(error)
-                    task, future = self.waiting.get()
-                    owners = {task.index: future}
+            for outcome in crowd.tick():
+                self.owners.pop(outcome.task.index).set_result(outcome.entry())
 
 
 def entries(job: Job, tasks: Iterator[Task], count: int) -> Generator[dict]:
     """An entry of the journal for every task, in the order of their ends.
 
     Raises:
-        RuntimeError: Ray is not installed, the cluster cannot be reached or has no room, or a worker fails.
+        ValueError: a model that cannot be loaded, or settings with which no request could run.
+        RuntimeError: Ray is not installed, the cluster cannot be reached, or a worker fails.
     """
     ray = _ray()
-    workers, resources = _start(ray, job)
     try:
-        yield from _run(ray, job, tasks, count, workers, resources)
+        workers, resources = _start(ray, job)
+        for entry in _run(ray, job, tasks, count, workers, resources):
+            if "broken" in entry:
+                raise broken(job, entry["broken"], entry["bad_use"])
+            yield entry
     except ray.exceptions.RayError as error:
-        raise RuntimeError(
-            f"A worker failed ({_reason(error)}); finished answers are safe in {job.out}.partial. Mend that, and run "
-            "the same command again to go on."
-        ) from error
+        raise broken(job, type(error).__name__) from error
     finally:
         ray.shutdown()
+
+
+def broken(job: Job, why: str, is_bad_use: bool = False) -> Exception:
+    """What to say where a worker cannot go on."""
+    if is_bad_use:
+        return ValueError(why)
+    return RuntimeError(
+        f"A worker failed ({why}); finished answers are safe in {job.out}.partial. Mend that, and run the same command "
+        "again to go on."
+    )
 
 
 def _run(ray, job: Job, tasks: Iterator[Task], count: int, workers: int, resources: dict) -> Iterator[dict]:
@@ -116,30 +135,39 @@ def _ray():
 
 def _start(ray, job: Job) -> tuple[int, dict]:
     """Starts or joins a cluster; the number of workers, and what each of them asks of it."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if job.cluster is None:
-        share = max(1, processors // job.workers)
-        ray.init(num_cpus=share * job.workers, include_dashboard=False, **quiet)
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ray.init(address="local", num_cpus=max(processors, job.workers), include_dashboard=False, **quiet)
     else:
         try:
+            _knock(job.cluster)
             ray.init(address=job.cluster, **quiet)
-        except (ConnectionError, ValueError) as error:
-            raise RuntimeError(f"There is no Ray at {job.cluster} ({_reason(error)}); see ray status.") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = int(sum(machine.get("GPU", 0) for machine in machines)) if job.device != "cpu" else 0
+        except (OSError, ValueError) as error:
+            raise RuntimeError(f"There is no Ray at {job.cluster} ({error}); start one, or mend --ray.") from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong comes as an exception
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    return share(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+
+def _knock(address: str) -> None:
+    """Raises OSError or ValueError where nobody listens; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def share(job: Job, machines: list[dict]) -> tuple[int, dict]:
+    """The number of workers and what each asks for: a GPU, or its part of the processors of its machine.
+
+    Raises:
+        ValueError: more workers than GPUs, without a cluster that could grow.
+    """
+    gpus = 0 if job.device == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
     workers = job.workers or gpus or len(machines)
     if gpus:
+        if workers > gpus and job.cluster is None:
+            raise ValueError(f"workers is {workers}, and there are {gpus} GPUs; give at most {gpus}, or --device cpu.")
         return workers, {"num_cpus": 1, "num_gpus": 1}
-    smallest = int(min(machine.get("CPU", 1) for machine in machines))
-    return workers, {"num_cpus": max(1, smallest // -(-workers // len(machines)))}
-
-
-def _reason(error: Exception) -> str:
-    """The last line of a worker's traceback, or the first of a plain message."""
-    cause = getattr(error, "cause", None) or error.__cause__ or error
-    lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1 if "Traceback" in str(cause) else 0].rstrip(".")
+    fewest = int(min(machine.get("CPU", 1) for machine in machines))
+    return workers, {"num_cpus": max(1, fewest // -(-workers // len(machines)))}

@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from planned_diffusion.app.batch import run as run_module
+from planned_diffusion.app.batch import workers
 from planned_diffusion.app.batch.crowd import Crowd
 from planned_diffusion.app.batch.reading import open_input
 from planned_diffusion.app.batch.workers import Worker
@@ -52,18 +53,94 @@ def test_the_callers_of_a_worker_share_one_crowd(job, checkpoint, monkeypatch):
     ]
 
 
-def test_a_worker_that_fails_tells_its_callers(job, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "broken"),
+    [
+        (MemoryError("full"), {"broken": "MemoryError: full", "bad_use": False}),
+        (ValueError("No."), {"broken": "No.", "bad_use": True}),
+    ],
+)
+def test_a_worker_that_fails_tells_all_its_callers(error, broken, job, monkeypatch):
     def fail(crowd):
-        raise MemoryError("full")
+        raise error
 
     asked = job(2)
     tasks = [json.dumps(asdict(task)) for task in open_input(asked.source).tasks()]
-    worker = Worker(asked.model, "auto", "cpu", {}, batch_size=1)
     monkeypatch.setattr(Crowd, "tick", fail)
-    with pytest.raises(MemoryError, match="full"):
-        worker({"task": tasks})
-    with pytest.raises(MemoryError, match="full"):
-        worker({"task": tasks})
+    worker = Worker(asked.model, "auto", "cpu", {}, batch_size=1)
+    for _ in range(2):
+        assert [json.loads(entry) for entry in worker({"task": tasks})["entry"]] == [broken, broken]
+    nowhere = Worker(str(asked.source.parent), "auto", "cpu", {}, batch_size=1)
+    [entry] = nowhere({"task": tasks[:1]})["entry"]
+    assert "cannot be loaded" in json.loads(entry)["broken"] and json.loads(entry)["bad_use"]
+
+
+class StubRay:
+    """Stands for a Ray whose workers hand over one answer, and then what `last` says."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+    def __init__(self):
+        self.is_down = False
+
+    def shutdown(self):
+        self.is_down = True
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "says"),
+    [
+        ({"broken": "MemoryError: full", "bad_use": False}, RuntimeError, r"failed \(MemoryError: full\); finished"),
+        ({"broken": "No.", "bad_use": True}, ValueError, "^No.$"),
+        (StubRay.exceptions.RayError(), RuntimeError, r"failed \(RayError\); .* safe in .*partial"),
+    ],
+)
+def test_a_broken_worker_ends_the_run_and_what_is_finished_is_kept(last, kind, says, job, monkeypatch):
+    ray, asked = StubRay(), job(2, workers=2)
+    [first, _] = [task.fingerprint for task in open_input(asked.source).tasks()]
+
+    def answering(*_):
+        yield {"index": 0, "hash": first, "answered": {"id": "r0", "counts": {"tokens": 1}}}
+        if isinstance(last, Exception):
+            raise last
+        yield last
+
+    monkeypatch.setattr(workers, "_ray", lambda: ray)
+    monkeypatch.setattr(workers, "_start", lambda *_: (2, {}))
+    monkeypatch.setattr(workers, "_run", answering)
+    with pytest.raises(kind, match=says):
+        run_module.run(asked)
+    assert ray.is_down and not asked.out.exists()
+    assert run_module.run(replace(asked, workers=None))["done_before"] == 1
+
+
+@pytest.mark.parametrize(
+    ("machines", "fields", "expected"),
+    [
+        ([{"CPU": 8.0}], {"workers": 2}, (2, {"num_cpus": 4})),
+        ([{"CPU": 2.0}], {"workers": 2}, (2, {"num_cpus": 1})),
+        ([{"CPU": 4.0}], {"workers": 6}, (6, {"num_cpus": 1})),
+        ([{"CPU": 8.0}, {"CPU": 4.0}], {"cluster": "auto"}, (2, {"num_cpus": 4})),
+        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}], {"cluster": "a"}, (3, {"num_cpus": 1, "num_gpus": 1})),
+        ([{"CPU": 8.0, "GPU": 2.0}], {"workers": 4, "device": "cpu"}, (4, {"num_cpus": 2})),
+        ([{"CPU": 8.0, "GPU": 2.0}], {"workers": 4, "cluster": "auto"}, (4, {"num_cpus": 1, "num_gpus": 1})),
+    ],
+)
+def test_what_a_worker_asks_for(machines, fields, expected, job):
+    assert workers.share(job(1, **fields), machines) == expected
+
+
+def test_more_workers_than_gpus_are_refused(job):
+    with pytest.raises(ValueError, match="workers is 3, and there are 2 GPUs; give at most 2, or --device cpu"):
+        workers.share(job(1, workers=3), [{"CPU": 8.0, "GPU": 2.0}])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:here"])
+def test_an_address_without_ray_is_refused_at_once(address, job):
+    with pytest.raises(RuntimeError, match=f"There is no Ray at {address} .*; start one, or mend --ray"):
+        workers._start(None, job(1, cluster=address))
 
 
 def test_without_ray_one_sentence_says_what_to_install(run, checkpoint, job, monkeypatch):
