@@ -122,6 +122,7 @@ def _run(ray, job: Job, tasks: Iterator[Task], count: int, workers: int, resourc
 
 def _ray():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    os.environ.setdefault("RAY_worker_niceness", "0")  # this process only waits for them
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is wrong with a worker comes as an exception
     try:
         import ray
