@@ -59,6 +59,14 @@ def test_other_settings_are_refused(tmp_path):
         Journal(tmp_path / "a", SETTINGS | {"unit": 9})
 
 
+def test_other_settings_begin_anew_where_nothing_is_finished(tmp_path):
+    Journal(tmp_path / "a", SETTINGS).__exit__()
+    other = SETTINGS | {"unit": 9}
+    with Journal(tmp_path / "a", other) as journal:
+        journal.append(entry(0))
+    assert json.loads((tmp_path / "a").read_text().splitlines()[0]) == {"settings": other}
+
+
 @pytest.mark.parametrize("content", ["my notes", '{"my": "json"}\n'])
 def test_a_foreign_file_is_left_alone(content, tmp_path):
     (tmp_path / "a").write_text(content)

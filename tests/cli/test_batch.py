@@ -262,6 +262,12 @@ def test_bad_use_is_one_line(arguments, says, run, checkpoint, file, tmp_path):
     assert ran.status == 2 and says in ran.err and ran.err.count("\n") == 1 and not (tmp_path / "out.jsonl").exists()
 
 
+def test_a_command_that_was_mended_is_not_held_to_the_first(run, checkpoint, file, tmp_path):
+    command = ["batch", file([{"prompt": "What?"}]), tmp_path / "out.jsonl", "--model", checkpoint[1]]
+    assert run(*command, "--decoding", "autoregressive", "--steps-ratio", "0.5").status == 2
+    assert run(*command, "--decoding", "autoregressive").status == 0
+
+
 def test_a_place_that_cannot_be_written_is_refused(run, checkpoint, file, tmp_path):
     source = file([{"prompt": "What?"}])
     for out, says in ((source, "is there already"), (tmp_path / "none" / "out.jsonl", "No file can be written into")):

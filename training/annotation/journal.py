@@ -57,6 +57,8 @@ class Journal:
             lines.seek(0)
             if header is None and not _BEGINNING.startswith(lines.read(len(_BEGINNING))):
                 raise ValueError(f"{self.path} is not the unfinished output of such a run; move it away.")
+        if header is not None and header.get("settings") != settings and not self._places:
+            header, self._end = None, 0  # nothing is finished, so nothing is lost by beginning anew
         self._file.truncate(self._end)
         if header is None:
             self.append({"settings": settings})
