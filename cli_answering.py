@@ -104,7 +104,7 @@ def batch(
     source: Annotated[Path, Argument(metavar="IN", help="JSONL: prompt or messages, and if need be id, plan, fields.")],
     out: Annotated[Path, Argument(metavar="OUT", help="JSONL of answers to write, in the order of IN.")],
     model: Model = None,
-    batch_size: Annotated[int | None, Option(help="Requests under way together; by default 16, on a GPU 64.")] = None,
+    batch_size: Annotated[int | None, Option(help="Requests under way together; by default 32, on a GPU 64.")] = None,
     workers: Workers = None,
     ray: Ray = None,
     decoding: Decoding = None,
