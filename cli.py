@@ -7,8 +7,6 @@ inside the commands, so that help and refusals come at once.
 import json
 import os
 import sys
-import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,28 +14,17 @@ import typer
 from typer import Argument, Option
 
 from . import __version__
+from .cli_answering import batch, generate
+from .cli_options import EMBEDDED as EMBEDDED
+from .cli_options import Attention, Debug, Json, Model, chosen_model, quiet, refuse_unwritable
 
 NAME = "planned-diffusion"
-EMBEDDED = Path(__file__).parent / "checkpoints" / "facts"
 
 app = typer.Typer(
     help="Language models that plan first and then write in parallel (arXiv 2510.18087).",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the libraries' messages.")]
-Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
-Model = Annotated[str | None, Option(metavar="PATH_OR_REPO", help="Folder or Hub repository; by default the embedded.")]
-Decoding = Annotated[str | None, Option(metavar="NAME", help="planned, autoregressive, diffusion, ... (README).")]
-Ratio = Annotated[float | None, Option(help="Denoising steps of a round = its longest span x ratio.")]
-Threshold = Annotated[float | None, Option(help="Also write every token that is at least this probable, in (0, 1].")]
-Unmasking = Annotated[str | None, Option(metavar="NAME", help="What is written first: entropy, confidence or margin.")]
-Attention = Annotated[str | None, Option(metavar="NAME", help="sparse: parts do not see each other; dense: they do.")]
-Scale = Annotated[float | None, Option(help="Multiplies the promised lengths.")]
-NewTokens = Annotated[int | None, Option(help="Bounds everything written, plan and tags included.")]
-Temperature = Annotated[float | None, Option(help="Above 0: sample; 0: the most probable token.")]
-Trace = Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")]
 
 
 def show_version(wanted: bool) -> None:
@@ -51,70 +38,8 @@ def options(version: Annotated[bool, Option("--version", is_eager=True, callback
     pass
 
 
-@app.command()
-def generate(
-    prompt: Annotated[list[str] | None, Argument(help="The prompt; - or nothing: standard input.")] = None,
-    model: Model = None,
-    decoding: Decoding = None,
-    steps_ratio: Ratio = None,
-    confidence_threshold: Threshold = None,
-    unmasking: Unmasking = None,
-    span_attention: Attention = None,
-    length_scale: Scale = None,
-    max_new_tokens: NewTokens = None,
-    temperature: Temperature = None,
-    top_p: Annotated[float | None, Option(help="Keep the most probable tokens that make up this share.")] = None,
-    top_k: Annotated[int | None, Option(help="Keep this many of the most probable tokens.")] = None,
-    seed: Annotated[int | None, Option(help="Of the sampling.")] = None,
-    keep_plan: Annotated[bool, Option("--keep-plan", help="Show the answer as written, with plan and tags.")] = False,
-    as_json: Json = False,
-    trace: Trace = None,
-    dtype: Annotated[Literal["auto", "float32", "bfloat16"], Option(help="auto: that of the checkpoint.")] = "auto",
-    device: Annotated[str, Option(help="auto: the GPU if there is one; or cpu, cuda, cuda:1.")] = "auto",
-    debug: Debug = False,
-):
-    """Answer a prompt; on a terminal, watch it being written. What is not given is the checkpoint's own default."""
-    fields = {
-        "decoding": decoding, "steps_ratio": steps_ratio, "confidence_threshold": confidence_threshold,
-        "unmasking": unmasking, "span_attention": span_attention, "length_scale": length_scale,
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k, "seed": seed,
-        "do_sample": None if temperature is None else temperature > 0, "keep_plan": keep_plan or None,
-    }  # fmt: skip
-    fields = {name: value for name, value in fields.items() if value is not None}
-    source, text = chosen_model(model), read_prompt(prompt or [])
-    if trace:
-        refuse_unwritable(trace)
-    show(loaded(source, dtype, device, fields, debug), text, fields, as_json, trace)
-
-
-def loaded(source: str, dtype: str, device: str, fields: dict, debug: bool):
-    """The checkpoint, once the fields are known to be good; a terminal shows that something happens."""
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"loading {source}"):
-        quiet(debug)
-        from .app.answer import check_fields, load
-
-        check_fields(fields)
-        return load(source, dtype, device)
-
-
-def show(checkpoint, text: str, fields: dict, as_json: bool, trace: Path | None) -> None:
-    """Answers and prints, while it is written unless `as_json`; the trace is safe before the last word is printed."""
-    from .app.answer import ask
-    from .app.recording import Recording, write
-    from .app.terminal import view_of
-
-    recording = Recording(checkpoint.tokenizer)
-    with nullcontext() if as_json else view_of(checkpoint, fields) as view:
-        listeners = ([recording.add] if trace else []) + ([view.add] if view else [])
-        answer = ask(checkpoint, text, fields, listeners)
-        if trace:
-            write(trace, recording.document(answer, fields))
-        if view:
-            view.finish(answer)
-        else:
-            print(json.dumps(answer.as_json(), ensure_ascii=False))
+app.command()(generate)
+app.command()(batch)
 
 
 @app.command(
@@ -272,65 +197,6 @@ def push(
 
     about = About(license_name, base_model, relation, tuple(dataset or ()), prompt or About.prompt)
     send(model, repo, about, private=not public, tag=tag, run_card=run_card, confirmed=yes)
-
-
-def chosen_model(model: str | None) -> str:
-    """The checkpoint to load; a path is checked before anything heavy is imported."""
-    if model is None:
-        if not (EMBEDDED / "config.json").is_file():
-            raise ValueError(f"There is no embedded checkpoint at {EMBEDDED}; run make checkpoint, or give --model.")
-        return str(EMBEDDED)
-    path = Path(model).expanduser()
-    if path.is_dir():
-        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise ValueError(f"The folder {model} holds no config.json; name the folder of a checkpoint with --model.")
-        return str(path)
-    if path.exists() or model.startswith((".", "~", "/")) or model.count("/") != 1:
-        raise ValueError(f"There is no folder {model}; give --model a folder, or a Hub repository as owner/name.")
-    return model
-
-
-def read_prompt(words: list[str]) -> str:
-    """The words of the command line, or standard input."""
-    if not words and sys.stdin.isatty():
-        raise ValueError("There is no prompt; give one as an argument, or pipe one in.")
-    try:
-        if words in ([], ["-"]):
-            text = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
-        else:
-            text = " ".join(words)
-            text.encode("utf-8")
-    except UnicodeError as error:
-        raise ValueError(f"The prompt is not UTF-8 text ({error.reason}); convert it first.") from error
-    if not text.strip():
-        raise ValueError("The prompt is empty; give some text.")
-    return text
-
-
-def refuse_unwritable(path: Path, option: str = "--trace") -> None:
-    """Raises ValueError where a file cannot be written, before work is put into it."""
-    path = path.expanduser().resolve()
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no ordinary file; give {option} the name of one.")
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ValueError(
-            f"No file can be written into {path.parent}; make that folder, or give {option} another place."
-        )
-
-
-def quiet(debug: bool) -> None:
-    """Silences the libraries' warnings and progress bars."""
-    if debug:
-        return
-    from huggingface_hub.utils import disable_progress_bars
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
-
-    warnings.simplefilter("ignore")
-    for messages in (hub_logging, logging):
-        messages.set_verbosity_error()
-    logging.disable_progress_bar()
-    disable_progress_bars()
 
 
 def main(argv: list[str] | None = None) -> int:

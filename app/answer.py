@@ -5,7 +5,7 @@ Command line and web demo share this; who wants to watch passes listeners, which
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from transformers.utils import find_adapter_config_file, is_peft_available
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.config import PlannedDiffusionGenerationConfig
 from ..generation.plan import Unit
-from ..generation.trace import Trace
+from ..generation.trace import Ended, Trace
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..training.records import encode_prompt
 
@@ -43,7 +43,7 @@ class Checkpoint:
 class Answer:
     """What came of a prompt. `text` is prose, or plan, tags and text as written where `keep_plan` was asked for."""
 
-    prompt: str
+    prompt: str | list[dict]  # text, or the messages of a chat
     prompt_ids: list[int]
     text: str
     plans: list[list[dict]]  # per round, per span: topic, length (promised, in tokens), text
@@ -175,6 +175,34 @@ def ask(checkpoint: Checkpoint, prompt: str, fields: dict, listeners: Iterable[C
         ended=out.ended[0],
         model=checkpoint.source,
         decoding=checkpoint.field("decoding", fields),
+    )
+
+
+def answer_of(
+    checkpoint: Checkpoint,
+    prompt: str | list[dict],
+    prompt_ids: Iterable[int],
+    ended: Ended,
+    trace: Trace,
+    decoding: str,
+    keep_plan: bool,
+) -> Answer:
+    """The answer of a request that ran in an engine, as `ask` gives it."""
+    tokenizer = checkpoint.tokenizer
+    sequence = ended.written_ids if keep_plan else ended.answer_ids
+
+    def shown(span) -> dict:
+        return _span(tokenizer, sequence, replace(span, topic=tokenizer.decode(list(span.topic_ids)).strip()))
+
+    return Answer(
+        prompt=prompt,
+        prompt_ids=list(prompt_ids),
+        text=read(tokenizer, sequence, with_tags=keep_plan),
+        plans=[[shown(span) for span in spans] for spans in (ended.written_plans if keep_plan else ended.plans)],
+        trace=trace,
+        ended=ended.reason,
+        model=checkpoint.source,
+        decoding=decoding,
     )
 
 

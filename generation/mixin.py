@@ -94,7 +94,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         # 1. Fields
         if input_ids is None:
             input_ids = kwargs.pop("inputs", None)
-        config = self._resolve_fields(generation_config, plan, kwargs)
+        config = self.resolve_fields(generation_config, plan, kwargs)
         tokenizer = tokenizer or self._own_tokenizer()
         self._check_assistant(assistant_model, config, tokenizer)
         maker = RequestMaker(self.config, config, tokenizer, has_assistant=assistant_model is not None)
@@ -113,8 +113,12 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
 
     # 1. Fields
 
-    def _resolve_fields(self, given, plan, kwargs) -> PlannedDiffusionGenerationConfig:
-        """kwargs over `given` over the checkpoint's fields. A field that `given` leaves at None is the checkpoint's."""
+    def resolve_fields(self, given, plan, kwargs) -> PlannedDiffusionGenerationConfig:
+        """kwargs over `given` over the checkpoint's fields. A field that `given` leaves at None is the checkpoint's.
+
+        Raises:
+            ValueError: an unknown field, one that this decoding never reads, or a value out of range.
+        """
         for name in IGNORED_ARGUMENTS:
             kwargs.pop(name, None)
         foreign = [name for name in FOREIGN_ARGUMENTS if kwargs.get(name) is not None]

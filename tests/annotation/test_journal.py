@@ -55,8 +55,16 @@ def test_half_characters_are_escaped(tmp_path):
 def test_other_settings_are_refused(tmp_path):
     with Journal(tmp_path / "a", SETTINGS) as journal:
         journal.append(entry(0))
-    with pytest.raises(ValueError, match="other settings .unit differ.; finish it with those, or delete it"):
+    with pytest.raises(ValueError, match="other settings .changed: unit.; finish it with those, or delete it"):
         Journal(tmp_path / "a", SETTINGS | {"unit": 9})
+
+
+def test_other_settings_begin_anew_where_nothing_is_finished(tmp_path):
+    Journal(tmp_path / "a", SETTINGS).__exit__()
+    other = SETTINGS | {"unit": 9}
+    with Journal(tmp_path / "a", other) as journal:
+        journal.append(entry(0))
+    assert json.loads((tmp_path / "a").read_text().splitlines()[0]) == {"settings": other}
 
 
 @pytest.mark.parametrize("content", ["my notes", '{"my": "json"}\n'])

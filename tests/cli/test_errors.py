@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from planned_diffusion import cli
+from planned_diffusion import cli, cli_options
 from planned_diffusion.app import answer as answer_module
 
 
@@ -65,7 +65,7 @@ def test_a_missing_model_is_refused(run, tmp_path):
 
 
 def test_a_missing_embedded_checkpoint_says_how_to_make_it(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "EMBEDDED", tmp_path / "facts")
+    monkeypatch.setattr(cli_options, "EMBEDDED", tmp_path / "facts")
     ran = run("generate", "What?")
     assert ran.status == 2 and "make checkpoint" in ran.err and ran.err.count("\n") == 1
 

@@ -56,7 +56,9 @@ class Journal:
                 self._end += len(line)
             lines.seek(0)
             if header is None and not _BEGINNING.startswith(lines.read(len(_BEGINNING))):
-                raise ValueError(f"{self.path} is not the unfinished output of an annotation; move it away.")
+                raise ValueError(f"{self.path} is not the unfinished output of such a run; move it away.")
+        if header is not None and header.get("settings") != settings and not self._places:
+            header, self._end = None, 0  # nothing is finished, so nothing is lost by beginning anew
         self._file.truncate(self._end)
         if header is None:
             self.append({"settings": settings})
@@ -64,7 +66,7 @@ class Journal:
             before = header.get("settings") or {}
             changed = sorted(name for name in settings.keys() | before.keys() if before.get(name) != settings.get(name))
             raise ValueError(
-                f"{self.path} was begun with other settings ({', '.join(changed)} differ); finish it with those, or "
+                f"{self.path} was begun with other settings (changed: {', '.join(changed)}); finish it with those, or "
                 "delete it."
             )
 

@@ -79,7 +79,7 @@ def _file(path: Path) -> tuple[str, Callable[[], Iterator[tuple[int, dict]]]]:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name one file: {', '.join(JSON_LINES[:1] + JSON_LIST[:1] + PARQUET)}.")
     if name.endswith(JSON_LINES):
-        return "line", lambda: _json_lines(path)
+        return "line", lambda: json_lines(path)
     if name.endswith(JSON_LIST):
         return "item", lambda: _json_list(path)
     if name.endswith(PARQUET):
@@ -92,7 +92,7 @@ def _open(path: Path):
     return gzip.open(path, "rt", encoding="utf-8-sig") if is_gzip else path.open(encoding="utf-8-sig")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, dict]]:
+def json_lines(path: Path) -> Iterator[tuple[int, dict]]:
     number = 0
     try:
         with _open(path) as lines:

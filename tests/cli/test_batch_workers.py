@@ -1,0 +1,198 @@
+"""`batch` on Ray Data: the same answers as in one process, each once, even when a worker is killed."""
+
+import json
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from planned_diffusion.app.batch import run as run_module
+from planned_diffusion.app.batch import workers
+from planned_diffusion.app.batch.crowd import Crowd
+from planned_diffusion.app.batch.reading import open_input
+from planned_diffusion.app.batch.workers import Worker
+from planned_diffusion.training.annotation.journal import Journal
+
+
+@pytest.fixture
+def job(checkpoint, tmp_path):
+    """job(requests, **fields): a job with requests of different lengths."""
+
+    def make(count: int, **fields):
+        rows = [{"id": f"r{index}", "prompt": "What?", "max_new_tokens": 20 + index % 50} for index in range(count)]
+        source = tmp_path / "in.jsonl"
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return run_module.Job(source, tmp_path / "out.jsonl", str(checkpoint[1]), **fields)
+
+    return make
+
+
+def answers(path) -> list[dict]:
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_the_callers_of_a_worker_share_one_crowd(job, checkpoint, monkeypatch):
+    """Three calls at a time with two requests each: everyone gets the own answers, and forwards are shared."""
+    widths, tick = [], Crowd.tick
+    monkeypatch.setattr(Crowd, "tick", lambda crowd: (widths.append(len(crowd)), tick(crowd))[1])
+    asked = job(6)
+    tasks = list(open_input(asked.source).tasks())
+    worker = Worker(asked.model, "auto", "cpu", {}, batch_size=4)
+    blocks = [{"task": [json.dumps(asdict(task)) for task in tasks[start : start + 2]]} for start in (0, 2, 4)]
+    with ThreadPoolExecutor(3) as callers:
+        got = [json.loads(entry) for block in callers.map(worker, blocks) for entry in block["entry"]]
+    assert [entry["index"] for entry in got] == list(range(6)) and max(widths) == 4
+    run_module.run(asked)
+    assert [{**entry["answered"], "seconds": None} for entry in got] == [
+        {**row, "seconds": None} for row in map(json.loads, asked.out.read_text().splitlines())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "broken"),
+    [
+        (MemoryError("full"), {"broken": "MemoryError: full", "bad_use": False}),
+        (ValueError("No."), {"broken": "No.", "bad_use": True}),
+    ],
+)
+def test_a_worker_that_fails_tells_all_its_callers(error, broken, job, monkeypatch):
+    def fail(crowd):
+        raise error
+
+    asked = job(2)
+    tasks = [json.dumps(asdict(task)) for task in open_input(asked.source).tasks()]
+    monkeypatch.setattr(Crowd, "tick", fail)
+    worker = Worker(asked.model, "auto", "cpu", {}, batch_size=1)
+    for _ in range(2):
+        assert [json.loads(entry) for entry in worker({"task": tasks})["entry"]] == [broken, broken]
+    nowhere = Worker(str(asked.source.parent), "auto", "cpu", {}, batch_size=1)
+    [entry] = nowhere({"task": tasks[:1]})["entry"]
+    assert "cannot be loaded" in json.loads(entry)["broken"] and json.loads(entry)["bad_use"]
+
+
+class StubRay:
+    """Stands for a Ray whose workers hand over one answer, and then what `last` says."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+    def __init__(self):
+        self.is_down = False
+
+    def shutdown(self):
+        self.is_down = True
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "says"),
+    [
+        ({"broken": "MemoryError: full", "bad_use": False}, RuntimeError, r"failed \(MemoryError: full\); finished"),
+        ({"broken": "No.", "bad_use": True}, ValueError, "^No.$"),
+        (StubRay.exceptions.RayError(), RuntimeError, r"failed \(RayError\); .* safe in .*partial"),
+    ],
+)
+def test_a_broken_worker_ends_the_run_and_what_is_finished_is_kept(last, kind, says, job, monkeypatch):
+    ray, asked = StubRay(), job(2, workers=2)
+    [first, _] = [task.fingerprint for task in open_input(asked.source).tasks()]
+
+    def answering(*_):
+        yield {"index": 0, "hash": first, "answered": {"id": "r0", "counts": {"tokens": 1}}}
+        if isinstance(last, Exception):
+            raise last
+        yield last
+
+    monkeypatch.setattr(workers, "_ray", lambda: ray)
+    monkeypatch.setattr(workers, "_start", lambda *_: (2, {}))
+    monkeypatch.setattr(workers, "_run", answering)
+    with pytest.raises(kind, match=says):
+        run_module.run(asked)
+    assert ray.is_down and not asked.out.exists()
+    assert run_module.run(replace(asked, workers=None))["done_before"] == 1
+
+
+@pytest.mark.parametrize(
+    ("machines", "fields", "expected"),
+    [
+        ([{"CPU": 8.0}], {"workers": 2}, (2, {"num_cpus": 4})),
+        ([{"CPU": 2.0}], {"workers": 2}, (2, {"num_cpus": 1})),
+        ([{"CPU": 4.0}], {"workers": 6}, (6, {"num_cpus": 1})),
+        ([{"CPU": 8.0}, {"CPU": 4.0}], {"cluster": "auto"}, (2, {"num_cpus": 4})),
+        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}], {"cluster": "a"}, (3, {"num_cpus": 1, "num_gpus": 1})),
+        ([{"CPU": 8.0, "GPU": 2.0}], {"workers": 4, "device": "cpu"}, (4, {"num_cpus": 2})),
+        ([{"CPU": 8.0, "GPU": 2.0}], {"workers": 4, "cluster": "auto"}, (4, {"num_cpus": 1, "num_gpus": 1})),
+    ],
+)
+def test_what_a_worker_asks_for(machines, fields, expected, job):
+    assert workers.share(job(1, **fields), machines) == expected
+
+
+def test_more_workers_than_gpus_are_refused(job):
+    with pytest.raises(ValueError, match="workers is 3, and there are 2 GPUs; give at most 2, or --device cpu"):
+        workers.share(job(1, workers=3), [{"CPU": 8.0, "GPU": 2.0}])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:here"])
+def test_an_address_without_ray_is_refused_at_once(address, job):
+    with pytest.raises(RuntimeError, match=f"There is no Ray at {address} .*; start one, or mend --ray"):
+        workers._start(None, job(1, cluster=address))
+
+
+def test_without_ray_one_sentence_says_what_to_install(run, checkpoint, job, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    asked = job(1)
+    ran = run("batch", asked.source, asked.out, "--model", checkpoint[1], "--workers", "2")
+    assert ran.status == 1 and ran.err.count("\n") == 1
+    assert "pip install 'planned-diffusion[ray]', or leave --workers and --ray out" in ran.err
+
+
+def actors() -> set[int]:
+    """Process numbers of the actors of Ray that descend from this process."""
+    parents, found = {}, set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            continue
+        if command.startswith("ray::MapWorker(MapBatches(Worker))"):
+            found.add(int(folder.name))
+
+    def descends(process: int) -> bool:
+        return process == os.getpid() or (process in parents and descends(parents[process]))
+
+    return {process for process in found if descends(process)}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finding the actors' processes needs /proc")
+@pytest.mark.filterwarnings("ignore")  # Ray's own, and of the processes that it leaves to be collected
+def test_killing_a_worker_loses_nothing_and_doubles_nothing(job, monkeypatch, tmp_path):
+    pytest.importorskip("ray.data", reason="workers need Ray: pip install 'planned-diffusion[ray]'")
+    asked = job(80, workers=2, batch_size=4)
+    written, killed, append = [], [], Journal.append
+
+    def noting(journal, *entries):
+        written.extend(entry.get("index") for entry in entries)
+        append(journal, *entries)
+
+    monkeypatch.setattr(Journal, "append", noting)
+
+    def kill(finished: int, total: int) -> None:
+        if finished >= 8 and not killed:
+            before = actors()
+            assert before
+            killed.append(min(before))
+            os.kill(killed[0], signal.SIGKILL)
+
+    told = run_module.run(asked, kill)
+    assert killed and killed[0] not in actors()
+    assert told["answered"] == 80 and written[0] is None and sorted(written[1:]) == list(range(80))
+    alone = tmp_path / "alone.jsonl"
+    run_module.run(run_module.Job(asked.source, alone, asked.model, batch_size=4))
+    assert answers(asked.out) == answers(alone)
