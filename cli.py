@@ -14,9 +14,8 @@ import typer
 from typer import Argument, Option
 
 from . import __version__
-from .cli_answering import batch, generate
-from .cli_options import EMBEDDED as EMBEDDED
-from .cli_options import Attention, Debug, Json, Model, chosen_model, quiet, refuse_unwritable
+from .app.commands import batch, generate
+from .app.options import Attention, Debug, Json, Model, chosen_model, quiet, refuse_unwritable
 
 NAME = "planned-diffusion"
 

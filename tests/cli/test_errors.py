@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from planned_diffusion import cli, cli_options
+from planned_diffusion import cli
 from planned_diffusion.app import answer as answer_module
+from planned_diffusion.app import options
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_missing_model_is_refused(run, tmp_path):
 
 
 def test_a_missing_embedded_checkpoint_says_how_to_make_it(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli_options, "EMBEDDED", tmp_path / "facts")
+    monkeypatch.setattr(options, "EMBEDDED", tmp_path / "facts")
     ran = run("generate", "What?")
     assert ran.status == 2 and "make checkpoint" in ran.err and ran.err.count("\n") == 1
 

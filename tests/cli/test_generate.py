@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from planned_diffusion import cli
 from planned_diffusion.app import answer as answer_module
+from planned_diffusion.app.options import EMBEDDED
 from planned_diffusion.app.terminal import PipeView
 from planned_diffusion.training.records import encode_prompt
 
@@ -149,7 +149,7 @@ def test_tags_in_a_prompt_stay_text(checkpoint, control):
     assert loaded.tokenizer.decode([token for token in answer.prompt_ids if token not in template]) == prompt
 
 
-@pytest.mark.skipif(not (cli.EMBEDDED / "config.json").is_file(), reason="make checkpoint has not run")
+@pytest.mark.skipif(not (EMBEDDED / "config.json").is_file(), reason="make checkpoint has not run")
 def test_the_embedded_checkpoint_answers_without_model(run):
     told = json.loads(run("generate", "What is the capital of Kenya?", "--json").out)
     assert "Nairobi" in told["text"] and told["plans"] and told["ended"] == "eos"

@@ -8,8 +8,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (  # from the top down; inside generation/ as well
     "cli",
-    "cli_answering",
-    "cli_options",
     "app",
     "evaluation",
     "hub",

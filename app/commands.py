@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from .cli_options import (
+from .options import (
     Attention,
     Debug,
     Decoding,
@@ -76,7 +76,7 @@ def loaded(source: str, dtype: str, device: str, fields: dict, debug: bool):
 
     with Console(stderr=True).status(f"loading {source}"):
         quiet(debug)
-        from .app.answer import check_fields, load
+        from .answer import check_fields, load
 
         check_fields(fields)
         return load(source, dtype, device)
@@ -84,9 +84,9 @@ def loaded(source: str, dtype: str, device: str, fields: dict, debug: bool):
 
 def show(checkpoint, text: str, fields: dict, as_json: bool, trace: Path | None) -> None:
     """Answers and prints, while it is written unless `as_json`; the trace is safe before the last word is printed."""
-    from .app.answer import ask
-    from .app.recording import Recording, write
-    from .app.terminal import view_of
+    from .answer import ask
+    from .recording import Recording, write
+    from .terminal import view_of
 
     recording = Recording(checkpoint.tokenizer)
     with nullcontext() if as_json else view_of(checkpoint, fields) as view:
@@ -132,7 +132,7 @@ def batch(
     )  # fmt: skip
     folder = chosen_model(model)
     quiet(debug)
-    from .app.batch.command import batch as run
-    from .app.batch.run import Job
+    from .batch.command import batch as run
+    from .batch.run import Job
 
     run(Job(source, out, folder, settings, dtype, device, batch_size, workers, ray), as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from typer import Option
 
-EMBEDDED = Path(__file__).parent / "checkpoints" / "facts"
+EMBEDDED = Path(__file__).parents[1] / "checkpoints" / "facts"
 
 Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the libraries' messages.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
