@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from .attention import Document
 from .query import Query, Reply, Sampling
 from .runner import Runner
 from .sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
@@ -129,7 +130,7 @@ class Engine:
 
     def _run(self, index: int, asking: list[_Live]) -> torch.Tensor:
         """One forward of a model over the tokens of all queries; the logits of the wanted rows, [W, V]."""
-        packed, wanted, tokens = [[] for _ in range(7)], [], 0
+        packed, documents, wanted, tokens = [[] for _ in range(7)], [], [], 0
         for request in asking:
             query = request.query
             count = len(query.token_ids)
@@ -145,9 +146,11 @@ class Engine:
             )
             for column, more in zip(packed, columns, strict=True):
                 column += more
+            documents.append(Document(range(tokens, tokens + count), list(request.slots[index].values())))
             wanted += [tokens + row for row in query.wanted]
             tokens += count
-        return in_vocabulary(self.runners[index].logits(packed, wanted), self.vocabulary).to(self.device)
+        logits = self.runners[index].logits(packed, documents, wanted)
+        return in_vocabulary(logits, self.vocabulary).to(self.device)
 
     def _slots(self, index: int, request: _Live, states: list[tuple[int, int]]) -> list[int]:
         """The slots of states (stream, position); fresh ones for those that were never run."""
