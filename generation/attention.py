@@ -37,6 +37,8 @@ class Document:
 
 def pays(documents: Sequence[Document], used: int) -> bool:
     """Whether a CPU attends faster document by document than at once over `used` slots."""
+    if len(documents) == 1:
+        return False
     rows = documents[-1].rows.stop
     saved = rows * used - sum(len(document.rows) * len(document.slots) for document in documents)
     slots = sum(len(document.slots) for document in documents)

@@ -11,7 +11,7 @@ ones join at the next tick. Queries for an assistant model share a forward of th
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
@@ -163,14 +163,15 @@ class Engine:
         """Tokens, scores and confidences of the wanted rows, on the host."""
         groups, owners, start = [], [], 0
         for request in asking:
-            query, score = request.query, SCORES[request.sampling.score]
+            query = request.query
+            score = SCORES[request.sampling.score if query.purpose == "denoising" else "confidence"]
             if query.keep:
                 request.draft = Draft()
             draft = request.draft if query.keep or query.mix is not None else None
             for rows, allowed in query.alike():
                 rows = range(start + rows.start, start + rows.stop)
-                group = RowGroup(rows, request.sampling, allowed, score, request.noise, query.process)
-                groups.append(replace(group, draft=draft, mix=query.mix))
+                given = (request.sampling, allowed, score, request.noise, query.process, draft, query.mix)
+                groups.append(RowGroup(rows, *given))
             owners += [(request, row) for row in query.wanted]
             start += len(query.wanted)
         drawn = draw(logits, groups, self.table).tolist()
