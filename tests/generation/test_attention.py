@@ -41,9 +41,7 @@ def test_a_mask_by_document_attends_like_the_dense_one(packed):
     noise = torch.Generator().manual_seed(1)
     queries = torch.randn(1, 2, 8, 16, generator=noise)
     keys, values = torch.randn(2, 1, 2, SLOTS, 16, generator=noise)
-    expected = scaled_dot_product_attention(
-        queries, keys, values, attn_mask=dense_mask(query, key)[:, None], scale=0.3
-    )
+    expected = scaled_dot_product_attention(queries, keys, values, attn_mask=dense_mask(query, key)[:, None], scale=0.3)
     attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=0.3)
     assert type(attended) is torch.Tensor
     torch.testing.assert_close(attended, expected)
@@ -56,7 +54,13 @@ def test_a_mask_by_document_is_the_dense_one_to_everything_else(packed):
     assert (mask.shape, mask.dtype, mask.device, mask.ndim, mask.dim(), mask.size(-1)) == (
         dense.shape, torch.bool, dense.device, 4, 4, SLOTS,
     )  # fmt: skip
-    for change in (lambda m: m[..., :5], lambda m: ~m, lambda m: m.float(), lambda m: m.mT, lambda m: torch.cat([m, m])):
+    for change in (
+        lambda m: m[..., :5],
+        lambda m: ~m,
+        lambda m: m.float(),
+        lambda m: m.mT,
+        lambda m: torch.cat([m, m]),
+    ):
         assert change(mask).equal(change(dense))
         assert type(change(mask)) is torch.Tensor
 
