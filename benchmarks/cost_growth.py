@@ -1,9 +1,9 @@
 """How the time of a denoising step grows, with the context and with the batch: seconds ~ size ^ exponent, fitted.
 
-A step is a tick of the engine in which every request runs the same spans again. The exponent is the slope of log seconds
-against log size by least squares; above 1 a step costs more than in proportion. It is fitted over the larger half of the
-sizes, where the constant part of a step weighs least. The clock is the processor time of one thread on a CPU (other
-programs do not count), the wall's on other devices.
+A step is a tick of the engine in which every request runs the same spans again. The exponent is the slope of log
+seconds against log size by least squares; above 1 a step costs more than in proportion. It is fitted over the larger
+half of the sizes, where the constant part of a step weighs least. The clock is the processor time of one thread on a
+CPU (other programs do not count), the wall's on other devices.
 """
 
 import argparse
