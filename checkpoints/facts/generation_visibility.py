@@ -45,7 +45,7 @@ class Labels:
 
     def each(self, change) -> "Labels":
         """The labels with `change` applied to each tensor (indexing, reshaping, moving)."""
-        return Labels(*map(change, vars(self).values()))
+        return Labels(*map(change, (self.document, self.span, self.round, self.stream, self.position)))
 
     def to(self, device) -> "Labels":
         return self.each(lambda label: label.to(device))
