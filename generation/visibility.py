@@ -24,7 +24,7 @@ visible):
     s   # # # # # # # #     a span opens to the others after the next `<sync/>`
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
@@ -45,7 +45,7 @@ class Labels:
 
     def each(self, change) -> "Labels":
         """The labels with `change` applied to each tensor (indexing, reshaping, moving)."""
-        return Labels(*(change(getattr(self, field.name)) for field in fields(self)))
+        return Labels(*map(change, (self.document, self.span, self.round, self.stream, self.position)))
 
     def to(self, device) -> "Labels":
         return self.each(lambda label: label.to(device))

@@ -29,6 +29,7 @@ class SlotCache(Cache):
         self._free: set[int] = set()  # slots below `_fresh` that were given back
         self._fresh = 0  # no slot from here on is taken
         self._slots: torch.Tensor | None = None
+        self._read = 0  # slots that the running forward reads
 
     @property
     def used(self) -> int:
@@ -64,7 +65,7 @@ class SlotCache(Cache):
 
     def write_to(self, slots: torch.Tensor, labels: torch.Tensor) -> None:
         """Says where the next forward writes: slots int64 [N], and what will lie there, int64 [5, N]."""
-        self._slots = slots
+        self._slots, self._read = slots, self.used
         self._labels.index_copy_(1, slots, labels)
 
     def _grow(self, capacity: int) -> None:
@@ -93,7 +94,7 @@ class SlotCache(Cache):
         keys, values = self._buffers[layer_idx]
         keys.index_copy_(2, self._slots, key_states)
         values.index_copy_(2, self._slots, value_states)
-        return keys[:, :, : self.used], values[:, :, : self.used]
+        return keys[:, :, : self._read], values[:, :, : self._read]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0  # positions are always given

@@ -11,10 +11,11 @@ ones join at the next tick. Queries for an assistant model share a forward of th
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
+from .generation_attention import Document
 from .generation_query import Query, Reply, Sampling
 from .generation_runner import Runner
 from .generation_sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
@@ -129,7 +130,7 @@ class Engine:
 
     def _run(self, index: int, asking: list[_Live]) -> torch.Tensor:
         """One forward of a model over the tokens of all queries; the logits of the wanted rows, [W, V]."""
-        packed, wanted, tokens = [[] for _ in range(7)], [], 0
+        packed, documents, wanted, tokens = [[] for _ in range(7)], [], [], 0
         for request in asking:
             query = request.query
             count = len(query.token_ids)
@@ -145,9 +146,11 @@ class Engine:
             )
             for column, more in zip(packed, columns, strict=True):
                 column += more
+            documents.append(Document(range(tokens, tokens + count), list(request.slots[index].values())))
             wanted += [tokens + row for row in query.wanted]
             tokens += count
-        return in_vocabulary(self.runners[index].logits(packed, wanted), self.vocabulary).to(self.device)
+        logits = self.runners[index].logits(packed, documents, wanted)
+        return in_vocabulary(logits, self.vocabulary).to(self.device)
 
     def _slots(self, index: int, request: _Live, states: list[tuple[int, int]]) -> list[int]:
         """The slots of states (stream, position); fresh ones for those that were never run."""
@@ -160,14 +163,15 @@ class Engine:
         """Tokens, scores and confidences of the wanted rows, on the host."""
         groups, owners, start = [], [], 0
         for request in asking:
-            query, score = request.query, SCORES[request.sampling.score]
+            query = request.query
+            score = SCORES[request.sampling.score if query.purpose == "denoising" else "confidence"]
             if query.keep:
                 request.draft = Draft()
             draft = request.draft if query.keep or query.mix is not None else None
             for rows, allowed in query.alike():
                 rows = range(start + rows.start, start + rows.stop)
-                group = RowGroup(rows, request.sampling, allowed, score, request.noise, query.process)
-                groups.append(replace(group, draft=draft, mix=query.mix))
+                given = (request.sampling, allowed, score, request.noise, query.process, draft, query.mix)
+                groups.append(RowGroup(rows, *given))
             owners += [(request, row) for row in query.wanted]
             start += len(query.wanted)
         drawn = draw(logits, groups, self.table).tolist()

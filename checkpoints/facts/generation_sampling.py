@@ -11,6 +11,7 @@ from .generation_query import Sampling
 # Rows are treated in groups of about this many logits, so that the passes over a group stay in the processor's cache.
 LOGITS_PER_GROUP = 2**20
 ARGMAX_BLOCK = 128
+ARGMAX_IN_ONE_LEVEL = 2**14  # logits below which one call is faster than five
 EXCLUDED = -1e30  # the logit of what a logits processor excludes; what is forbidden lies far below
 
 
@@ -115,7 +116,9 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
 def in_vocabulary(logits: torch.Tensor, size: int) -> torch.Tensor:
     """Logits [W, V'] of a model whose embeddings are padded to another size as [W, size]; what it lacks is excluded."""
     lacking = size - logits.shape[-1]
-    if lacking <= 0:
+    if lacking == 0:
+        return logits
+    if lacking < 0:
         return logits[:, :size]
     return torch.nn.functional.pad(logits, (0, lacking), value=torch.finfo(logits.dtype).min)
 
@@ -168,11 +171,11 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable, firs
 def argmax(logits: torch.Tensor) -> torch.Tensor:
     """Index of the first largest entry of each row, int64 [W].
 
-    In two levels, since a plain argmax is an order of magnitude slower than amax on a CPU.
+    In two levels, since a plain argmax of many is an order of magnitude slower than amax on a CPU.
     """
     rows, size = logits.shape
     blocks = size // ARGMAX_BLOCK
-    if logits.is_cuda or blocks < 2:
+    if logits.is_cuda or blocks < 2 or logits.numel() <= ARGMAX_IN_ONE_LEVEL:
         return logits.argmax(-1)
     in_blocks = logits[:, : blocks * ARGMAX_BLOCK].unflatten(-1, (blocks, ARGMAX_BLOCK))  # [W, blocks, ARGMAX_BLOCK]
     block = in_blocks.amax(-1).argmax(-1)  # [W]

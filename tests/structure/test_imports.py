@@ -22,6 +22,7 @@ LAYERS = (  # from the top down; inside generation/ as well
     "generation.unmasking",
     "generation.schedule",
     "generation.runner",
+    "generation.attention",
     "generation.sampling",
     "generation.cache",
     "generation.canvas",
