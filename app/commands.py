@@ -17,6 +17,7 @@ from .options import (
     KeepPlan,
     Model,
     NewTokens,
+    Others,
     Ratio,
     Scale,
     Seed,
@@ -52,6 +53,7 @@ def generate(
     top_k: TopK = None,
     seed: Seed = None,
     keep_plan: KeepPlan = False,
+    others: Others = None,
     as_json: Json = False,
     trace: Trace = None,
     dtype: Dtype = "auto",
@@ -60,9 +62,9 @@ def generate(
 ):
     """Answer a prompt; on a terminal, watch it being written. What is not given is the checkpoint's own default."""
     fields = decoding_fields(
-        temperature, keep_plan, decoding=decoding, steps_ratio=steps_ratio, confidence_threshold=confidence_threshold,
-        unmasking=unmasking, span_attention=span_attention, length_scale=length_scale, max_new_tokens=max_new_tokens,
-        top_p=top_p, top_k=top_k, seed=seed,
+        temperature, keep_plan, others, decoding=decoding, steps_ratio=steps_ratio,
+        confidence_threshold=confidence_threshold, unmasking=unmasking, span_attention=span_attention,
+        length_scale=length_scale, max_new_tokens=max_new_tokens, top_p=top_p, top_k=top_k, seed=seed,
     )  # fmt: skip
     source, text = chosen_model(model), read_prompt(prompt or [])
     if trace:
@@ -119,6 +121,7 @@ def batch(
     top_k: TopK = None,
     seed: Seed = None,
     keep_plan: KeepPlan = False,
+    others: Others = None,
     as_json: Json = False,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -126,9 +129,9 @@ def batch(
 ):
     """Answer a file of requests, many at a time. Stopped? The same command goes on where it was."""
     settings = decoding_fields(
-        temperature, keep_plan, decoding=decoding, steps_ratio=steps_ratio, confidence_threshold=confidence_threshold,
-        unmasking=unmasking, span_attention=span_attention, length_scale=length_scale, max_new_tokens=max_new_tokens,
-        top_p=top_p, top_k=top_k, seed=seed,
+        temperature, keep_plan, others, decoding=decoding, steps_ratio=steps_ratio,
+        confidence_threshold=confidence_threshold, unmasking=unmasking, span_attention=span_attention,
+        length_scale=length_scale, max_new_tokens=max_new_tokens, top_p=top_p, top_k=top_k, seed=seed,
     )  # fmt: skip
     folder = chosen_model(model)
     quiet(debug)

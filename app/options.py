@@ -1,5 +1,6 @@
 """Options that several commands have, and the checks of what they are given; nothing heavy is imported."""
 
+import json
 import os
 import sys
 import warnings
@@ -25,16 +26,38 @@ TopP = Annotated[float | None, Option(help="Keep the most probable tokens that m
 TopK = Annotated[int | None, Option(help="Keep this many of the most probable tokens.")]
 Seed = Annotated[int | None, Option(help="Of the sampling.")]
 KeepPlan = Annotated[bool, Option("--keep-plan", help="Show the answer as written, with plan and tags.")]
+Others = Annotated[
+    list[str] | None, Option("--set", metavar="FIELD=VALUE", help="Any other field of generate; may be repeated.")
+]
 Trace = Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")]
 Dtype = Annotated[Literal["auto", "float32", "bfloat16"], Option(help="auto: that of the checkpoint.")]
 Device = Annotated[str, Option(help="auto: the GPU if there is one; or cpu, cuda, cuda:1.")]
 
 
-def decoding_fields(temperature: float | None, keep_plan: bool, **fields) -> dict:
-    """The fields of `generate` that were given; a temperature says whether to sample."""
+def decoding_fields(temperature: float | None, keep_plan: bool, others: list[str] | None, **fields) -> dict:
+    """The fields of `generate` that were given; a temperature says whether to sample.
+
+    Raises:
+        ValueError: one of `others` is no FIELD=VALUE, or names a field that was given already.
+    """
     fields |= {"temperature": temperature, "keep_plan": keep_plan or None}
+    for text in others or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ValueError(f"--set got {text!r}; give FIELD=VALUE, such as block_size=16.")
+        if fields.get(name) is not None:
+            raise ValueError(f"{name} is given twice; give it once.")
+        fields[name] = as_value(value)
     fields["do_sample"] = None if temperature is None else temperature > 0
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def as_value(text: str) -> object:
+    """A value as JSON writes it (8, 0.5, true, [1, 2]); anything else is a string."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def chosen_model(model: str | None) -> str:

@@ -28,6 +28,14 @@ def expected(model, tokenizer, prompt, **fields):
             {"decoding": "autoregressive", "max_new_tokens": 20},
         ),
         (
+            ["--set", "unmasking_rule=factor", "--set", "confidence_factor=2.5", "--set", "close_padding=false"],
+            {"unmasking_rule": "factor", "confidence_factor": 2.5, "close_padding": False},
+        ),
+        (
+            ["--decoding", "block_diffusion", "--set", "block_size=4", "--max-new-tokens", "20"],
+            {"decoding": "block_diffusion", "block_size": 4, "max_new_tokens": 20},
+        ),
+        (
             ["--temperature", "0.8", "--top-p", "0.9", "--top-k", "30", "--seed", "7"],
             {"do_sample": True, "temperature": 0.8, "top_p": 0.9, "top_k": 30, "seed": 7},
         ),
