@@ -154,7 +154,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
 
     def _run(self, requests: list[Request], config, streamer, listener, assistant) -> tuple[list[Ended], list[Trace]]:
         """Endings and traces of all requests, in order."""
-        was_training = self.training
+        training = [module for module in self.modules() if module.training]
         self.eval()  # gradient checkpointing silently drops the cache while training
         engine = Engine(self, assistant=assistant)
         endings: dict[int, Ended] = {}
@@ -175,7 +175,8 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
                 if isinstance(event, Ended):
                     endings[index], traces[index] = event, recorder.trace()
         finally:
-            self.train(was_training)
+            for module in training:
+                module.training = True
             if streamer is not None:
                 streamer.end()
         return [endings[index] for index in range(len(requests))], [traces[index] for index in range(len(requests))]

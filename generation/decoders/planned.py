@@ -45,6 +45,8 @@ def in_rounds(request: Request, fill, dense: bool):
             canvas.append(plan.plan_ids)
         else:
             plan = yield from draft(canvas, request)
+            if canvas.stopped:
+                break
             if isinstance(plan, int):  # plain text: the model answers without a plan
                 yield from write_on(canvas, request, first=plan)
                 return
@@ -74,7 +76,10 @@ def in_rounds(request: Request, fill, dense: bool):
 
 
 def draft(canvas: Canvas, request: Request):
-    """Plans one round under the grammar, a token per forward; returns the `Round`, or the first token of plain text."""
+    """Plans one round under the grammar, a token per forward; returns the `Round`, or the first token of plain text.
+
+    A stopping criterion ends it in the middle of a plan (`canvas.stopped`).
+    """
     settings, tokens = request.settings, request.tokens
     grammar = RoundGrammar(
         tokens,
@@ -94,6 +99,9 @@ def draft(canvas: Canvas, request: Request):
         if grammar.push(token):
             (position,) = canvas.append([token])
             yield PlanToken(canvas.round, position, token)
+            canvas.read_on(request.should_stop)  # nothing to read, but time may be up
+            if canvas.stopped:
+                return None
     return grammar.round()
 
 

@@ -84,11 +84,35 @@ def test_budgets_are_kept_to_the_token(room, planner, left_padded, prompts):
 # What is left as it was
 
 
+@pytest.mark.parametrize("calls", range(1, 8))
+def test_criteria_are_asked_while_planning(calls, planner, left_padded, prompts):
+    """Every token asks once, so the plan ends where the criterion says so, and the answer with it."""
+    asked = []
+
+    def enough(ids, scores, **kwargs):
+        asked.append(ids.shape[1])
+        return torch.tensor([len(asked) >= calls])
+
+    ids, mask = left_padded(prompts(40, 30, seed=4))
+    whole = planner.generate(ids, attention_mask=mask, max_new_tokens=60, **OUT)
+    long = [row for row, trace in enumerate(whole.trace) if trace.planning > 8][0]
+    asked.clear()
+    rows = {"attention_mask": mask[long : long + 1], "max_new_tokens": 60, **OUT}
+    out = planner.generate(ids[long : long + 1], stopping_criteria=[enough], **rows)
+    assert out.ended == ["stop"] and out.plans == [[]] and len(asked) == calls
+    assert out.trace[0].forwards == calls and set(asked) == {int(mask[long].sum())}
+    written = out.sequences[0, ids.shape[1] :].tolist()
+    assert written == whole.sequences[long, ids.shape[1] : ids.shape[1] + calls].tolist()
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_training_mode_is_restored(training, build_model):
     model = build_model(tokens_per_length_unit=2).train(training)
+    model.model.layers[0].train(not training)
+    before = {name: module.training for name, module in model.named_modules()}
     model.generate(IDS, plan=PLAN, max_new_tokens=60)
-    assert {module.training for module in model.modules()} == {training}
+    assert {name: module.training for name, module in model.named_modules()} == before
+    assert set(before.values()) == {True, False}
 
 
 def test_gradient_checkpointing_and_training_do_not_matter(build_model):
