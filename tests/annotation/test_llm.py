@@ -193,7 +193,7 @@ def test_another_model_does_not_go_on_with_the_file(job, ask, endpoint):
     endpoint.reply = lambda chat, number: GOOD if number < 2 else (500, "{}")
     with pytest.raises(RuntimeError):
         ask(job)
-    with pytest.raises(ValueError, match="other settings .llm differ"):
+    with pytest.raises(ValueError, match="other settings .changed: llm."):
         ask(replace(job, llm="another"))
 
 

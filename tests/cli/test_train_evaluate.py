@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from planned_diffusion import cli
+from planned_diffusion.app import options
 
 
 def test_train_help_is_that_of_the_script(run, capsys):
@@ -81,6 +81,6 @@ def test_a_plot_needs_all_and_a_place(run, checkpoint, tmp_path):
 def test_evaluate_refuses_what_generate_refuses(run, checkpoint, monkeypatch, tmp_path):
     ran = run("evaluate", "--model", checkpoint[1], "--decoding", "telepathic")
     assert ran.status == 2 and "choose one of planned, autoregressive" in ran.err and ran.err.count("\n") == 1
-    monkeypatch.setattr(cli, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(options, "EMBEDDED", tmp_path)
     ran = run("evaluate")
     assert ran.status == 2 and "make checkpoint" in ran.err and ran.err.count("\n") == 1
