@@ -109,11 +109,18 @@ def load(source: str, dtype: str = "auto", device: str = "auto") -> Checkpoint:
     """
     place = _device(device)
     try:
-        config = AutoConfig.from_pretrained(base_of(source) or source, trust_remote_code=False)
+        base = base_of(source)
+        config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
         if not isinstance(config, PlannedDiffusionConfig):
             raise ValueError(f"it is a model of type {config.model_type}, which cannot plan")
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, info = PlannedDiffusionForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        model, info = PlannedDiffusionForCausalLM.from_pretrained(
+            base or source, dtype=dtype, output_loading_info=True
+        )
+        if base is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, source).get_base_model()  # transformers 5.17 would lose tokens
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{source} cannot be loaded: {_first_line(error)}; give the folder or Hub repository of a "

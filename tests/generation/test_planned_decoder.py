@@ -83,7 +83,7 @@ def test_rounds_are_capped(play):
 @pytest.mark.parametrize(
     "stop_at, written, answer",
     [
-        ("", "<a3><b1>[", ""),  # the first step wrote c, out of order
+        ("", "<", ""),  # the plan's first token
         ("x", "<a3><b1>[x", "x"),
         ("xyc", "<a3><b1>[xyc", "xyc"),  # z is written too, but the answer ends where it was to stop
     ],
@@ -98,6 +98,17 @@ def test_a_stop_criterion_keeps_the_text_up_to_the_first_blank(play, stop_at, wr
     )
     assert played.ended.reason == "stop"
     assert (played.written, played.answer) == (written, answer)
+
+
+def test_a_stop_after_a_step_out_of_order_keeps_no_text(play):
+    asked = []
+    played = play(
+        says="<a3><b1>$",
+        fills="P<a3><b1>[xyc][z]$",
+        scores=".........." + "519" + ".." + "5",
+        should_stop=lambda ids: asked.append(ids) or len(asked) > len("<a3><b1>"),  # the first step wrote c
+    )
+    assert (played.written, played.answer, played.ended.reason) == ("<a3><b1>[", "", "stop")
 
 
 def test_a_stop_criterion_in_plain_text(play):

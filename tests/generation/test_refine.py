@@ -55,8 +55,8 @@ def test_text_that_declines_to_plan_comes_at_once(play):
 
 
 def test_what_was_written_is_handed_out_when_time_is_up(play):
-    asked = []
-    played = play(**ONE_ROUND, refine_share=0.5, should_stop=lambda ids: asked.append(ids) or len(asked) == 3)
+    asked, third_step = [], len("<a3><b1>") + 3
+    played = play(**ONE_ROUND, refine_share=0.5, should_stop=lambda ids: asked.append(ids) or len(asked) == third_step)
     assert (played.answer, played.ended.reason) == ("xyz", "stop") or played.answer == "xyzw"
     assert not played.of(TokensBlanked)
     assert "".join(chr(token) for text in played.of(Text) for token in text.token_ids) == played.answer
