@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from typer import Option
 
-EMBEDDED = Path(__file__).parents[1] / "checkpoints" / "facts"
+from ..evaluation.facts import EMBEDDED
 
 Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the libraries' messages.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]

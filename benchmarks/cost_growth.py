@@ -21,7 +21,7 @@ import transformers
 from models import random_model
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts.evaluate import EMBEDDED
+from planned_diffusion.evaluation.facts import EMBEDDED
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import EVERYTHING
 from planned_diffusion.generation.query import Query, Sampling

@@ -1,14 +1,13 @@
 """Models in the shapes that benchmarks need: random weights, or the embedded checkpoint; nothing is downloaded."""
 
-from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from planned_diffusion import PlannedDiffusionConfig, PlannedDiffusionForCausalLM
+from planned_diffusion.evaluation.facts import EMBEDDED
 
-EMBEDDED = Path(__file__).resolve().parents[1] / "checkpoints" / "facts"
 SHAPES = {
     # 630 M parameters: Qwen2.5-0.5B with an untied head
     "630m": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,

@@ -20,8 +20,8 @@ from harness import arguments, report, stamp
 from rich.progress import Progress
 from transformers import AutoTokenizer
 
-from planned_diffusion.app.options import EMBEDDED
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
+from planned_diffusion.evaluation.facts import EMBEDDED
 from planned_diffusion.evaluation.facts.checkpoint import as_record
 from planned_diffusion.evaluation.facts.evaluate import answer
 from planned_diffusion.evaluation.facts.generator import held_out_examples, training_examples

@@ -11,7 +11,7 @@ from harness import arguments, interleaved, ratio, report, stamp
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.app.options import EMBEDDED
+from planned_diffusion.evaluation.facts import EMBEDDED
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.training.corruption import Objective
 from planned_diffusion.training.dataset import as_dataset, encode_records, read_records, within

@@ -29,7 +29,8 @@ import transformers
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts.evaluate import EMBEDDED, SYSTEMS, answer
+from planned_diffusion.evaluation.facts import EMBEDDED
+from planned_diffusion.evaluation.facts.evaluate import SYSTEMS, answer
 from planned_diffusion.evaluation.facts.generator import held_out_examples
 from planned_diffusion.generation import engine as engine_file
 from planned_diffusion.generation import runner as runner_file

@@ -130,8 +130,8 @@ def write_replay(path: Path, count: int, seed: int = 2) -> None:
     """Annotated answers about countries, with the embedded checkpoint's tokenizer and length unit."""
     from transformers import AutoTokenizer
 
+    from .facts import EMBEDDED
     from .facts.checkpoint import write_records
-    from .facts.evaluate import EMBEDDED
     from .facts.generator import training_examples
 
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)

@@ -68,6 +68,13 @@ class SlotCache(Cache):
         self._slots, self._read = slots, self.used
         self._labels.index_copy_(1, slots, labels)
 
+    def copy(self, source: list[int], target: list[int], document: int) -> None:
+        """Copies states, in all layers, into slots of another document."""
+        source, target = (torch.tensor(slots, device=self._labels.device) for slots in (source, target))
+        for states in (self._labels, *(part[0] for pair in self._buffers for part in pair)):
+            states.index_copy_(1, target, states[:, source])
+        self._labels[0, target] = document
+
     def _grow(self, capacity: int) -> None:
         def longer(buffer: torch.Tensor, dim: int, value: int) -> torch.Tensor:
             shape = list(buffer.shape)

@@ -6,7 +6,8 @@
            hand out  each request gets its rows and goes on to its next query; events are collected on the way
 
 A decoder is a generator (decoders/): requests that plan, fill and decode share a forward, finished ones leave, waiting
-ones join at the next tick. Queries for an assistant model share a forward of that model in the same way.
+ones join at the next tick. Queries for an assistant model share a forward of that model in the same way. Requests whose
+prompts begin alike run that beginning once (prefix.py).
 """
 
 from collections import deque
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .attention import Document
+from .prefix import WORTH_SHARING, causal_prefix, common, without_first
 from .query import Query, Reply, Sampling
 from .runner import Runner
 from .sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
@@ -32,6 +34,7 @@ class _Live:
 
     slots: of (stream, position), in the model's cache and in the assistant's.
     draft: the rows of its last query that asked to keep them.
+    prefix: its first tokens, whose states others may take over once they have run.
     """
 
     document: int
@@ -41,6 +44,8 @@ class _Live:
     query: Query | None = None
     slots: tuple[dict[tuple[int, int], int], ...] = field(default_factory=lambda: ({}, {}))
     draft: Draft | None = None
+    prefix: list[int] = field(default_factory=list)
+    has_run: bool = False
 
 
 class Engine:
@@ -84,18 +89,37 @@ class Engine:
         """One forward for all live requests; yields what came of it as (request, event)."""
         while self._waiting and len(self._live) < self.live_requests:
             yield from self._admit(*self._waiting.popleft())
-        live = list(self._live.values())
-        of_runners = [[request for request in live if request.query.runner == index] for index in range(2)]
+        ready = [request for request in self._live.values() if request.has_run or not self._waits(request)]
+        of_runners = [[request for request in ready if request.query.runner == index] for index in range(2)]
         for index, asking in enumerate(of_runners):
             asking = [request for request in asking if request.document in self._live]
             if asking:
                 yield from self._answer(asking, self._draw(asking, self._run(index, asking)))
+
+    def _waits(self, request: _Live) -> bool:
+        """Whether a new request's first tokens are about to run for another; if they have run, takes their states."""
+        if request.query.runner == 0:
+            request.prefix = request.prefix or causal_prefix(request.query)
+        if len(request.prefix) < WORTH_SHARING:
+            return False
+        earlier = [other for other in self._live.values() if other.document < request.document and other.prefix]
+        donor = max(earlier, key=lambda other: common(other.prefix, request.prefix), default=None)
+        count = 0 if donor is None else common(donor.prefix, request.prefix)
+        if count < WORTH_SHARING:
+            return False
+        if donor.has_run:
+            states = [(CLEAN, position) for position in range(count)]
+            source = [donor.slots[0][state] for state in states]
+            self.cache.copy(source, self._slots(0, request, states), request.document)
+            request.query = without_first(request.query, count)
+        return not donor.has_run
 
     def _answer(self, asking: list[_Live], drawn: list[list[float]]) -> Iterator[tuple[int, object]]:
         """Hands the drawn rows out; yields what the requests make of them."""
         start = 0
         for request in asking:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
+            request.has_run = True
             start = rows.stop
             if request.document not in self._live:  # cancelled by whoever reads the events
                 continue

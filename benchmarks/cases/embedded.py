@@ -4,9 +4,9 @@ from statistics import fmean
 
 from bench import Bench
 from harness import interleaved, ratio, timing
-from models import EMBEDDED
 from transformers import AutoTokenizer
 
+from planned_diffusion.evaluation.facts import EMBEDDED
 from planned_diffusion.evaluation.facts.evaluate import MANY_PARTS, SYSTEMS, answer
 from planned_diffusion.evaluation.facts.generator import held_out_examples
 

@@ -25,10 +25,10 @@ from transformers import AutoTokenizer
 
 from ...generation.mixin import PlannedDiffusionOutput
 from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from . import EMBEDDED
 from .generator import Example, held_out_examples
 from .metric import facts_right
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "checkpoints" / "facts"
 HELD_OUT_SEED = 2026  # other than that of the evaluation file of the training recipe
 MANY_PARTS = 3
 WIDTH_OF_A_FILE = 150  # characters, where no terminal says how wide it is

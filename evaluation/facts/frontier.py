@@ -14,7 +14,8 @@ from rich.table import Table
 from transformers import AutoTokenizer
 
 from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from .evaluate import EMBEDDED, HELD_OUT_SEED, SYSTEMS, WIDTH_OF_A_FILE, Measurement, compare, stamp
+from . import EMBEDDED
+from .evaluate import HELD_OUT_SEED, SYSTEMS, WIDTH_OF_A_FILE, Measurement, compare, stamp
 from .generator import held_out_examples
 
 CANVAS = 128  # tokens; the longest held-out answer has 115

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from planned_diffusion.app import answer as answer_module
-from planned_diffusion.app.options import EMBEDDED
 from planned_diffusion.app.terminal import PipeView
+from planned_diffusion.evaluation.facts import EMBEDDED
 from planned_diffusion.training.records import encode_prompt
 
 

@@ -23,6 +23,7 @@ LAYERS = (  # from the top down; inside generation/ as well
     "generation.schedule",
     "generation.runner",
     "generation.attention",
+    "generation.prefix",
     "generation.sampling",
     "generation.cache",
     "generation.canvas",
