@@ -36,6 +36,7 @@ class Canvas:
         self.placed: list[list[PlacedSpan]] = []  # per round
         self.round = 0
         self._span_labels = 0
+        self._taken_back: set[int] = set()  # positions whose states are of tokens that are gone
         self.stopped = False
         self.held = hold  # nothing is final text before `release`
         self.snapshots: dict[int, float] = {}  # confidence of each token when it was written
@@ -60,6 +61,19 @@ class Canvas:
         if text:
             self._prose.update(added)
         return added
+
+    def shorten(self, length: int) -> None:
+        """Takes back the tokens from position `length` on, which lie outside any span and have run."""
+        self._taken_back.update(range(length, len(self.ids)))
+        for labels in (self.ids, self.spans, self.rounds):
+            del labels[length:]
+
+    def restore(self, token: int) -> int:
+        """Appends the token that was last taken back from there, whose state is still right; returns its position."""
+        (position,) = self.append([token])
+        self.stale.discard(position)
+        self._taken_back.discard(position)
+        return position
 
     def lay_out(self, plan: Round, dense: bool) -> tuple[PlacedSpan, ...]:
         """Places the spans of a round as blanks between their tags; dense spans share one label."""
@@ -174,6 +188,8 @@ class Canvas:
         stale = self.stale.intersection(run)
         self.stale -= stale
         place = {position: index for index, position in enumerate(run)}
+        forget = sorted(self._taken_back.difference(position for position in run if position not in causal))
+        self._taken_back.clear()
         return Query(
             token_ids=[drafted.get(position, self.ids[position]) for position in run],
             positions=run,
@@ -184,6 +200,7 @@ class Canvas:
             allowed=allowed if self._exact.isdisjoint(predict) else self._without_pads(predict, allowed),
             purpose=purpose,
             process=None if process is None else lambda scores: process(self.ids, scores),
+            forget=forget,
             **{"commits": self._commits(stale), **fields},
         )
 

@@ -68,6 +68,7 @@ OWN_DEFAULTS = {
     "kv_window": 16,
     "max_lookahead": 100,
     "refine_share": 0.0,
+    "plan_lookahead": 0,
     "length_scale": 1.0,
     "max_spans": 32,
     "max_rounds": 16,
@@ -107,6 +108,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         kv_window, max_lookahead (`int`): of "adaptive_parallel": W, the older tokens that run again, and M, the blanks.
         refine_share (`float`): after "planned" or "block_diffusion", this share of the answer, its least sure tokens,
             is written again with everything in sight; 0.25 to 0.5 in the paper, 0 for none.
+        plan_lookahead (`int`): tokens of the plan that are guessed and checked in one forward; the plan stays the same.
         length_scale (`float`): multiplies the lengths that the model promises.
         max_spans, max_rounds (`int`): caps that planning respects.
         close_padding (`bool`): a written `[PAD]` closes the rest of its span; without tags, EOS does so as well.
@@ -161,6 +163,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         _number("max_time", self.max_time, above=0, meaning="seconds", optional=True)
         for name in ("max_spans", "max_rounds", "window_blanks", "window_tokens", "block_size", *APD_SIZES):
             _whole(name, getattr(self, name))
+        _whole("plan_lookahead", self.plan_lookahead, at_least=0)
         for name in ("max_new_tokens", "max_length", "top_k", "num_return_sequences"):
             # transformers writes top_k=0 for "off"
             _whole(name, getattr(self, name), optional=True, at_least=0 if name == "top_k" else 1)

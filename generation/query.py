@@ -49,6 +49,7 @@ class Settings:
     kv_window: int = 16
     max_lookahead: int = 100
     refine_share: float = 0.0
+    plan_lookahead: int = 0
     max_spans: int = 32
     max_rounds: int = 16
     close_padding: bool = True
@@ -99,6 +100,7 @@ class Query:
         keep: the rows' logits and noise are kept for this request's next query with `mix`.
         mix: the rows are combined with the last of those kept, mix x theirs + (1 - mix) x these, and drawn with the
             noise that those were drawn with.
+        forget: positions whose states of the CLEAN stream are dropped first: of tokens that were taken back.
     """
 
     token_ids: list[int]
@@ -114,6 +116,7 @@ class Query:
     runner: int = 0
     keep: bool = False
     mix: float | None = None
+    forget: list[int] = field(default_factory=list)
 
     def alike(self) -> list[tuple[range, Allowed]]:
         """Consecutive wanted rows that may hold the same tokens."""

@@ -17,7 +17,7 @@ Weights: plan tokens `plan_loss_weight`; masked content 1/t, t being the probabi
 the expectation over masks is a sum over all content; tokens of plain answers 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,9 @@ class Objective:
         complementary_masks: every span gets a second noisy copy, in which what the first one masked is kept and what
             it kept is masked; each of the two counts half (Fast-dLLM v2, arXiv 2509.26328).
         plain_share: probability of using a tagged example as plain text, which teaches left-to-right decoding.
+        plain_start_weight: weight of the answer's first token where a tagged example is used as plain text or in
+            blocks. There the model decides whether to plan: where most uses are plain, 1 teaches it to plan no more,
+            and a smaller weight leaves the decision to the tagged uses.
         block_share: probability of using an example as a plain answer in blocks, which teaches block diffusion and
             plain diffusion; drawn before `plain_share`.
         block_sizes: tokens of a block, drawn from these at each use. A block that holds the whole answer is a canvas of
@@ -68,6 +71,7 @@ class Objective:
     span_next_token_weight: float = 0.0
     complementary_masks: bool = False
     plain_share: float = 0.0
+    plain_start_weight: float = 1.0
     block_share: float = 0.0
     block_sizes: tuple[int, ...] = (4, 8, 16, 32)
     seed: int = 0
@@ -83,7 +87,7 @@ class Objective:
             raise ValueError(f"span_multiple is {self.span_multiple}; give a number of tokens, at least 1.")
         if len(self.noise_range) != 2 or not 0 < self.noise_range[0] <= self.noise_range[1] <= 1:
             raise ValueError(f"noise_range is {self.noise_range}; give two probabilities, 0 < least <= greatest <= 1.")
-        for name in ("plan_loss_weight", "span_next_token_weight"):
+        for name in ("plan_loss_weight", "span_next_token_weight", "plain_start_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; give a finite number, at least 0.")
         for name in ("plain_share", "block_share", "fully_masked_share"):
@@ -98,11 +102,12 @@ class Objective:
 def draw_row(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
     """One use of an example: everything random is drawn here: blocks, plain or planned, then pads, t, masks."""
     if objective.block_share and rng.random() < objective.block_share:
-        return in_blocks(example, control, rng, objective.block_sizes, objective.noise_range)
+        row = in_blocks(example, control, rng, objective.block_sizes, objective.noise_range)
+        return _with_start_weight(row, example, objective)
     if not example.is_tagged:
         return _without_spans(example.ids, example.is_target, PLAIN, 1.0)
     if objective.plain_share and rng.random() < objective.plain_share:
-        return _plain(example)
+        return _with_start_weight(_plain(example), example, objective)
     padded = _padded(example, objective, control, rng)
     pieces = [_clean(padded, objective), *_noisy(padded, objective, control, rng)]
     if objective.span_next_token_weight:
@@ -133,6 +138,14 @@ def _plain(example: Example) -> Row:
     prompt = example.prompt_length
     ids = np.concatenate([example.ids[:prompt], example.plain_answer])
     return _without_spans(ids, np.arange(len(ids)) >= prompt, PLAIN, 1.0)
+
+
+def _with_start_weight(row: Row, example: Example, objective: Objective) -> Row:
+    """A tagged example's plain use, its first answer token weighed by `plain_start_weight`."""
+    if not example.is_tagged or objective.plain_start_weight == 1:
+        return row
+    is_start = (row.stream == CLEAN) & (row.position == example.prompt_length - 1)
+    return replace(row, weights=np.where(is_start, row.weights * objective.plain_start_weight, row.weights))
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,9 @@ class ScriptArguments:
         default=False, metadata={"help": "A second view of every span, with masked and kept tokens swapped."}
     )
     plain_share: float = field(default=0.0, metadata={"help": "Probability of using a tagged record as plain text."})
+    plain_start_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the first token of such an answer: smaller keeps the model planning."}
+    )
     block_share: float = field(default=0.0, metadata={"help": "Probability of using a record's answer in blocks."})
     block_sizes: list[int] = field(
         default_factory=lambda: [4, 8, 16, 32], metadata={"help": "Tokens of a block; one is drawn at each use."}
@@ -161,6 +164,7 @@ def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
         span_next_token_weight=script.span_next_token_weight,
         complementary_masks=script.complementary_masks,
         plain_share=script.plain_share,
+        plain_start_weight=script.plain_start_weight,
         block_share=script.block_share,
         block_sizes=tuple(script.block_sizes),
         seed=args.seed if args.data_seed is None else args.data_seed,

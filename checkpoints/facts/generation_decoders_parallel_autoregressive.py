@@ -21,7 +21,7 @@ from .generation_query import Drawn, Request
 from .generation_trace import PlacedSpan, SpanClosed, Text
 from .generation_decoders_planned import in_rounds
 
-READS = ("length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")
+READS = ("plan_lookahead", "length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")
 
 
 def parallel_autoregressive(request: Request):

@@ -20,12 +20,13 @@ from .generation_schedule import reveal_fractions, step_count
 from .generation_trace import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text
 from .generation_unmasking import reveal
 from .generation_decoders_autoregressive import write_on
+from .generation_decoders_lookahead import look_ahead
 from .generation_decoders_refine import refine
 
 READS = (
     "span_attention", "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor",
-    "entropy_bound", "window_blanks", "window_tokens", "length_scale", "max_spans", "max_rounds", "close_padding",
-    "suppress_in_spans", "keep_plan", "refine_share",
+    "entropy_bound", "window_blanks", "window_tokens", "plan_lookahead", "length_scale", "max_spans", "max_rounds",
+    "close_padding", "suppress_in_spans", "keep_plan", "refine_share",
 )  # fmt: skip
 
 
@@ -78,7 +79,8 @@ def in_rounds(request: Request, fill, dense: bool):
 def draft(canvas: Canvas, request: Request):
     """Plans one round under the grammar, a token per forward; returns the `Round`, or the first token of plain text.
 
-    A stopping criterion ends it in the middle of a plan (`canvas.stopped`).
+    A stopping criterion ends it in the middle of a plan (`canvas.stopped`). With `plan_lookahead` a forward writes
+    several tokens where they were guessed right.
     """
     settings, tokens = request.settings, request.tokens
     grammar = RoundGrammar(
@@ -88,21 +90,36 @@ def draft(canvas: Canvas, request: Request):
         max_spans=settings.max_spans,
         may_sync=canvas.round + 1 < settings.max_rounds,
     )
+    most_guesses = 0 if request.process else settings.plan_lookahead
     may_decline = canvas.round == 0
     while not grammar.ended:
-        allowed = Allowed(only=False, ids=tokens.tags - {tokens.promise_start}) if may_decline else grammar.allowed()
-        reply = yield canvas.query(canvas.stale, [len(canvas.ids)], allowed, "planning", request.process)
-        token = reply.token_ids[0]
-        if may_decline and token not in grammar.allowed():
-            return token
+        guesses, allowed = look_ahead(grammar, canvas.ids, most_guesses)
+        if may_decline:
+            allowed[0] = Allowed(only=False, ids=tokens.tags - {tokens.promise_start})
+        drawn = yield from draw_ahead(canvas, guesses, allowed, request)
+        if may_decline and drawn[0] not in grammar.allowed():
+            return drawn[0]
         may_decline = False
-        if grammar.push(token):
-            (position,) = canvas.append([token])
-            yield PlanToken(canvas.round, position, token)
-            canvas.read_on(request.should_stop)  # nothing to read, but time may be up
-            if canvas.stopped:
-                return None
+        for token, guess in zip(drawn, [*guesses, None], strict=True):
+            if grammar.push(token):
+                position = canvas.restore(token) if token == guess else canvas.append([token]).start
+                yield PlanToken(canvas.round, position, token)
+                canvas.read_on(request.should_stop)  # nothing to read, but time may be up
+                if canvas.stopped:
+                    return None
+            if grammar.ended or token != guess:
+                break
     return grammar.round()
+
+
+def draw_ahead(canvas: Canvas, guesses: list[int], allowed: list[Allowed], request: Request):
+    """One forward over what is stale and the guesses; the tokens drawn in place of each guess and behind the last."""
+    end = len(canvas.ids)
+    canvas.append(guesses)
+    behind = list(range(end, end + len(allowed)))
+    reply = yield canvas.query(canvas.stale, behind, allowed if guesses else allowed[0], "planning", request.process)
+    canvas.shorten(end)
+    return reply.token_ids
 
 
 def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):

@@ -158,6 +158,8 @@ class Engine:
         for request in asking:
             query = request.query
             count = len(query.token_ids)
+            if query.forget:
+                self._forget(index, request, query.forget)
             streams = query.streams or [CLEAN] * count
             columns = (
                 query.token_ids,
@@ -175,6 +177,10 @@ class Engine:
             tokens += count
         logits = self.runners[index].logits(packed, documents, wanted)
         return in_vocabulary(logits, self.vocabulary).to(self.device)
+
+    def _forget(self, index: int, request: _Live, positions: list[int]) -> None:
+        slots = request.slots[index]
+        self.runners[index].cache.release([slots.pop((CLEAN, position)) for position in positions])
 
     def _slots(self, index: int, request: _Live, states: list[tuple[int, int]]) -> list[int]:
         """The slots of states (stream, position); fresh ones for those that were never run."""

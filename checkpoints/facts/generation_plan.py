@@ -19,6 +19,7 @@ Grammar: arXiv 2510.18087, section 3.1.
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from .generation_skeleton import Skeleton, read_skeleton
@@ -228,6 +229,17 @@ class RoundGrammar:
         self._spent = TERMINATOR  # tokens that the round costs as it stands, the terminator included
         self._open: list[int] | None = None  # ids of the promise being written
         self._digits = frozenset(tokens.digits)
+
+    @property
+    def in_promise(self) -> bool:
+        return self._open is not None
+
+    def copy(self) -> "RoundGrammar":
+        """The same state, to go on from without changing this one."""
+        twin = copy(self)
+        twin.ids, twin.spans = self.ids.copy(), self.spans.copy()
+        twin._open = None if self._open is None else self._open.copy()
+        return twin
 
     @staticmethod
     def shortest(unit: Unit) -> int:

@@ -32,7 +32,7 @@ TRAINING_SHARES = {"comparison_share": 0.5, "scrambled_share": 0.4}
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
-RECIPE = Path("training/recipes/facts.yaml")
+STAGES = (("planner", Path("training/recipes/facts.yaml")), ("model", Path("training/recipes/facts_blocks.yaml")))
 
 
 def as_record(example: Example, tokenizer, tokens_per_length_unit: int) -> dict:
@@ -76,6 +76,7 @@ def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
         do_sample=False,
         max_new_tokens=NEW_TOKENS,
         confidence_threshold=0.9,
+        plan_lookahead=3,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -85,15 +86,19 @@ def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
 
 
 def train(folder: Path, training_arguments: list[str]) -> int:
-    """Trains unless that is done, from the last checkpoint if there is one; an exit status."""
-    out = folder / "model"
-    if (out / "model.safetensors").exists():
-        return 0
-    given = ["--config", str(RECIPE), "--tokenizer", str(folder / "tokenizer")]
-    given += ["--train_file", str(folder / "train.jsonl"), "--output_dir", str(out)]
-    if out.is_dir() and get_last_checkpoint(str(out)) is not None:
-        given += ["--resume_from_checkpoint", "true"]
-    return sft.main([*given, *training_arguments])
+    """Runs the stages that are not done, each from its last checkpoint if there is one; an exit status."""
+    start = ["--tokenizer", str(folder / "tokenizer")]
+    for name, recipe in STAGES:
+        out = folder / name
+        if not (out / "model.safetensors").exists():
+            given = ["--config", str(recipe), "--train_file", str(folder / "train.jsonl"), "--output_dir", str(out)]
+            if out.is_dir() and get_last_checkpoint(str(out)) is not None:
+                given += ["--resume_from_checkpoint", "true"]
+            code = sft.main([*given, *start, *training_arguments])
+            if code:
+                return code
+        start = ["--model", str(out)]
+    return 0
 
 
 def describe(model, out: Path) -> None:

@@ -34,11 +34,13 @@ MANY_PARTS = 3
 WIDTH_OF_A_FILE = 150  # characters, where no terminal says how wide it is
 
 # Name -> fields of generate; every field that matters is given, so that the checkpoint's defaults do not.
+PLANNED = {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": None, "plan_lookahead": 0}
 SYSTEMS = {
-    "planned, ratio 1": {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": None},
-    "planned, ratio 0.5": {"decoding": "planned", "steps_ratio": 0.5, "confidence_threshold": None},
-    "planned, threshold 0.9": {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": 0.9},
-    "planned, threshold 0.7": {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": 0.7},
+    "planned, ratio 1": PLANNED,
+    "planned, ratio 0.5": {**PLANNED, "steps_ratio": 0.5},
+    "planned, threshold 0.9": {**PLANNED, "confidence_threshold": 0.9},
+    "planned, threshold 0.7": {**PLANNED, "confidence_threshold": 0.7},
+    "planned, threshold 0.9, lookahead 3": {**PLANNED, "confidence_threshold": 0.9, "plan_lookahead": 3},
     "autoregressive": {"decoding": "autoregressive"},
 }
 

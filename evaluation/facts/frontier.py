@@ -15,12 +15,11 @@ from transformers import AutoTokenizer
 
 from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from . import EMBEDDED
-from .evaluate import HELD_OUT_SEED, SYSTEMS, WIDTH_OF_A_FILE, Measurement, compare, stamp
+from .evaluate import HELD_OUT_SEED, PLANNED, SYSTEMS, WIDTH_OF_A_FILE, Measurement, compare, stamp
 from .generator import held_out_examples
 
 CANVAS = 128  # tokens; the longest held-out answer has 115
 
-_PLANNED = {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": None}
 _FREE = {"confidence_threshold": None, "max_new_tokens": CANVAS}
 _DIFFUSION = {"decoding": "diffusion", "steps_ratio": 1.0, **_FREE}
 _FAST_DLLM = {"decoding": "fast_dllm", "unmasking": "confidence", "block_size": 32, **_FREE}
@@ -30,19 +29,21 @@ _APD = {"decoding": "adaptive_parallel", "max_new_tokens": CANVAS, "max_lookahea
 # Name -> fields of generate; every field that matters is given, so that the checkpoint's defaults do not.
 VARIANTS = {
     **SYSTEMS,
-    "planned, ratio 0.25": {**_PLANNED, "steps_ratio": 0.25},
-    "planned, threshold 0.5": {**_PLANNED, "confidence_threshold": 0.5},
-    "planned, factor 0.5": {**_PLANNED, "unmasking_rule": "factor", "confidence_factor": 0.5},
-    "planned, factor 1": {**_PLANNED, "unmasking_rule": "factor", "confidence_factor": 1.0},
-    "planned, entropy bound 0.1": {**_PLANNED, "unmasking_rule": "entropy_bound", "entropy_bound": 0.1},
-    "planned, entropy bound 0.5": {**_PLANNED, "unmasking_rule": "entropy_bound", "entropy_bound": 0.5},
+    "planned, ratio 0.25": {**PLANNED, "steps_ratio": 0.25},
+    "planned, threshold 0.5": {**PLANNED, "confidence_threshold": 0.5},
+    "planned, threshold 0.5, lookahead 3": {**PLANNED, "confidence_threshold": 0.5, "plan_lookahead": 3},
+    "planned, factor 0.5": {**PLANNED, "unmasking_rule": "factor", "confidence_factor": 0.5},
+    "planned, factor 1": {**PLANNED, "unmasking_rule": "factor", "confidence_factor": 1.0},
+    "planned, entropy bound 0.1": {**PLANNED, "unmasking_rule": "entropy_bound", "entropy_bound": 0.1},
+    "planned, entropy bound 0.5": {**PLANNED, "unmasking_rule": "entropy_bound", "entropy_bound": 0.5},
     "planned, deferred commitment": {
-        **_PLANNED, "unmasking_rule": "deferred_commitment", "confidence_threshold": 0.9,
+        **PLANNED, "unmasking_rule": "deferred_commitment", "confidence_threshold": 0.9,
     },
-    "planned, threshold 0.5, refine 0.25": {**_PLANNED, "confidence_threshold": 0.5, "refine_share": 0.25},
-    "parallel autoregressive": {"decoding": "parallel_autoregressive"},
-    "self-verified, one step": {**_PLANNED, "decoding": "self_verified", "steps_ratio": 0.01},
-    "self-verified, threshold 0.5": {**_PLANNED, "decoding": "self_verified", "confidence_threshold": 0.5},
+    "planned, threshold 0.5, refine 0.25": {**PLANNED, "confidence_threshold": 0.5, "refine_share": 0.25},
+    "parallel autoregressive": {"decoding": "parallel_autoregressive", "plan_lookahead": 0},
+    "parallel autoregressive, lookahead 3": {"decoding": "parallel_autoregressive", "plan_lookahead": 3},
+    "self-verified, one step": {**PLANNED, "decoding": "self_verified", "steps_ratio": 0.01},
+    "self-verified, threshold 0.5": {**PLANNED, "decoding": "self_verified", "confidence_threshold": 0.5},
     "diffusion, ratio 1": _DIFFUSION,
     "diffusion, ratio 0.5": {**_DIFFUSION, "steps_ratio": 0.5},
     "diffusion, threshold 0.9": {**_DIFFUSION, "confidence_threshold": 0.9},

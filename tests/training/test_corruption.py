@@ -53,6 +53,18 @@ def test_plain_answers_and_tagged_ones_used_as_plain_text(text, row_of, written)
     assert (row.part == PLAIN).all() and row.targets.tolist() == [0, 0, 0, len(answer) + 1]
 
 
+@pytest.mark.parametrize(
+    "use", [{"plain_share": 1.0}, {"block_share": 1.0, "block_sizes": (2,)}], ids=["plain", "blocks"]
+)
+def test_plain_uses_of_tagged_answers_may_leave_the_decision_to_plan_alone(use, row_of):
+    """Only the label at the prompt's last token weighs less; an answer that has no plan still teaches to write none."""
+    row, full = row_of(TWO_ROUNDS, plain_start_weight=0.2, **use), row_of(TWO_ROUNDS, **use)
+    assert full.weights[1] == 1 and row.weights[1] == pytest.approx(0.2)
+    assert row.weights[[0, *range(2, len(row.ids))]].tolist() == full.weights[[0, *range(2, len(row.ids))]].tolist()
+    assert row.targets.tolist() == full.targets.tolist()
+    assert row_of("pqxyE", plain_start_weight=0.2, **use).weights.tolist() == row_of("pqxyE", **use).weights.tolist()
+
+
 def test_a_masked_token_is_labelled_at_its_left_neighbour_and_weighs_one_over_t(control, example_of):
     example, objective = example_of(TWO_ROUNDS), Objective(span_padding=(0, 3), noise_range=(0.1, 0.9))
     rng = np.random.default_rng(0)
@@ -113,8 +125,9 @@ def test_the_expected_weight_over_both_views_is_one(control, example_of):
 @pytest.mark.parametrize("complementary", [False, True])
 def test_a_share_of_spans_is_masked_whole_and_the_expected_weight_stays_one(complementary, control, example_of):
     example = example_of("pqPa1TPb1T<xy><z>E")
-    objective = Objective(span_padding=(0, 0), noise_range=(0.05, 0.5), fully_masked_share=0.4,
-                          complementary_masks=complementary)
+    objective = Objective(
+        span_padding=(0, 0), noise_range=(0.05, 0.5), fully_masked_share=0.4, complementary_masks=complementary
+    )
     rng, total, whole, draws = np.random.default_rng(1), 0.0, 0, 4000
     for _ in range(draws):
         row = draw_row(example, objective, control, rng)
@@ -143,6 +156,7 @@ def test_padding_covers_its_whole_range(row_of):
         ({"plan_loss_weight": -1.0}, "plan_loss_weight"),
         ({"span_next_token_weight": float("nan")}, "span_next_token_weight"),
         ({"plain_share": 1.1}, "plain_share"),
+        ({"plain_start_weight": -0.1}, "plain_start_weight"),
         ({"fully_masked_share": -0.1}, "fully_masked_share"),
         ({"block_share": -0.1}, "block_share"),
         ({"block_sizes": ()}, "block_sizes"),
