@@ -3,19 +3,15 @@
 Command line and web demo share this; who wants to watch passes listeners, which get the engine's events (trace.py).
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import find_adapter_config_file, is_peft_available
 
-from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.config import PlannedDiffusionGenerationConfig
 from ..generation.plan import Unit
 from ..generation.trace import Ended, Trace
+from ..hub.loading import load as load_checkpoint
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..training.records import encode_prompt
 
@@ -108,45 +104,9 @@ def load(source: str, dtype: str = "auto", device: str = "auto") -> Checkpoint:
         ValueError: nothing there that can be loaded, another kind of model, missing weights, or no such device.
     """
     place = _device(device)
-    try:
-        base = base_of(source)
-        config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
-        if not isinstance(config, PlannedDiffusionConfig):
-            raise ValueError(f"it is a model of type {config.model_type}, which cannot plan")
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, info = PlannedDiffusionForCausalLM.from_pretrained(
-            base or source, dtype=dtype, output_loading_info=True
-        )
-        if base is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, source).get_base_model()  # transformers 5.17 would lose tokens
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{source} cannot be loaded: {_first_line(error)}; give the folder or Hub repository of a "
-            "planned-diffusion checkpoint with its tokenizer."
-        ) from error
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{source} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}; save the "
-            "checkpoint again, or fetch it anew."
-        )
+    model, tokenizer = load_checkpoint(source, dtype)
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones
     return Checkpoint(model.to(place).eval(), tokenizer, source)
-
-
-def base_of(source: str) -> str | None:
-    """The checkpoint that an adapter (LoRA) was trained on; None for a whole checkpoint.
-
-    Raises:
-        ValueError: an adapter, but PEFT is not installed.
-    """
-    file = find_adapter_config_file(source)
-    if file is None:
-        return None
-    if not is_peft_available():
-        raise ValueError("it is an adapter, which needs PEFT (pip install peft)")
-    return json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"]
 
 
 def ask(checkpoint: Checkpoint, prompt: str, fields: dict, listeners: Iterable[Callable] = ()) -> Answer:
@@ -224,11 +184,6 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = _first_line(error)
+        reason = str(error).splitlines()[0].rstrip(".:;")
         raise ValueError(f"The device {name!r} cannot be used: {reason}; choose cpu, or cuda on a GPU.") from error
     return device
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".:;")

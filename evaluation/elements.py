@@ -146,12 +146,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500)
     args = parser.parse_args(argv)
     if args.action == "measure":
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from ..hub.loading import load
 
-        from .. import modeling_planned_diffusion  # noqa: F401  registers the Auto classes
-
-        model = AutoModelForCausalLM.from_pretrained(args.path, dtype="auto").eval()  # an adapter comes with its base
-        share = measure(model, AutoTokenizer.from_pretrained(args.path), args.count)
+        model, tokenizer = load(args.path)
+        share = measure(model.eval(), tokenizer, args.count)
         print(f"facts right: {share:.1%} of {args.count} answers")
     else:
         Path(args.path).parent.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoConfig, AutoTokenizer
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
-from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.tokens import SPELLING
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..training.vocabulary import check_agreement
 from .flat import AUTO_MAP, ExportError, flat_code, is_flat_code
+from .loading import load
 
 SHARD_SIZE = "5GB"
 GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
@@ -38,7 +37,8 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
     """Writes a checkpoint for the Hub; the same source gives the same bytes.
 
     Args:
-        source: folder or Hub repository of a planned-diffusion checkpoint with its tokenizer.
+        source: folder or Hub repository of a planned-diffusion checkpoint with its tokenizer, or of an adapter, which
+            is merged into the weights of its base.
         out: folder that does not exist, is empty, or holds an earlier export. What an earlier export holds beside it
             (model card, results) stays.
         overwrite: replace a checkpoint of any kind.
@@ -50,7 +50,7 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
     """
     out = Path(out).expanduser().absolute()
     check_destination(out, overwrite)
-    model, tokenizer = load(source)
+    model, tokenizer = load(source, merge=True)
     notes = prepare(model, tokenizer)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workshop:
@@ -81,29 +81,6 @@ def is_export(folder: Path) -> bool:
     """Whether a folder holds a checkpoint with flat code, of this version of the package or another."""
     code = {f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()}
     return all((folder / name).is_file() for name in ("config.json", *code))
-
-
-def load(source: str) -> tuple[PlannedDiffusionForCausalLM, object]:
-    """Model, in the dtype of its file, and tokenizer. Code that the checkpoint brings along is not run.
-
-    Raises:
-        ValueError: no planned-diffusion checkpoint there, or weights are missing.
-    """
-    try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        if not isinstance(config, PlannedDiffusionConfig):
-            raise ValueError(f"it is a model of type {config.model_type}; convert it first (planned-diffusion convert)")
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, info = PlannedDiffusionForCausalLM.from_pretrained(source, dtype="auto", output_loading_info=True)
-    except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ValueError(f"{source} cannot be exported: {reason}.") from error
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{source} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}; save the "
-            "checkpoint again, or fetch it anew."
-        )
-    return model, tokenizer
 
 
 def prepare(model: PlannedDiffusionForCausalLM, tokenizer) -> tuple[str, ...]:

@@ -21,10 +21,9 @@ import transformers
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from transformers import AutoTokenizer
 
 from ...generation.mixin import PlannedDiffusionOutput
-from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ...hub.loading import load
 from . import EMBEDDED
 from .generator import Example, held_out_examples
 from .metric import facts_right
@@ -173,8 +172,8 @@ def run(
         raise ValueError(f"count is {count} and batch_size {batch_size}; both must be at least 1.")
     chosen = {name: SYSTEMS[name] for name in systems or SYSTEMS}
     path = str(model or EMBEDDED)
-    loaded = PlannedDiffusionForCausalLM.from_pretrained(path, dtype="auto").eval()
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    loaded, tokenizer = load(path)
+    loaded.eval()
     measurements = compare(loaded, tokenizer, held_out_examples(count, HELD_OUT_SEED), batch_size, chosen)
     environment = stamp(loaded, batch_size)
     if json:

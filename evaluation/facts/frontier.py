@@ -11,9 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoTokenizer
 
-from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ...hub.loading import load
 from . import EMBEDDED
 from .evaluate import HELD_OUT_SEED, PLANNED, SYSTEMS, WIDTH_OF_A_FILE, Measurement, compare, stamp
 from .generator import held_out_examples
@@ -118,8 +117,8 @@ def measure_all(
     if plot is not None:
         figure_class()  # before the work, not after it
     path = str(model or EMBEDDED)
-    loaded = PlannedDiffusionForCausalLM.from_pretrained(path, dtype="auto").eval()
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    loaded, tokenizer = load(path)
+    loaded.eval()
     examples = held_out_examples(count, HELD_OUT_SEED)
     batched, alone = (compare(loaded, tokenizer, examples, size, variants) for size in (batch_size, 1))
     environment = {**stamp(loaded, batch_size), "batch": f"{batch_size} and 1"}

@@ -32,13 +32,13 @@ def test_the_adapter_answers(run, adapter, checkpoint, tokenizer):
 
 
 def test_a_base_that_is_gone_and_peft_that_is_missing(run, adapter, monkeypatch):
-    from planned_diffusion.app import answer
+    from planned_diffusion.hub import loading
 
     config = adapter[1] / "adapter_config.json"
     whole = config.read_text()
     config.write_text(whole.replace('"base_model_name_or_path": "', '"base_model_name_or_path": "/gone'))
     ran = run("generate", "What?", "--model", adapter[1])
     assert ran.status == 2 and "cannot be loaded" in ran.err and "/gone" in ran.err
-    monkeypatch.setattr(answer, "is_peft_available", lambda: False)
+    monkeypatch.setattr(loading, "is_peft_available", lambda: False)
     ran = run("generate", "What?", "--model", adapter[1])
     assert ran.status == 2 and "pip install peft" in ran.err

@@ -149,7 +149,7 @@ def test_tags_must_be_special_tokens_and_agree_with_the_config(tiny, tmp_path, b
 
 def test_what_is_no_checkpoint_is_refused(tiny, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty cannot be exported"):
+    with pytest.raises(ValueError, match="empty cannot be loaded"):
         export(str(tmp_path / "empty"), tmp_path / "out")
     weights = load_file(tiny / "model.safetensors")
     del weights["model.norm.weight"]
@@ -157,7 +157,7 @@ def test_what_is_no_checkpoint_is_refused(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"lacks 1 weights, such as model.norm.weight"):
         export(str(tiny), tmp_path / "out")
     (tiny / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(ValueError, match=r"a model of type qwen2; convert it first \(planned-diffusion convert\)"):
+    with pytest.raises(ValueError, match=r"type qwen2, which cannot plan \(planned-diffusion convert makes one\)"):
         export(str(tiny), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from planned_diffusion.app.answer import load
 from planned_diffusion.generation.tokens import SPELLING
+from planned_diffusion.hub.export import export
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
 from planned_diffusion.training.adapters import AdapterArguments, check, lora_config, target_modules
@@ -59,6 +60,8 @@ def test_only_adapters_and_control_rows_train_and_the_adapter_generates_as_train
         assert torch.equal(answers(AutoModelForCausalLM.from_pretrained("tuned"), tokenizer), expected)
     merged = on_base.merge_and_unload()
     assert torch.equal(answers(merged, tokenizer), expected)
+    export("tuned", "exported")  # an adapter is exported as part of the weights
+    assert torch.equal(answers(AutoModelForCausalLM.from_pretrained("exported"), tokenizer), expected)
     merged.save_pretrained("merged")
     assert torch.equal(answers(AutoModelForCausalLM.from_pretrained("merged"), tokenizer), expected)
 
