@@ -12,7 +12,7 @@ from planned_diffusion.evaluation.facts.generator import held_out_examples
 
 TOGETHER = 8
 REQUESTS = 16
-COMPARED = ("planned, ratio 1", "planned, threshold 0.9", "autoregressive")
+COMPARED = ("planned, ratio 1", "planned, threshold 0.9", "planned, threshold 0.9, lookahead 3", "autoregressive")
 SEED = 7
 
 

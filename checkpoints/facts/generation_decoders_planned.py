@@ -3,6 +3,7 @@
 Read this first. One request is answered in rounds; each round is the four steps of `planned`:
 
     1. draft    promises, one token per forward: <promise>-<topic> capital 2 </topic> ... and EOS or <sync/> behind them
+                (several per forward where `plan_lookahead` guesses them right: lookahead.py)
     2. lay out  <async> [MASK] [MASK] ... </async> <async> [MASK] [MASK] ... </async>
     3. denoise  one forward per step over the spans still open; each step writes some blanks of every span
     4. commit   the finished spans run once more, with their final tokens, in the forward that plans the next round

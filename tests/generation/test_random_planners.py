@@ -21,10 +21,11 @@ class RandomModel:
             self.weights[VOCABULARY.index(ord(tag))] *= self.choose.choice([1, 5, 25])
 
     def __call__(self, query) -> Reply:
-        tokens = [token for token in VOCABULARY if token in query.allowed]
-        weights = [self.weights[VOCABULARY.index(token)] for token in tokens]
         rows = len(query.wanted)
-        drawn = self.choose.choices(tokens, weights, k=rows)
+        drawn = []
+        for allowed in query.allowed if isinstance(query.allowed, list) else [query.allowed] * rows:
+            tokens = [token for token in VOCABULARY if token in allowed]
+            drawn += self.choose.choices(tokens, [self.weights[VOCABULARY.index(token)] for token in tokens])
         return Reply(drawn, [self.choose.random() for _ in range(rows)], [self.choose.random() for _ in range(rows)])
 
 
@@ -41,6 +42,7 @@ def request_of(seed: int, request_in_letters):
         steps_ratio=choose.choice([0.1, 0.5, 1.0, 2.0]),
         confidence_threshold=choose.choice([None, 0.3, 0.9]),
         close_padding=choose.random() < 0.5,
+        plan_lookahead=choose.choice([0, 0, 2, 5]),
     )
 
 
