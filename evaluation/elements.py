@@ -81,11 +81,11 @@ def value(name: str, attribute: str) -> str:
 
 
 def questions(count: int, seed: int, held_out: bool = False) -> Iterator[Question]:
-    """`count` questions about two to five attributes; the same for the same arguments."""
+    """`count` questions about two or three attributes; the same for the same arguments."""
     rng = Random(f"elements {seed} {held_out}")
     made = 0
     while made < count:
-        name, attributes = rng.choice(NAMES), rng.sample(list(SENTENCES), rng.randint(2, 5))
+        name, attributes = rng.choice(NAMES), rng.sample(list(SENTENCES), rng.randint(2, 3))
         if is_held_out(name, attributes) != held_out:
             continue
         made += 1
