@@ -12,6 +12,7 @@ from .generation_plan import Allowed, RoundGrammar
 from .generation_tokens import ControlTokens
 
 LONGEST_MATCH = 3
+SEARCHED = 512  # tokens back from the end
 
 
 def look_ahead(grammar: RoundGrammar, written: Sequence[int], most: int) -> tuple[list[int], list[Allowed]]:
@@ -21,25 +22,29 @@ def look_ahead(grammar: RoundGrammar, written: Sequence[int], most: int) -> tupl
         grammar: of the round; it is not changed.
         written: prompt and plan so far.
     """
-    ahead, guesses, allowed = grammar.copy(), [], [grammar.allowed()]
+    ahead, seen, allowed = grammar.copy(), list(written[-SEARCHED:]), [grammar.allowed()]
+    guesses = []
     while len(guesses) < most:
-        token = _guess([*written, *guesses], ahead.in_promise, grammar.tokens)
+        token = _guess(seen, ahead.in_promise, grammar.tokens)
         if token is None or token not in allowed[-1] or not ahead.push(token):
             break
         guesses.append(token)
+        seen.append(token)
         allowed.append(ahead.allowed())
     return guesses, allowed
 
 
-def _guess(written: list[int], in_promise: bool, tokens: ControlTokens) -> int | None:
-    """The token behind: a tag where the grammar suggests one, else what followed the longest match."""
+def _guess(seen: list[int], in_promise: bool, tokens: ControlTokens) -> int | None:
+    """The token behind: a tag where the grammar suggests one, else what followed the (latest) longest match."""
     if not in_promise:
         return tokens.promise_start
-    if written[-1] in tokens.digits:
+    if seen[-1] in tokens.digits:
         return tokens.topic_end
-    for length in range(min(LONGEST_MATCH, len(written) - 1), 0, -1):
-        end = written[-length:]
-        for start in range(len(written) - length - 1, -1, -1):
-            if written[start : start + length] == end:
-                return written[start + length]
-    return None
+    best, longest = None, 0
+    for place in range(len(seen) - 2, -1, -1):
+        length = 0
+        while length < LONGEST_MATCH and length <= place and seen[place - length] == seen[-1 - length]:
+            length += 1
+        if length > longest:
+            best, longest = seen[place + 1], length
+    return best
