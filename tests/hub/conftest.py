@@ -45,7 +45,9 @@ def adapter(embedded, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
     model = PlannedDiffusionForCausalLM.from_pretrained(embedded, dtype="auto")
     torch.manual_seed(0)
-    settings = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    settings = peft.LoraConfig(
+        r=2, lora_alpha=64, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that will go
         peft.get_peft_model(model, settings).save_pretrained(folder)
