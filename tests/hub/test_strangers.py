@@ -140,7 +140,7 @@ def test_an_adapter_on_its_base_and_a_private_repository(hub, embedded, adapter,
     push(str(embedded), "user/base", run_card=False, confirmed=True, say=say)
     about = About("apache-2.0", base_model="user/base")
     push(str(adapter), "user/adapter", about, run_card=False, confirmed=True, say=say)
-    base = PlannedDiffusionForCausalLM.from_pretrained(embedded, dtype="auto")
+    base = PlannedDiffusionForCausalLM.from_pretrained(embedded, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(embedded)
     inputs = tokenizer(PROMPTS[1], return_tensors="pt")
     plain = base.generate(**inputs, decoding="autoregressive", max_new_tokens=12).tolist()
@@ -156,7 +156,7 @@ tokenizer = AutoTokenizer.from_pretrained("user/base", trust_remote_code=True)
 inputs = tokenizer({PROMPTS[1]!r}, return_tensors="pt")
 got = []
 for loader in (AutoModelForCausalLM, AutoPeftModelForCausalLM):
-    model = loader.from_pretrained("user/adapter", trust_remote_code=True, dtype="auto")
+    model = loader.from_pretrained("user/adapter", trust_remote_code=True, dtype="float32")
     got.append(model.generate(**inputs, decoding="autoregressive", max_new_tokens=12).tolist())
 try:
     AutoModelForCausalLM.from_pretrained("user/base", trust_remote_code=True, token=False, force_download=True)
