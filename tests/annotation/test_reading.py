@@ -106,7 +106,7 @@ GOOD = b'{"prompt": "a", "response": "b"}\n'
             "line 2 has the columns messages, line 1 the columns prompt and resp",
         ),
         ("in.jsonl", b'{"title": "a"}\n', "line 1: no columns of a chat .* among 'title'; rename them"),
-        ("in.jsonl.gz", gzip.compress(GOOD * 99)[:-9], "cannot be read on"),
+        ("in.jsonl.gz", gzip.compress(GOOD * 99, mtime=0)[:-9], "cannot be read on"),
         ("in.jsonl.gz", GOOD, "cannot be read on"),
         ("in.json", b"{}", "not a list of objects"),
         ("in.json", b"[1]", "not a list of objects"),
