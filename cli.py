@@ -107,20 +107,22 @@ def evaluate(
     batch_size: Annotated[int, Option(help="Prompts answered together.")] = 8,
     everything: Annotated[bool, Option("--all", help="All decoders with their knobs, alone and batched.")] = False,
     plot: Annotated[Path | None, Option(metavar="FILE", help="With --all: draw quality against cost.")] = None,
+    keep: Annotated[Path | None, Option(metavar="FILE", help="With --all: write every result there at once.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ):
     """Measure the decoders on held-out facts: right answers, forwards, seconds."""
     source = chosen_model(model)
-    if plot:
-        refuse_unwritable(plot, "--plot")
-        if not everything:
-            raise ValueError("--plot draws what --all measures; give both.")
+    for option, file in (("--plot", plot), ("--keep", keep)):
+        if file:
+            refuse_unwritable(file, option)
+            if not everything:
+                raise ValueError(f"{option} is for what --all measures; give both.")
     quiet(debug)
     if everything:
         from .evaluation.facts.frontier import measure_all
 
-        measure_all(source, count, batch_size, as_json, plot, decoding)
+        measure_all(source, count, batch_size, as_json, plot, decoding, keep)
         return
     from .evaluation.facts.evaluate import SYSTEMS, run
 

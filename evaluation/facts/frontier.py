@@ -1,11 +1,13 @@
 """Every decoder with its main knobs on the same weights, in one process: a table, and the frontiers as a picture.
 
 Quality is the share of facts exactly right; the costs are forwards and seconds per answer. A system is on the frontier
-when no other has at least its quality at less cost. Definitions of all numbers: evaluate.py.
+when no other has at least its quality at less cost. Definitions of all numbers: evaluate.py. Batches answer every
+prompt; only the first ALONE are answered once more one at a time, for their seconds: the answers are the same.
 """
 
 import json as jsonlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,10 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ...hub.loading import load
+from ...training.annotation.journal import Journal
 from . import EMBEDDED
 from .evaluate import HELD_OUT_SEED, PLANNED, SYSTEMS, WIDTH_OF_A_FILE, Measurement, compare, stamp
-from .generator import held_out_examples
+from .generator import Example, held_out_examples
 
+ALONE = 100  # prompts
 CANVAS = 128  # tokens; the longest held-out answer has 115
 
 _FREE = {"confidence_threshold": None, "max_new_tokens": CANVAS}
@@ -99,14 +103,16 @@ def measure_all(
     json: bool = False,
     plot: Path | None = None,
     decoding: str | None = None,
+    keep: Path | None = None,
 ) -> list[Measurement]:
-    """Answers `count` held-out prompts with every variant, one at a time and in batches; prints, draws, returns rows.
+    """Answers `count` held-out prompts with every variant, in batches and one at a time; prints, draws, returns rows.
 
-    The rows are those of the batches, followed by those alone.
+    The rows are those of the batches, followed by those alone. What is measured is written into `keep` at once; a run
+    with the same `keep`, checkpoint, code and machine goes on from there.
 
     Raises:
-        ValueError: no variant of that name, or a count or batch size below 1.
-        RuntimeError: a plot is wanted and matplotlib is missing.
+        ValueError: no variant of that name, a count or batch size below 1, or a `keep` of another run.
+        RuntimeError: a plot is wanted and matplotlib is missing, or `keep` cannot be written.
     """
     variants = {name: fields for name, fields in VARIANTS.items() if decoding in (None, fields["decoding"])}
     if not variants:
@@ -119,9 +125,29 @@ def measure_all(
     path = str(model or EMBEDDED)
     loaded, tokenizer = load(path)
     loaded.eval()
-    examples = held_out_examples(count, HELD_OUT_SEED)
-    batched, alone = (compare(loaded, tokenizer, examples, size, variants) for size in (batch_size, 1))
     environment = {**stamp(loaded, batch_size), "batch": f"{batch_size} and 1"}
+    examples = held_out_examples(count, HELD_OUT_SEED)
+    settings = {**environment, "model": path, "count": count, "date": None, "command": None}
+    rows = []
+    with Journal(keep, settings) if keep else nullcontext() as journal:
+        try:
+            for pair in pairs(loaded, tokenizer, examples, batch_size, variants, journal):
+                rows.append(pair)
+        finally:  # who interrupts it sees what there is
+            if rows:
+                report(*zip(*rows, strict=True), batch_size, environment, json, plot)
+    return [row for which in zip(*rows, strict=True) for row in which]
+
+
+def report(
+    batched: Sequence[Measurement],
+    alone: Sequence[Measurement],
+    batch_size: int,
+    environment: dict,
+    json: bool,
+    plot: Path | None,
+) -> None:
+    """Prints both runs as a table or JSON, and draws them."""
     if json:
         rows = {"results": [asdict(row) for row in batched], "results_alone": [asdict(row) for row in alone]}
         print(jsonlib.dumps({"stamp": environment, **rows}, indent=1))
@@ -133,7 +159,24 @@ def measure_all(
         out.print("; ".join(f"{key}: {value}" for key, value in environment.items()), style="dim", highlight=False)
     if plot is not None:
         draw(points(batched, alone), environment, plot)
-    return [*batched, *alone]
+
+
+def pairs(
+    model, tokenizer, examples: list[Example], batch_size: int, variants: dict[str, dict], journal: Journal | None
+) -> Iterator[tuple[Measurement, Measurement]]:
+    """(in batches, alone) of every variant; those in the journal are not measured again."""
+    kept = {entry["hash"]: entry["rows"] for entry in journal.entries(len(VARIANTS))} if journal is not None else {}
+    for name, fields in variants.items():
+        fingerprint = jsonlib.dumps([name, fields])
+        if fingerprint not in kept:
+            (batched,) = compare(model, tokenizer, examples, batch_size, {name: fields})
+            (alone,) = compare(model, tokenizer, examples[:ALONE], 1, {f"{name}, alone": fields})
+            kept[fingerprint] = [asdict(batched), {**asdict(alone), "system": name}]
+            if journal is not None:
+                index = list(VARIANTS).index(name)
+                journal.append({"index": index, "hash": fingerprint, "rows": kept[fingerprint]})
+        batched, alone = (Measurement(**row) for row in kept[fingerprint])
+        yield batched, alone
 
 
 def points(batched: Sequence[Measurement], alone: Sequence[Measurement]) -> list[Point]:

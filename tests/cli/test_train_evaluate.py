@@ -64,16 +64,18 @@ def test_evaluate_all_passes_its_options_on(run, checkpoint, monkeypatch, tmp_pa
 
     seen = []
     monkeypatch.setattr(frontier, "measure_all", lambda *given: seen.append(given))
-    folder, plot = str(checkpoint[1]), tmp_path / "frontier.svg"
+    folder, plot, keep = str(checkpoint[1]), tmp_path / "frontier.svg", tmp_path / "rows.jsonl"
     assert run("evaluate", "--model", folder, "--all").status == 0
     options = ["--all", "--count", "9", "--batch-size", "2", "--decoding", "diffusion", "--json", "--plot", str(plot)]
-    assert run("evaluate", "--model", folder, *options).status == 0
-    assert seen == [(folder, 500, 8, False, None, None), (folder, 9, 2, True, plot, "diffusion")]
+    assert run("evaluate", "--model", folder, *options, "--keep", keep).status == 0
+    assert seen == [(folder, 500, 8, False, None, None, None), (folder, 9, 2, True, plot, "diffusion", keep)]
 
 
 def test_a_plot_needs_all_and_a_place(run, checkpoint, tmp_path):
     ran = run("evaluate", "--model", checkpoint[1], "--plot", tmp_path / "frontier.svg")
-    assert ran.status == 2 and "--plot draws what --all measures; give both" in ran.err
+    assert ran.status == 2 and "--plot is for what --all measures; give both" in ran.err
+    ran = run("evaluate", "--model", checkpoint[1], "--keep", tmp_path / "rows.jsonl")
+    assert ran.status == 2 and "--keep is for what --all measures; give both" in ran.err
     ran = run("evaluate", "--model", checkpoint[1], "--all", "--plot", tmp_path / "no" / "frontier.svg")
     assert ran.status == 2 and "give --plot another place" in ran.err and ran.err.count("\n") == 1
 

@@ -76,6 +76,39 @@ def test_table_json_and_picture(measured, tmp_path, capsys):
     assert told["stamp"]["batch"] == "8 and 1"
 
 
+def test_what_is_measured_is_kept_and_shown_when_it_is_interrupted(measured, monkeypatch, tmp_path, capsys):
+    keep, fine, calls = tmp_path / "rows.jsonl", frontier.compare, []
+
+    def until(last):
+        def compare(*given):
+            calls.append(next(iter(given[-1])))
+            if len(calls) > last:
+                raise KeyboardInterrupt
+            return fine(*given)
+
+        return compare
+
+    monkeypatch.setattr(frontier, "compare", until(5))  # two systems, in batches and alone, and half of a third
+    with pytest.raises(KeyboardInterrupt):
+        frontier.measure_all(count=3, json=True, decoding="diffusion", keep=keep)
+    names = [name for name, fields in VARIANTS.items() if fields["decoding"] == "diffusion"]
+    assert [row["system"] for row in json.loads(capsys.readouterr().out)["results"]] == names[:2]
+    calls.clear()
+    monkeypatch.setattr(frontier, "compare", until(1000))
+    rows = frontier.measure_all(count=3, json=True, decoding="diffusion", keep=keep)
+    assert calls == [f"{name}{how}" for name in names[2:] for how in ("", ", alone")]
+    assert [row.system for row in rows] == names * 2
+    with pytest.raises(ValueError, match="was begun with other settings"):
+        frontier.measure_all(count=4, json=True, decoding="diffusion", keep=keep)
+
+
+def test_prompts_alone_are_the_first_ones(measured, capsys):
+    frontier.measure_all(count=frontier.ALONE + 20, json=True, decoding="diffusion")
+    told = json.loads(capsys.readouterr().out)
+    assert told["results"][0]["answers"] == frontier.ALONE + 20
+    assert told["results_alone"][0]["answers"] == frontier.ALONE
+
+
 def test_refused_in_words(monkeypatch):
     with pytest.raises(ValueError, match="decoding is 'telepathic'; choose one of planned, autoregressive, "):
         frontier.measure_all(decoding="telepathic")

@@ -119,7 +119,7 @@ def _lock(file, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise ValueError(f"{path} is being written by another run; wait for it, or name another OUT.") from error
+        raise ValueError(f"{path} is being written by another run; wait for it, or name another file.") from error
 
 
 def _entry(line: bytes, field: str) -> dict | None:
@@ -134,6 +134,6 @@ def _entry(line: bytes, field: str) -> dict | None:
 def unwritable(path: Path, error: OSError, finished: int) -> RuntimeError:
     """What to say where the disk is full or gone."""
     return RuntimeError(
-        f"{path} cannot be written on ({error.strerror}); {finished} finished records are safe in the .partial file. "
+        f"{path} cannot be written on ({error.strerror}); {finished} finished records are safe. "
         "Make room, and run the same command again to go on."
     )
