@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
+from transformers import CompileConfig
 
 from ..generation.config import PlannedDiffusionGenerationConfig
 from ..generation.plan import Unit
@@ -92,19 +93,22 @@ def check_fields(fields: dict) -> None:
     PlannedDiffusionGenerationConfig(**fields)
 
 
-def load(source: str, dtype: str = "auto", device: str = "auto") -> Checkpoint:
+def load(source: str, dtype: str = "auto", device: str = "auto", compiled: bool = False) -> Checkpoint:
     """Loads a planned-diffusion checkpoint and its tokenizer; code that a checkpoint brings along is not run.
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
         dtype: "auto" (that of the file), "float32" or "bfloat16".
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
+        compiled: it runs compiled, after a wait of some minutes at the first forwards.
 
     Raises:
         ValueError: nothing there that can be loaded, another kind of model, missing weights, or no such device.
     """
     place = _device(device)
     model, tokenizer = load_checkpoint(source, dtype)
+    if compiled:
+        model.generation_config.compile_config = CompileConfig()
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones
     return Checkpoint(model.to(place).eval(), tokenizer, source)
 

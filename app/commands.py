@@ -109,6 +109,7 @@ def batch(
     batch_size: Annotated[int | None, Option(help="Requests under way together; by default 32, on a GPU 64.")] = None,
     workers: Workers = None,
     ray: Ray = None,
+    compiled: Annotated[bool, Option("--compile", help="Compile the model first: minutes, for long files.")] = False,
     decoding: Decoding = None,
     steps_ratio: Ratio = None,
     confidence_threshold: Threshold = None,
@@ -138,4 +139,4 @@ def batch(
     from .batch.command import batch as run
     from .batch.run import Job
 
-    run(Job(source, out, folder, settings, dtype, device, batch_size, workers, ray), as_json)
+    run(Job(source, out, folder, settings, dtype, device, batch_size, workers, ray, compiled), as_json)

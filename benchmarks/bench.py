@@ -42,6 +42,10 @@ class Bench:
     def tokens(self) -> ControlTokens:
         return ControlTokens.from_config(self.model.config)
 
+    def engine(self, live_requests: int) -> Engine:
+        """An engine that compiles if the run does."""
+        return Engine(self.model, live_requests, compile_config=self.model.generation_config.compile_config)
+
     def prompt(self, length: int, seed: int = 0) -> list[int]:
         """Ordinary token ids."""
         return random.Random(seed).choices(ordinary_ids(self.model), k=length)
@@ -94,7 +98,7 @@ def repeated(prompt_ids: list[int], query: Query) -> Iterator:
 
 def engine_step(bench: Bench, query: Query, context: int, batch: int = 1) -> Callable[[], object]:
     """An engine with `batch` requests that have read their context; what runs one tick of it."""
-    engine = Engine(bench.model, live_requests=batch)
+    engine = bench.engine(batch)
     for seed in range(batch):
         engine.add(repeated(bench.prompt(context, seed), query), Sampling())
     for _ in range(0, context, CHUNK):

@@ -22,6 +22,7 @@ from models import CHOICES, SHAPES, load, model_on_meta
 from plot import draw
 from roofline import weight_bytes
 from targets import print_targets
+from transformers import CompileConfig
 from transformers.utils import logging
 
 RESULTS = Path(__file__).parent / "results"
@@ -72,6 +73,7 @@ def command() -> Arguments:
     parser.add_argument("--threads", type=int, help="of the CPU; torch's own choice by default")
     parser.add_argument("--point-seconds", type=float, help="for the repeats of one point; 30 on a CPU, 60 on a GPU")
     parser.add_argument("--largest", type=int, help="end every sweep at this size")
+    parser.add_argument("--compile", action="store_true", help="run it compiled; first forwards take minutes")
     return parser
 
 
@@ -111,6 +113,8 @@ def memory_bytes(device: str) -> int:
 def prepared(args) -> Bench:
     dtype = DTYPES[args.dtype]
     model = load(args.shape, args.device, dtype)
+    if args.compile:
+        model.generation_config.compile_config = CompileConfig()
     machine = rates(model, args.device, dtype)
     point_s = args.point_seconds or POINT_S[args.device]
     return Bench(args.shape, args.device, dtype, model, machine, args.repeats, point_s, args.largest)
@@ -128,7 +132,8 @@ def default_cases(shape: str) -> list[str]:
 def run_case(bench: Bench, name: str, path: Path) -> None:
     """Runs a case, prints its table, and keeps it beside those that the file holds."""
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"cases": {}}
-    environment = stamp(shape=bench.shape, dtype=str(bench.dtype).removeprefix("torch."), seed=0)
+    compiled = bench.model.generation_config.compile_config is not None
+    environment = stamp(shape=bench.shape, dtype=str(bench.dtype).removeprefix("torch."), compiled=compiled, seed=0)
     started = time.perf_counter()
     rows = CASES[name](bench)
     environment["seconds"] = round(time.perf_counter() - started, 1)

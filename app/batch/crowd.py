@@ -54,7 +54,7 @@ class Crowd:
 
     def __init__(self, checkpoint: Checkpoint, settings: dict, batch_size: int):
         self.checkpoint, self.settings, self.batch_size = checkpoint, settings, batch_size
-        self._engine = Engine(checkpoint.model, live_requests=batch_size)
+        self._engine = self._new_engine()
         self._guests: dict[int, _Guest] = {}
         self._refused: list[Outcome] = []
 
@@ -103,15 +103,19 @@ class Crowd:
         """Runs everyone alone from the beginning, so that a request without an answer harms no other."""
         guests, self._guests, outcomes = self._guests, {}, []
         for guest in guests.values():
-            self._engine = Engine(self.checkpoint.model, live_requests=self.batch_size)
+            self._engine = self._new_engine()
             self.add(guest.task)
             try:
                 outcomes += self._outcomes(self._engine.run())
             except FloatingPointError as error:
                 self._guests = {}
                 outcomes.append(Outcome(guest.task, error=str(error)))
-        self._engine = Engine(self.checkpoint.model, live_requests=self.batch_size)
+        self._engine = self._new_engine()
         return outcomes
+
+    def _new_engine(self) -> Engine:
+        model = self.checkpoint.model
+        return Engine(model, self.batch_size, compile_config=model.generation_config.compile_config)
 
     def _request(self, task: Task) -> tuple[Request, PlannedDiffusionGenerationConfig]:
         model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer

@@ -36,6 +36,7 @@ class Job:
     batch_size: requests under way together (per worker); by default what suits the device.
     workers: processes of Ray, None for this one; by default of a cluster, one per GPU or, without any, per machine.
     cluster: address of a running Ray; a Ray of its own is started where workers are asked for without it.
+    compiled: the model runs compiled (per worker).
     """
 
     source: Path
@@ -47,6 +48,7 @@ class Job:
     batch_size: int | None = None
     workers: int | None = None
     cluster: str | None = None
+    compiled: bool = False
 
 
 def check_job(job: Job) -> None:
@@ -113,7 +115,7 @@ def _entries(job: Job, tasks: Iterator[Task], count: int) -> Generator[dict]:
         from .workers import entries
 
         return entries(job, tasks, count)
-    crowd = crowd_of(load(job.model, job.dtype, job.device), job.settings, job.batch_size)
+    crowd = crowd_of(load(job.model, job.dtype, job.device, job.compiled), job.settings, job.batch_size)
     return (outcome.entry() for outcome in outcomes(crowd, tasks))
 
 

@@ -28,10 +28,13 @@ BLOCKS_OF_A_BATCH = 4  # smaller blocks lose less with a worker, larger ones tak
 class Worker:
     """One model that answers the requests of several callers together; lives in an actor of Ray."""
 
-    def __init__(self, model: str, dtype: str, device: str, settings: dict, batch_size: int):
+    def __init__(
+        self, model: str, dtype: str, device: str, settings: dict, batch_size: int, compiled: bool = False
+    ):
         self.waiting: SimpleQueue[tuple[Task, Future]] = SimpleQueue()
         self.owners: dict[int, Future] = {}
-        threading.Thread(target=self._serve, args=(model, dtype, device, settings, batch_size), daemon=True).start()
+        of_the_model = (model, dtype, device, compiled)
+        threading.Thread(target=self._serve, args=(of_the_model, settings, batch_size), daemon=True).start()
 
     def __call__(self, rows: dict) -> dict:
         """A block of tasks to a block of entries, both as JSON; waits until all of them have come to their end.
@@ -43,9 +46,9 @@ class Worker:
             self.waiting.put((Task(**json.loads(row)), future))
         return {"entry": [json.dumps(future.result()) for future in futures]}
 
-    def _serve(self, model: str, dtype: str, device: str, settings: dict, batch_size: int) -> None:
+    def _serve(self, of_the_model: tuple, settings: dict, batch_size: int) -> None:
         try:
-            self._answer(crowd_of(load(model, dtype, device), settings, batch_size))
+            self._answer(crowd_of(load(*of_the_model), settings, batch_size))
         except Exception as error:  # no model, no memory: every caller must hear of it
             is_bad_use = isinstance(error, ValueError)
             why = str(error) if is_bad_use else f"{type(error).__name__}: {error}"
@@ -106,7 +109,7 @@ def _run(ray, job: Job, tasks: Iterator[Task], count: int, workers: int, resourc
     items = [{"task": json.dumps(asdict(task))} for task in tasks]
     answered = ray.data.from_items(items, override_num_blocks=-(-count // rows)).map_batches(
         Worker,
-        fn_constructor_args=(job.model, job.dtype, job.device, job.settings, batch_size),
+        fn_constructor_args=(job.model, job.dtype, job.device, job.settings, batch_size, job.compiled),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(
             size=workers,

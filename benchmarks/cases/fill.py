@@ -38,7 +38,7 @@ def six_by_forty(bench: Bench) -> list[dict]:
 
 def paired_rows(bench: Bench, scripted: Scripted) -> list[dict]:
     """A row for the planning ticks and one for the denoising ticks of a request, the tick with the prompt left out."""
-    engine = Engine(bench.model, live_requests=1)
+    engine = bench.engine(1)
     if bench.device == "cuda":  # whatever is compiled or captured is kept by the engine
         paired_ticks(bench, engine, scripted)
     pairs = paired_ticks(bench, engine, scripted)[1:]

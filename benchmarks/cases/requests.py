@@ -10,7 +10,6 @@ from models import native_twin
 from plans import AUTOREGRESSIVE_TOKENS, MIX, PAPER, Scripted, autoregressive_request, recorded, scripted_request
 from roofline import Work, forward_work
 
-from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.query import Query, Sampling
 
 PROMPT = 64  # tokens
@@ -84,7 +83,7 @@ def mix(bench: Bench) -> list[dict]:
 
 def runner(bench: Bench, *decoders: Callable) -> Callable[[], None]:
     """Runs requests together to their end, in an engine that lives on."""
-    engine = Engine(bench.model, live_requests=len(decoders))
+    engine = bench.engine(len(decoders))
 
     def run() -> None:
         for decoder in decoders:

@@ -92,6 +92,23 @@ def test_settings_are_for_all_and_a_line_comes_first(run, loaded, checkpoint, fi
     assert len({row["text"] for row in rows_of(out)}) == 3
 
 
+def test_compiled(run, loaded, checkpoint, file, tmp_path, monkeypatch):
+    """What is compiled is run through `torch.compile`'s wrapper here, uncompiled, and answers alike."""
+    ran, compiled_for = [], []
+
+    def compile_(function, **options):
+        compiled_for.append(options["mode"])
+        return lambda *args, **inputs: ran.append(1) or function(*args, **inputs)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    given, out = [{"prompt": "What?"}, {"prompt": "Why?"}], tmp_path / "out.jsonl"
+    options = ["--max-new-tokens", "40", "--compile", "--device", "cpu"]
+    assert run("batch", file(given), out, "--model", checkpoint[1], *options).status == 0
+    expected = [alone(loaded, row | {"max_new_tokens": 40})["text"] for row in given]
+    assert [row["text"] for row in rows_of(out)] == expected
+    assert compiled_for == ["reduce-overhead"] and len(ran) > 10
+
+
 def test_whoever_ends_makes_room_at_once(loaded, file, monkeypatch):
     """With two places, four short requests pass by a long one, and no forward has an empty place while one waits."""
     width = []

@@ -1,0 +1,132 @@
+"""A compiled backbone: the same answers, shapes that repeat, buffers that stay where they are from engine to engine."""
+
+import pytest
+import torch
+from transformers import CompileConfig
+
+from planned_diffusion.generation import runner
+from planned_diffusion.generation.attention import Document
+from planned_diffusion.generation.cache import SlotCache
+from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.runner import Runner, rounded_up
+from planned_diffusion.generation.visibility import NO_DOCUMENT, NO_SPAN
+
+PROMPTS = ([7, 31, 64, 5, 9], [12, 80, 3])
+LONGEST = 80  # rows
+
+
+@pytest.fixture
+def compiler():
+    """(CompileConfig, graphs): what is traced runs as it is, and `graphs` gets its inputs."""
+    graphs = []
+
+    def backend(graph, inputs, **options):
+        graphs.append(inputs)
+        return graph
+
+    torch._dynamo.reset()
+    yield CompileConfig(backend=backend), graphs
+    torch._dynamo.reset()
+
+
+def test_rounded_up():
+    assert [rounded_up(rows) for rows in (1, 2, 3, 8, 9, 17, 33, 64, 65, 128, 129, 500)] == [
+        2, 2, 4, 8, 16, 24, 48, 64, 128, 128, 192, 512,
+    ]  # fmt: skip
+    assert all(rounded_up(rows) >= rows and rounded_up(rounded_up(rows)) == rounded_up(rows) for rows in range(1, 600))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoding", ["planned", "autoregressive", "block_diffusion"])
+def test_answers_are_the_same_and_graphs_are_kept(planner, compiler, left_padded, decoding):
+    config, graphs = compiler
+    fields = {"decoding": decoding, "max_new_tokens": 60, "pad_token_id": 99}
+    fields |= {"block_size": 8} if decoding == "block_diffusion" else {}
+    ids, mask = left_padded([list(prompt) for prompt in PROMPTS])
+    expected = planner.generate(ids, attention_mask=mask, **fields)
+    assert planner.generate(ids, attention_mask=mask, compile_config=config, **fields).equal(expected)
+    compiled = len(graphs)
+    assert compiled > 0
+    assert planner.generate(ids, attention_mask=mask, compile_config=config, **fields).equal(expected)
+    assert len(graphs) == compiled, "a second call needs no new graph"
+
+
+@torch.no_grad()
+def step(one: Runner, rows: int) -> torch.Tensor:
+    """A forward over the first rows of one document; the logits of the last."""
+    inside, positions = [0] * rows, list(range(rows))
+    packed = [list(range(20, 20 + rows)), positions, inside, [NO_SPAN] * rows, inside, inside, positions]
+    return one.logits(packed, [Document(range(rows), range(LONGEST))], [rows - 1])
+
+
+def runner_of(model, config: CompileConfig | None = None) -> Runner:
+    one = Runner(model, config)
+    one.cache.allocate(LONGEST)
+    return one
+
+
+@pytest.fixture
+def as_it_is(monkeypatch):
+    """`torch.compile` compiles nothing; a list gets (rows, whether it would have run compiled) of every forward."""
+    seen, plain = [], runner.last_hidden_states
+
+    def noting(compiled: bool):
+        return lambda backbone, **inputs: (
+            seen.append((inputs["input_ids"].shape[1], compiled)) or plain(backbone, **inputs)
+        )
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: noting(True))
+    monkeypatch.setattr(runner, "last_hidden_states", noting(False))
+    return seen
+
+
+def test_the_first_forward_and_wide_ones_run_as_they_are(build_model, as_it_is, monkeypatch):
+    monkeypatch.setattr(runner, "WIDEST", 64)
+    one = runner_of(build_model(), CompileConfig())
+    for rows in (8, 1, 5, 8, 30, 64, 65):
+        step(one, rows)
+    assert as_it_is == [(8, False), (2, True), (8, True), (8, True), (32, True), (64, True), (65, False)]
+
+
+def test_what_pads_changes_nothing(build_model, as_it_is):
+    """Rows that repeat the last one: logits and cache are those of the rows alone."""
+    model = build_model()
+    padded, plain = runner_of(model, CompileConfig()), runner_of(model)
+    for rows in (8, 5, 8, 3, 11):
+        torch.testing.assert_close(step(padded, rows), step(plain, rows))
+    assert [rows for rows, compiled in as_it_is if compiled] == [8, 8, 4, 16]
+    for kept, other in zip(padded.cache._buffers, plain.cache._buffers, strict=True):
+        torch.testing.assert_close(kept, other)
+
+
+def buffers(cache: SlotCache) -> list[int]:
+    return [part.data_ptr() for pair in cache._buffers for part in pair]
+
+
+def test_a_later_engine_gets_the_buffers_and_nothing_that_was_in_them(build_model, as_it_is):
+    model = build_model(seed=5)
+    first, second = (runner_of(model, CompileConfig()) for _ in range(2))
+    for one in (first, second):
+        step(one, 8)
+    places = buffers(first.cache)
+    assert not set(places) & set(buffers(second.cache)), "who runs at the same time shares nothing"
+    del first, one
+    third = Engine(model, compile_config=CompileConfig())
+    assert buffers(third.cache) == places
+    assert third.cache.taken == 0 and (third.cache._labels == NO_DOCUMENT).all()
+    assert all((part == 0).all() for pair in third.cache._buffers for part in pair)
+    assert not Engine(model).cache.built, "who does not compile starts afresh"
+    assert not Engine(model.double(), compile_config=CompileConfig()).cache.built, "other types, other buffers"
+
+
+def test_buffers_are_marked_wherever_they_come_to_lie(monkeypatch):
+    marked = []
+    monkeypatch.setattr(torch._dynamo, "mark_static_address", lambda tensor: marked.append(tensor.data_ptr()))
+    cache = SlotCache("cpu", capacity=64, for_graphs=True)
+    cache.allocate(4)
+    cache.write_to(torch.arange(4), torch.zeros(5, 4, dtype=torch.long))
+    cache.update(torch.ones(1, 2, 4, 8), torch.ones(1, 2, 4, 8), 0)
+    cache.stay()
+    assert marked == buffers(cache)
+    cache.allocate(100)
+    assert marked[2:] == buffers(cache), "grown buffers lie elsewhere"
