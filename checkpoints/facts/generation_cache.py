@@ -17,13 +17,18 @@ SLOTS_PER_BUCKET = 64  # attention reads whole buckets, so that its shapes repea
 class SlotCache(Cache):
     """A transformers `Cache` whose `update` scatters into given slots and returns every slot in use.
 
+    Args:
+        for_graphs: compiled forwards will write into the buffers, and may record where in memory these lie.
+
     Attributes:
         labels: what lies in each slot, int64 [S] each; empty slots belong to no document, so nothing sees them.
         used: slots that attention reads, a multiple of SLOTS_PER_BUCKET.
+        built: the buffers exist, since a forward has run.
     """
 
-    def __init__(self, device, capacity: int = 4 * SLOTS_PER_BUCKET):
+    def __init__(self, device, capacity: int = 4 * SLOTS_PER_BUCKET, for_graphs: bool = False):
         super().__init__(layers=[])
+        self._for_graphs = for_graphs
         self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer: keys, values [1, heads, S, head size]
         self._labels = torch.full((5, capacity), NO_DOCUMENT, device=device)
         self._free: set[int] = set()  # slots below `_fresh` that were given back
@@ -34,6 +39,10 @@ class SlotCache(Cache):
     @property
     def used(self) -> int:
         return -(-self._fresh // SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET
+
+    @property
+    def built(self) -> bool:
+        return bool(self._buffers)
 
     @property
     def labels(self) -> Labels:
@@ -75,6 +84,13 @@ class SlotCache(Cache):
             states.index_copy_(1, target, states[:, source])
         self._labels[0, target] = document
 
+    def clear(self) -> None:
+        """Forgets everything; buffers stay where they are."""
+        self._labels.fill_(NO_DOCUMENT)
+        for buffer in (part for pair in self._buffers for part in pair):
+            buffer.zero_()
+        self._free, self._fresh = set(), 0
+
     def _grow(self, capacity: int) -> None:
         def longer(buffer: torch.Tensor, dim: int, value: int) -> torch.Tensor:
             shape = list(buffer.shape)
@@ -85,6 +101,13 @@ class SlotCache(Cache):
 
         self._labels = longer(self._labels, 1, NO_DOCUMENT)
         self._buffers = [(longer(keys, 2, 0), longer(values, 2, 0)) for keys, values in self._buffers]
+        self.stay()
+
+    def stay(self) -> None:
+        """Tells the compiler, if there is one, that the buffers stay where they are."""
+        if self._for_graphs:
+            for buffer in (part for pair in self._buffers for part in pair):
+                torch._dynamo.mark_static_address(buffer)
 
     # What transformers' decoders ask of a cache.
 

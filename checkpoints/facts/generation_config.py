@@ -81,12 +81,12 @@ OWN_DEFAULTS = {
 # Fields of GenerationConfig that mean here what they mean there.
 SHARED_FIELDS = (
     "max_new_tokens", "max_length", "max_time", "do_sample", "temperature", "top_k", "top_p", "num_return_sequences",
-    "return_dict_in_generate", "use_cache", "pad_token_id", "bos_token_id", "eos_token_id",
+    "return_dict_in_generate", "use_cache", "pad_token_id", "bos_token_id", "eos_token_id", "compile_config",
 )  # fmt: skip
 METADATA = ("transformers_version", "_from_model_config", "_commit_hash", "_original_object_hash")
 
 class PlannedDiffusionGenerationConfig(GenerationConfig):
-    """The usual fields (max_new_tokens, do_sample, temperature, top_k, top_p, num_return_sequences, ...), and:
+    """The usual fields (max_new_tokens, do_sample, temperature, num_return_sequences, compile_config, ...), and:
 
     Args:
         decoding (`str`): name of a decoder, a key of `DECODERS`.

@@ -55,11 +55,12 @@ class Engine:
         model: a `PlannedDiffusionForCausalLM`.
         live_requests: how many requests may share a forward; more wait their turn.
         assistant: a causal language model with the same token ids, for decoders whose drafts it scores.
+        compile_config: a `CompileConfig` of transformers: the models run compiled.
     """
 
-    def __init__(self, model, live_requests: int = LIVE_REQUESTS, assistant=None):
+    def __init__(self, model, live_requests: int = LIVE_REQUESTS, assistant=None, compile_config=None):
         self.live_requests = live_requests
-        self.runners = [Runner(model)] + ([] if assistant is None else [Runner(assistant)])
+        self.runners = [Runner(one, compile_config) for one in (model, assistant) if one is not None]
         self.cache = self.runners[0].cache
         self.device = self.runners[0].device
         self.vocabulary = model.get_output_embeddings().weight.shape[0]

@@ -156,7 +156,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         """Endings and traces of all requests, in order."""
         training = [module for module in self.modules() if module.training]
         self.eval()  # gradient checkpointing silently drops the cache while training
-        engine = Engine(self, assistant=assistant)
+        engine = Engine(self, assistant=assistant, compile_config=config.compile_config)
         endings: dict[int, Ended] = {}
         recorders, traces, board = {}, {}, Board()
         for request in requests:
