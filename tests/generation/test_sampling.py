@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from planned_diffusion.generation import sampling as sampling_module
 from planned_diffusion.generation.plan import EVERYTHING, Allowed
 from planned_diffusion.generation.query import Sampling
-from planned_diffusion.generation.sampling import AllowedTable, RowGroup, argmax, draw, filter_logits
+from planned_diffusion.generation.sampling import AllowedTable, RowGroup, argmax, draw, filter_logits, rows_per_group
 from planned_diffusion.generation.unmasking import SCORES
 
 VOCABULARY = 12
@@ -152,8 +153,13 @@ def test_many_rows_are_drawn_as_few(monkeypatch):
     """The group size is a matter of speed alone."""
     logits = random_logits(40)
     whole = drawn(logits, Sampling(top_p=0.8))
-    monkeypatch.setattr("planned_diffusion.generation.sampling.LOGITS_PER_GROUP", 3 * VOCABULARY)
+    monkeypatch.setattr(sampling_module, "rows_per_group", lambda device, vocabulary: 3)
     assert drawn(logits, Sampling(top_p=0.8)).equal(whole)
+
+
+def test_rows_per_group_fit_the_device():
+    assert [rows_per_group("cpu", vocabulary) for vocabulary in (2048, 32_000, 152_064, 2**21)] == [64, 32, 6, 1]
+    assert rows_per_group("cuda", 152_064) > 400 and rows_per_group("cuda", 2**27) == 1
 
 
 def test_a_processor_changes_the_scores_of_its_row_but_not_what_is_allowed():
