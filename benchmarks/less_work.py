@@ -96,7 +96,7 @@ def timed(seconds: dict[str, list[float]]) -> dict:
 def shared_beginnings(model, tokenizer, examples: list[Example], args) -> dict:
     """Samples of one long prompt, with and without running their beginning once."""
     prompts = [" ".join(example.prompt for example in examples[:SAMPLES])]
-    fields = {**THRESHOLD, "num_return_sequences": SAMPLES, "do_sample": True, "temperature": 0.9, "seed": 3}
+    fields = {**THRESHOLD, "num_return_sequences": SAMPLES, "do_sample": True, "seed": 3, "max_new_tokens": 64}
 
     def run(shortest: int) -> Answers:
         with mock.patch.object(engine, "WORTH_SHARING", shortest):
