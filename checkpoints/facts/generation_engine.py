@@ -13,6 +13,7 @@ prompts begin alike run that beginning once (prefix.py).
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 
@@ -26,6 +27,7 @@ from .generation_unmasking import SCORES
 from .generation_visibility import CLEAN
 
 LIVE_REQUESTS = 64  # more wait: a forward of a few hundred tokens fills the machine, wider ones only take memory
+TOKENS_PER_FORWARD = 4096  # of several requests; a mask has as many rows, and long prompts come together
 
 
 @dataclass
@@ -35,6 +37,7 @@ class _Live:
     slots: of (stream, position), in the model's cache and in the assistant's.
     draft: the rows of its last query that asked to keep them.
     prefix: its first tokens, whose states others may take over once they have run.
+    turn: the tick in which it last ran, 0 before it has.
     """
 
     document: int
@@ -45,7 +48,15 @@ class _Live:
     slots: tuple[dict[tuple[int, int], int], ...] = field(default_factory=lambda: ({}, {}))
     draft: Draft | None = None
     prefix: list[int] = field(default_factory=list)
-    has_run: bool = False
+    turn: int = 0
+
+
+def fitting(asking: list[_Live]) -> list[_Live]:
+    """Those whose turn it is in a forward: who has waited longest comes first, and one may be as wide as it likes."""
+    by_turn = sorted(asking, key=lambda request: request.turn)
+    widths = accumulate(len(request.query.token_ids) for request in by_turn)
+    return [request for request, width in zip(by_turn, widths, strict=True)
+            if width <= TOKENS_PER_FORWARD or request is by_turn[0]]  # fmt: skip
 
 
 class Engine:
@@ -68,6 +79,7 @@ class Engine:
         self._live: dict[int, _Live] = {}
         self._waiting: deque[tuple[int, Iterator, Sampling]] = deque()
         self._next_document = 0
+        self._ticks = 0
 
     def add(self, decoder: Iterator, sampling: Sampling) -> int:
         """Queues a request; returns the number under which its events come."""
@@ -87,13 +99,14 @@ class Engine:
             yield from self.tick()
 
     def tick(self) -> Iterator[tuple[int, object]]:
-        """One forward for all live requests; yields what came of it as (request, event)."""
+        """One forward for all live requests, as far as it can hold them; yields what came of it as (request, event)."""
+        self._ticks += 1
         while self._waiting and len(self._live) < self.live_requests:
             yield from self._admit(*self._waiting.popleft())
-        ready = [request for request in self._live.values() if request.has_run or not self._waits(request)]
+        ready = [request for request in self._live.values() if request.turn or not self._waits(request)]
         of_runners = [[request for request in ready if request.query.runner == index] for index in range(2)]
         for index, asking in enumerate(of_runners):
-            asking = [request for request in asking if request.document in self._live]
+            asking = fitting([request for request in asking if request.document in self._live])
             if asking:
                 yield from self._answer(asking, self._draw(asking, self._run(index, asking)))
 
@@ -108,19 +121,19 @@ class Engine:
         count = 0 if donor is None else common(donor.prefix, request.prefix)
         if count < WORTH_SHARING:
             return False
-        if donor.has_run:
+        if donor.turn:
             states = [(CLEAN, position) for position in range(count)]
             source = [donor.slots[0][state] for state in states]
             self.cache.copy(source, self._slots(0, request, states), request.document)
             request.query = without_first(request.query, count)
-        return not donor.has_run
+        return not donor.turn
 
     def _answer(self, asking: list[_Live], drawn: list[list[float]]) -> Iterator[tuple[int, object]]:
         """Hands the drawn rows out; yields what the requests make of them."""
         start = 0
         for request in asking:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
-            request.has_run = True
+            request.turn = self._ticks
             start = rows.stop
             if request.document not in self._live:  # cancelled by whoever reads the events
                 continue

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from planned_diffusion.generation import engine as engine_module
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
@@ -73,6 +74,30 @@ def test_requests_share_forwards(planner, requests):
         hook.remove()
     longest = max(sum(isinstance(event, Forward) for event in of_one) for of_one in events)
     assert len(widths) == longest  # as many forwards as the longest request takes, and no more
+
+
+def test_a_forward_holds_so_many_tokens_and_everyone_has_a_turn(planner, requests, alone, monkeypatch):
+    """Narrow forwards: the same answers, none wider than it may be unless by one request, nobody left behind."""
+    most = 45
+    monkeypatch.setattr(engine_module, "TOKENS_PER_FORWARD", most)
+    engine, seen = Engine(planner), []
+    take = engine_module.fitting
+
+    def noting(asking):
+        taken = take(asking)
+        if asking:
+            seen.append(([one.document for one in asking], {one.document: len(one.query.token_ids) for one in taken}))
+        return taken
+
+    monkeypatch.setattr(engine_module, "fitting", noting)
+    together = run(engine, requests)
+    assert [outcome(events) for events in together] == [outcome(events) for events in alone]
+    assert all(sum(ran.values()) <= most or len(ran) == 1 for _, ran in seen)
+    assert any(len(ran) > 1 for _, ran in seen) and any(len(ran) < len(asking) for asking, ran in seen)
+    waited = dict.fromkeys(range(len(requests)), 0)
+    for asking, ran in seen:
+        waited |= {document: 0 if document in ran else waited[document] + 1 for document in asking}
+        assert max(waited.values()) < len(requests)
 
 
 def test_events_of_a_request_are_in_order(alone):
