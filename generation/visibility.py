@@ -30,6 +30,7 @@ import torch
 
 CLEAN, NOISY, CAUSAL = 0, 1, 2
 NO_SPAN = -1
+FLEX_BLOCK = 128  # tokens on either side of a block of FlexAttention
 NO_DOCUMENT = -1  # an empty cache slot, or padding: no token belongs to it, so nothing sees it
 
 
@@ -76,16 +77,32 @@ def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def flex_mask(query: Labels, key: Labels):
-    """FlexAttention's BlockMask, [B, 1, Q, K], of query labels [B, Q] and key labels [B, K] (arXiv 2412.05496)."""
-    from torch.nn.attention.flex_attention import create_block_mask
+    """FlexAttention's BlockMask, [B, 1, Q, K], of query labels [B, Q] and key labels [B, K] (arXiv 2412.05496).
+
+    Built from the labels at once: `create_block_mask` of torch gives the same, but takes 13 times as long for a step of
+    130 tokens.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
 
     def rule(batch, head, query_index, key_index):
         return is_visible(
             query.each(lambda label: label[batch, query_index]), key.each(lambda label: label[batch, key_index])
         )
 
-    (batch, queries), keys = query.span.shape, key.span.shape[1]
-    return create_block_mask(rule, batch, None, queries, keys, device=query.span.device)
+    (queries, keys), side = (query.span.shape[1], key.span.shape[1]), FLEX_BLOCK
+    padding = (0, -keys % side, 0, -queries % side)
+    visible = torch.nn.functional.pad(dense_mask(query, key), padding)[:, None]  # [B, 1, Q', K']
+    blocks = visible.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [B, 1, Q' / side, side, K' / side, side]
+    some, every = blocks.any(5).any(3), blocks.all(5).all(3)
+    return BlockMask.from_kv_blocks(
+        *_numbers(some & ~every), *_numbers(every), BLOCK_SIZE=side, mask_mod=rule, seq_lengths=(queries, keys)
+    )
+
+
+def _numbers(listed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per row of blocks how many are listed, int32 [..., Q], and all numbers, theirs first, int32 [..., Q, K]."""
+    numbers = listed.int().argsort(dim=-1, descending=True, stable=True)
+    return listed.sum(-1, dtype=torch.int32), numbers.int()
 
 
 def attention_mask(query: Labels, key: Labels, implementation: str, dtype: torch.dtype):

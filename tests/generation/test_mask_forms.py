@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.nn.attention.flex_attention import create_block_mask
 
 from planned_diffusion.generation.visibility import (
     NO_SPAN,
@@ -58,6 +59,26 @@ def test_flex_blocks_hold_every_visible_pair():
     for row, column in itertools.product(range(3), repeat=2):
         block = visible[row * 128 : (row + 1) * 128, column * 128 : (column + 1) * 128]
         assert blocks[row, column] == block.any()
+
+
+@pytest.mark.parametrize("queries, keys", [(130, 512), (256, 700), (7, 128)])
+def test_flex_blocks_are_those_of_torch(queries, keys):
+    """Which blocks are skipped, masked or seen whole, for many documents and one: as torch's own maker finds them."""
+    noise = torch.Generator().manual_seed(3)
+
+    def labels(count: int) -> Labels:
+        many = torch.randint(0, 6, (1, count), generator=noise).sort().values
+        documents = torch.cat([many, torch.zeros(1, count, dtype=torch.long)])  # of two rows, [2, N]
+        spans = torch.randint(-1, 2, (2, count), generator=noise)
+        positions = torch.arange(count).expand(2, -1)
+        return Labels(documents, spans, spans.clamp(min=0), torch.zeros_like(spans), positions)
+
+    query, key = labels(queries), labels(keys)
+    ours = flex_mask(query, key)
+    theirs = create_block_mask(ours.mask_mod, 2, None, queries, keys, device="cpu")
+    assert ours.seq_lengths == theirs.seq_lengths and ours.to_dense().equal(theirs.to_dense())
+    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+        assert getattr(ours, name).equal(getattr(theirs, name)), name
 
 
 @pytest.mark.parametrize("implementation", ["flash_attention_2", "flash_attention_3", "paged|sdpa"])
