@@ -67,7 +67,7 @@ class Request:
     separator_ids: put between the texts of two spans when the answer is read (`span_separator` of the config).
     should_stop: asked with prompt and answer text so far, after every token or step.
     process: changes the scores of a token written left to right: (ids so far, float [1, V]) -> float [1, V].
-        has_assistant: queries may ask for the assistant.
+    has_assistant: queries may ask for the assistant.
     """
 
     prompt_ids: tuple[int, ...]

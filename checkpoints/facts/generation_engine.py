@@ -18,7 +18,7 @@ from itertools import accumulate
 import torch
 
 from .generation_attention import Document
-from .generation_prefix import WORTH_SHARING, causal_prefix, common, without_first
+from .generation_prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
 from .generation_query import Query, Reply, Sampling
 from .generation_runner import Runner
 from .generation_sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
@@ -27,7 +27,7 @@ from .generation_unmasking import SCORES
 from .generation_visibility import CLEAN
 
 LIVE_REQUESTS = 64  # more wait: a forward of a few hundred tokens fills the machine, wider ones only take memory
-TOKENS_PER_FORWARD = 4096  # of several requests; a mask has as many rows, and long prompts come together
+TOKENS_PER_FORWARD = 4096  # a mask has as many rows; a longer prompt runs in parts, and so do many that come together
 
 
 @dataclass
@@ -37,7 +37,9 @@ class _Live:
     slots: of (stream, position), in the model's cache and in the assistant's.
     draft: the rows of its last query that asked to keep them.
     prefix: its first tokens, whose states others may take over once they have run.
+    has_run: its first query has run, to the last token.
     turn: the tick in which it last ran, 0 before it has.
+    rest: what is left of a query that runs in parts.
     """
 
     document: int
@@ -48,11 +50,13 @@ class _Live:
     slots: tuple[dict[tuple[int, int], int], ...] = field(default_factory=lambda: ({}, {}))
     draft: Draft | None = None
     prefix: list[int] = field(default_factory=list)
+    has_run: bool = False
     turn: int = 0
+    rest: Query | None = None
 
 
 def fitting(asking: list[_Live]) -> list[_Live]:
-    """Those whose turn it is in a forward: who has waited longest comes first, and one may be as wide as it likes."""
+    """Those whose turn it is in a forward, who has waited longest first; one that is wider runs without others."""
     by_turn = sorted(asking, key=lambda request: request.turn)
     widths = accumulate(len(request.query.token_ids) for request in by_turn)
     return [request for request, width in zip(by_turn, widths, strict=True)
@@ -107,6 +111,8 @@ class Engine:
         of_runners = [[request for request in ready if request.query.runner == index] for index in range(2)]
         for index, asking in enumerate(of_runners):
             asking = fitting([request for request in asking if request.document in self._live])
+            for request in asking:
+                request.query, request.rest = in_two(request.query, TOKENS_PER_FORWARD)
             if asking:
                 yield from self._answer(asking, self._draw(asking, self._run(index, asking)))
 
@@ -114,19 +120,19 @@ class Engine:
         """Whether a new request's first tokens are about to run for another; if they have run, takes their states."""
         if request.query.runner == 0:
             request.prefix = request.prefix or causal_prefix(request.query)
-        if len(request.prefix) < WORTH_SHARING:
+        if len(request.prefix) < WORTH_SHARING or request.query.positions[0] > 0:  # it has taken some already
             return False
         earlier = [other for other in self._live.values() if other.document < request.document and other.prefix]
         donor = max(earlier, key=lambda other: common(other.prefix, request.prefix), default=None)
         count = 0 if donor is None else common(donor.prefix, request.prefix)
         if count < WORTH_SHARING:
             return False
-        if donor.turn:
+        if donor.has_run:
             states = [(CLEAN, position) for position in range(count)]
             source = [donor.slots[0][state] for state in states]
             self.cache.copy(source, self._slots(0, request, states), request.document)
             request.query = without_first(request.query, count)
-        return not donor.turn
+        return not donor.has_run
 
     def _answer(self, asking: list[_Live], drawn: list[list[float]]) -> Iterator[tuple[int, object]]:
         """Hands the drawn rows out; yields what the requests make of them."""
@@ -138,6 +144,10 @@ class Engine:
             if request.document not in self._live:  # cancelled by whoever reads the events
                 continue
             yield request.document, Forward(query.purpose, len(query.token_ids), query.commits)
+            if request.rest is not None:
+                request.query = request.rest
+                continue
+            request.has_run = True
             tokens, scores, confidences = (row[rows] for row in drawn)
             yield from self._advance(request, Reply([int(token) for token in tokens], scores, confidences))
 

@@ -110,4 +110,4 @@ class Runner:
         self._places = (places, self.cache.used, compiled)
 
     def _on_device(self, numbers: list) -> torch.Tensor:
-        return torch.tensor(numbers).to(self.device, non_blocking=True)
+        return torch.tensor(numbers, dtype=torch.long).to(self.device, non_blocking=True)

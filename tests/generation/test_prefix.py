@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from planned_diffusion.generation import engine as engine_module
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import EVERYTHING, Unit
-from planned_diffusion.generation.prefix import WORTH_SHARING, causal_prefix, common, without_first
+from planned_diffusion.generation.prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
 from planned_diffusion.generation.query import Query, Request, Sampling, Settings
 from planned_diffusion.generation.trace import Forward, TokensWritten
 from planned_diffusion.generation.visibility import CAUSAL, NO_SPAN
@@ -46,6 +47,20 @@ def test_the_rest_of_a_query():
     assert rest == query(
         token_ids=[9, 10], positions=[2, 3], spans=[NO_SPAN] * 2, rounds=[0] * 2, wanted=[1], streams=[0] * 2
     )
+
+
+def test_a_query_in_two():
+    whole = query(streams=[0, 0, 0, 0])
+    assert in_two(whole, 4) == (whole, None)
+    first, rest = in_two(whole, 2)
+    assert first == query(
+        token_ids=[7, 8], positions=[0, 1], spans=[NO_SPAN] * 2, rounds=[0] * 2, wanted=[], streams=[0] * 2
+    )
+    assert rest == without_first(whole, 2)
+    later = query(positions=[4, 5, 6, 7])
+    assert [part.positions for part in in_two(later, 3)] == [[4, 5, 6], [7]]
+    in_a_span = query(spans=[0, 0, 0, NO_SPAN])
+    assert in_two(in_a_span, 2) == (in_a_span, None), "tokens of a span see what comes behind them"
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +114,21 @@ def test_a_beginning_runs_once(planner, requests):
     saved = [first_forward(one) - first_forward(shared) for one, shared in zip(alone, together, strict=True)]
     assert saved == [0, LENGTH - 1, LENGTH - 1, saved[3], WORTH_SHARING + 5, 0]
     assert saved[3] >= LENGTH - 1  # its canvas begins at the prompt's last token, or behind it
+
+
+@pytest.mark.parametrize("live", [64, 1])
+def test_a_long_prompt_runs_in_parts(planner, requests, live, monkeypatch):
+    """No forward is wider than it may be while prompts are read; answers and what is shared stay the same."""
+    alone = [run(Engine(planner), [request])[0] for request in requests]
+    most = 50  # of prompts of 128
+    monkeypatch.setattr(engine_module, "TOKENS_PER_FORWARD", most)
+    together = run(Engine(planner, live_requests=live), requests)
+    for events, expected in zip(together, alone, strict=True):
+        assert written(events) == written(expected) and events[-1] == expected[-1]
+    widths = [event.tokens for event in together[0] if isinstance(event, Forward)]
+    assert widths[:3] == [50, 50, LENGTH - 100]
+    if live > 1:
+        assert first_forward(together[1]) == 1, "the beginning ran once, in whatever parts"
 
 
 def test_whoever_waits_for_a_cancelled_request_goes_on(planner, requests):
