@@ -2,8 +2,8 @@
 
 Answers are plain lists, as ordinary data has them: `planned-diffusion annotate` finds their plan.
 
-    python -m planned_diffusion.evaluation.elements write runs/elements.jsonl --count 9000
-    python -m planned_diffusion.evaluation.elements replay runs/countries.jsonl --count 3000
+    python -m planned_diffusion.evaluation.elements write runs/elements.jsonl --count 6000
+    python -m planned_diffusion.evaluation.elements replay runs/countries.jsonl --count 9000
     python -m planned_diffusion.evaluation.elements measure runs/elements
 
 `replay` writes annotated answers about countries, so that a model that learns elements keeps what it knew. Every

@@ -7,7 +7,7 @@
 
 A decoder is a generator (decoders/): requests that plan, fill and decode share a forward, finished ones leave, waiting
 ones join at the next tick. Queries for an assistant model share a forward of that model in the same way. Requests whose
-prompts begin alike run that beginning once (prefix.py).
+prompts begin alike run that beginning once, and a long prompt runs in parts (prefix.py).
 """
 
 from collections import deque
