@@ -169,29 +169,34 @@ def main() -> None:
     records = [as_record(example, tokenizer, OURS.span_multiple) for example in data]
     items = list(as_dataset(encode_records(records, tokenizer, control)))
     held_out = held_out_examples(args.prompts, 3, comparison_share=0.5, countries=countries)
+    found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in DECODING} for name in args.only}
+    try:
+        with Progress() as progress:
+            task = progress.add_task("runs", total=len(args.only) * args.seeds)
+            for seed in range(args.seeds):  # a seed of everybody before the next, so that an interruption is fair
+                for name in args.only:
+                    model = train(tokenizer, items, *OBJECTIVES[name], args, seed)
+                    for way, fields in DECODING.items():
+                        found[name][way].append(share_right(model, tokenizer, held_out, fields))
+                    progress.advance(task)
+                    progress.console.print(seed, name, *(f"{way} {found[name][way][-1]:.3f}" for way in DECODING))
+    finally:  # who interrupts it sees what there is
+        more = {"batch": args.batch, "steps": args.steps, "countries": len(countries)}
+        title = f"Facts right, %, mean and standard deviation of up to {args.seeds} seeds"
+        report(title, table_of(found), stamp(dtype="bfloat16 autocast", **more), args.out)
+
+
+def table_of(found: dict[str, dict[str, list[float]]]) -> list[dict]:
+    """A row per objective that has run: its seeds, and mean ± standard deviation for every way of decoding."""
     rows = []
-    with Progress() as progress:
-        task = progress.add_task("runs", total=len(args.only) * args.seeds)
-        found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in DECODING} for name in args.only}
-        for seed in range(args.seeds):  # a seed of everybody before the next, so that an interruption is fair
-            for name in args.only:
-                model = train(tokenizer, items, *OBJECTIVES[name], args, seed)
-                for way, fields in DECODING.items():
-                    found[name][way].append(share_right(model, tokenizer, held_out, fields))
-                progress.advance(task)
-                progress.console.print(seed, name, *(f"{way} {found[name][way][-1]:.3f}" for way in DECODING))
     for name, of_ways in found.items():
-        row = {"objective": name}
-        for way, shares in of_ways.items():
-            spread = statistics.stdev(shares) if len(shares) > 1 else 0.0
-            row[way] = f"{100 * statistics.fmean(shares):.1f} ± {100 * spread:.1f}"
-        rows.append(row)
-    report(
-        f"Facts right, %, mean and standard deviation of {args.seeds} seeds",
-        rows,
-        stamp(dtype="bfloat16 autocast", batch=args.batch, steps=args.steps, countries=len(countries)),
-        args.out,
-    )
+        seeds = min(map(len, of_ways.values()))
+        if seeds:
+            shares = {way: [100 * share for share in values[:seeds]] for way, values in of_ways.items()}
+            spreads = {way: statistics.stdev(values) if seeds > 1 else 0.0 for way, values in shares.items()}
+            means = {way: f"{statistics.fmean(values):.1f} ± {spreads[way]:.1f}" for way, values in shares.items()}
+            rows.append({"objective": name, "seeds": seeds, **means})
+    return rows
 
 
 if __name__ == "__main__":
