@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import fill
 
 from rich.console import Console
 from rich.table import Table
@@ -225,23 +226,31 @@ def draw(measured: Sequence[Point], environment: dict, path: Path) -> None:
     """Quality against forwards and seconds, with the frontiers; the stamp stands below. The suffix names the format."""
     costs = {"forwards": "forwards per answer", "seconds_batched": "seconds per answer, in batches"}
     decodings = list(dict.fromkeys(point.decoding for point in measured))
-    figure = figure_class()(figsize=(13, 6.5), layout="constrained")
+    figure = figure_class()(figsize=(13, 7), layout="constrained")
     for axes, (cost, label) in zip(figure.subplots(1, 2, sharey=True), costs.items(), strict=True):
         for index, decoding in enumerate(decodings):
             of_one = [point for point in measured if point.decoding == decoding]
             x, y = [getattr(point, cost) for point in of_one], [point.quality for point in of_one]
             axes.scatter(x, y, label=decoding.replace("_", " "), color=f"C{index}", marker="osD^vP*X"[index % 8])
-        frontier = undominated(measured, cost)
-        axes.step(
-            [getattr(point, cost) for point in frontier], [point.quality for point in frontier], where="post",
-            color="0.6", linewidth=1, zorder=0,
-        )  # fmt: skip
-        for point in frontier:
-            place = (getattr(point, cost), point.quality)
-            axes.annotate(point.system, place, textcoords="offset points", xytext=(5, -8), fontsize=7)
+        draw_frontier(axes, undominated(measured, cost), cost)
+        axes.set_xscale("log", subs=(2, 3, 5))
+        for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            formatted("{x:g}")
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
     figure.axes[0].set_ylabel("facts right")
-    figure.supxlabel("; ".join(f"{key}: {value}" for key, value in environment.items()), fontsize=6, color="0.4")
+    stamp_lines = fill("; ".join(f"{key}: {value}" for key, value in environment.items()), width=190)
+    figure.supxlabel(stamp_lines, fontsize=6, color="0.4")
     figure.savefig(path, dpi=150)
+
+
+def draw_frontier(axes, frontier: Sequence[Point], cost: str) -> None:
+    """A line through the points, numbered, and their names."""
+    x, y = [getattr(point, cost) for point in frontier], [point.quality for point in frontier]
+    axes.step(x, y, where="post", color="0.6", linewidth=1, zorder=0)
+    for number, place in enumerate(zip(x, y, strict=True), start=1):
+        axes.annotate(str(number), place, textcoords="offset points", xytext=(-9, 4), fontsize=8)
+    names = [f"{number}  {point.system}" for number, point in enumerate(frontier, start=1)]
+    listed = "\n".join(["nothing better at less cost:", *names])
+    axes.text(0.3, 0.3, listed, transform=axes.transAxes, fontsize=7, va="top")
