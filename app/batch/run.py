@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...training.annotation.journal import Journal, json_line, unwritable
-from ...training.annotation.output import beside
+from ...training.annotation.output import beside, make_place_for
 from ..answer import check_fields, load
 from .crowd import Crowd, outcomes
 from .reading import Input, Task, open_input
@@ -57,10 +57,7 @@ def check_job(job: Job) -> None:
         value = getattr(job, name)
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; give 1 or more.")
-    if job.out.exists():
-        raise ValueError(f"{job.out} is there already; delete it, or name another file.")
-    if not job.out.parent.is_dir() or not os.access(job.out.parent, os.W_OK):
-        raise ValueError(f"No file can be written into {job.out.parent}; make that folder, or name another one.")
+    make_place_for(job.out)
     check_fields(job.settings)
 
 

@@ -212,7 +212,13 @@ def test_outputs_that_cannot_be_written(job, tmp_path):
         run(job)
     assert job.out.read_text() == "mine"
     with pytest.raises(ValueError, match="No file can be written into"):
-        run(replace(job, out=tmp_path / "no" / "out.jsonl"))
+        run(replace(job, out=job.out / "out.jsonl"))  # below a file
+
+
+def test_the_folder_of_the_output_is_made(job, tmp_path):
+    out = tmp_path / "new" / "folder" / "out.jsonl"
+    run(replace(job, out=out))
+    assert out.exists()
 
 
 def test_a_checkpoint_without_a_unit_needs_one(job, tmp_path, facts):

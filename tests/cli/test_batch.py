@@ -287,7 +287,7 @@ def test_a_command_that_was_mended_is_not_held_to_the_first(run, checkpoint, fil
 
 def test_a_place_that_cannot_be_written_is_refused(run, checkpoint, file, tmp_path):
     source = file([{"prompt": "What?"}])
-    for out, says in ((source, "is there already"), (tmp_path / "none" / "out.jsonl", "No file can be written into")):
+    for out, says in ((source, "is there already"), (source / "out.jsonl", "No file can be written into")):
         ran = run("batch", source, out, "--model", checkpoint[1])
         assert ran.status == 2 and says in ran.err and ran.err.count("\n") == 1
 

@@ -9,7 +9,6 @@
 A run that was stopped goes on where it was when the same command is given again.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from .entries import Asked, finished, records
 from .journal import Journal
-from .output import assemble, beside
+from .output import assemble, beside, make_place_for
 from .reading import Source, open_source
 from .structure import MOST_SPANS
 from .structure import annotate as annotate_by_structure
@@ -52,10 +51,7 @@ def check_job(job: Job) -> None:
         value = getattr(job, name)
         if value is not None and value < (4 if name == "most_spans" else 1):
             raise ValueError(f"{name} is {value}; give {'4' if name == 'most_spans' else '1'} or more.")
-    if job.out.exists():
-        raise ValueError(f"{job.out} is there already; delete it, or name another file.")
-    if not job.out.parent.is_dir() or not os.access(job.out.parent, os.W_OK):
-        raise ValueError(f"No file can be written into {job.out.parent}; make that folder, or name another one.")
+    make_place_for(job.out)
 
 
 def counter_of(folder: str, unit: int | None) -> TokenCounter:
