@@ -30,6 +30,7 @@ SHARE_BY_NUMBER_OF_ATTRIBUTES = (0.12, 0.18, 0.25, 0.20, 0.13, 0.12)
 COMPARISON_SHARE = 0.2
 HELD_OUT_ONE_IN = 10
 ATTEMPTS_PER_EXAMPLE = 1000
+ATTEMPTS_PER_PAIR = 20_000  # of the whole table the rarest kind of pair is one in 600
 
 COMBINATION = "combination"
 PHRASING = "phrasing"
@@ -185,16 +186,24 @@ def _draw_comparison(
     rng: Random, countries: Sequence[Country], held_out: frozenset[str], is_scrambled: bool
 ) -> Example:
     """Half of the pairs share the value: without this, nearly all currencies and languages would differ."""
-    attribute = rng.choice(COMPARABLE)
-    same = rng.random() < 0.5
-    while True:
-        a, b = rng.sample(countries, 2)
-        wanted_answer = (a.value(attribute) == b.value(attribute)) == same
-        if wanted_answer and combination_is_held_out((a.name, b.name), (attribute,)) == (COMBINATION in held_out):
-            break
+    a, b, attribute = _draw_pair(rng, countries, COMBINATION in held_out)
     frame = scrambled_comparison_frame(rng) if is_scrambled else _draw_frame(rng, COMPARISON_FRAMES, held_out)
     prompt = comparison_prompt(frame, a, b, attribute, rng)
     return comparison_example(prompt, SCRAMBLED if is_scrambled else frame.text, a, b, attribute, held_out)
+
+
+def _draw_pair(rng: Random, countries: Sequence[Country], is_held_out: bool) -> tuple[Country, Country, str]:
+    """Two countries and what to compare; drawn anew where a few countries have no such pair."""
+    attempts = min(ATTEMPTS_PER_PAIR, 40 * len(countries) ** 2)
+    for _ in range(100):
+        attribute = rng.choice(COMPARABLE)
+        same = rng.random() < 0.5
+        for _ in range(attempts):
+            a, b = rng.sample(countries, 2)
+            wanted_answer = (a.value(attribute) == b.value(attribute)) == same
+            if wanted_answer and combination_is_held_out((a.name, b.name), (attribute,)) == is_held_out:
+                return a, b, attribute
+    raise ValueError(f"{len(countries)} countries have no pair to compare that may be asked for; give more of them.")
 
 
 def _draw_frame(rng: Random, frames: tuple[Frame, ...], held_out: frozenset[str]) -> Frame:

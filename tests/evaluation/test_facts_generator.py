@@ -196,3 +196,12 @@ def test_scrambled_prompts_keep_to_training_combinations_and_name_everything():
         names = {name for part in example.parts for name in part.countries}
         assert all(name.lower() in example.prompt.lower() for name in names)
     assert list(training_examples(500, seed=3, comparison_share=0.5, scrambled_share=1.0)) == drawn
+
+
+def test_a_few_countries_without_some_kind_of_pair_are_compared_otherwise():
+    """Of these no two share a currency in a combination that is held out; that must not be waited for."""
+    countries = load_countries()[::10][:16]
+    prompts = {example.prompt for example in held_out_examples(64, 3, comparison_share=0.5, countries=countries)}
+    assert len(prompts) == 64
+    with pytest.raises(ValueError, match="2 countries have no pair to compare that may be asked for; give more"):
+        held_out_examples(8, 3, comparison_share=1.0, countries=load_countries()[:2])
