@@ -87,8 +87,6 @@ class Runner:
             past_key_values=self.cache,
             use_cache=True,
         )
-        if self._compiled is not None and not compiled:
-            self.cache.stay()
         return self.head(hidden[self._on_device(wanted)])
 
     def _compiles(self, rows: int) -> bool:

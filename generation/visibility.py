@@ -30,8 +30,8 @@ import torch
 
 CLEAN, NOISY, CAUSAL = 0, 1, 2
 NO_SPAN = -1
-FLEX_BLOCK = 128  # tokens on either side of a block of FlexAttention
 NO_DOCUMENT = -1  # an empty cache slot, or padding: no token belongs to it, so nothing sees it
+FLEX_BLOCK = 128  # tokens on either side of a block of FlexAttention
 
 
 @dataclass(frozen=True)

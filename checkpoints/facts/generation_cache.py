@@ -101,9 +101,9 @@ class SlotCache(Cache):
 
         self._labels = longer(self._labels, 1, NO_DOCUMENT)
         self._buffers = [(longer(keys, 2, 0), longer(values, 2, 0)) for keys, values in self._buffers]
-        self.stay()
+        self._stay()
 
-    def stay(self) -> None:
+    def _stay(self) -> None:
         """Tells the compiler, if there is one, that the buffers stay where they are."""
         if self._for_graphs:
             for buffer in (part for pair in self._buffers for part in pair):
@@ -121,6 +121,7 @@ class SlotCache(Cache):
                     for states in (key_states, value_states)
                 )
             )
+            self._stay()
         keys, values = self._buffers[layer_idx]
         keys.index_copy_(2, self._slots, key_states)
         values.index_copy_(2, self._slots, value_states)
