@@ -2,7 +2,7 @@
 
 Quality is the share of facts exactly right; the costs are forwards and seconds per answer. A system is on the frontier
 when no other has at least its quality at less cost. Definitions of all numbers: evaluate.py. Batches answer every
-prompt; only the first ALONE are answered once more one at a time, for their seconds: the answers are the same.
+prompt; only the first ALONE are answered once more one at a time, for their seconds: answers differ by rounding alone.
 """
 
 import json as jsonlib
