@@ -35,6 +35,7 @@ class Canvas:
         self.stale: set[int] = set()
         self.placed: list[list[PlacedSpan]] = []  # per round
         self.round = 0
+        self._start_of_round = 0
         self._span_labels = 0
         self._taken_back: set[int] = set()  # positions whose states are of tokens that are gone
         self.stopped = False
@@ -160,11 +161,19 @@ class Canvas:
         self.stale.update(self.extent(span))
 
     def open_blanks(self, span: PlacedSpan) -> list[int]:
-        return [position for position in span.positions if position in self.blanks]
+        return list(filter(self.blanks.__contains__, span.positions))
+
+    def is_filled(self, span: PlacedSpan) -> bool:
+        return self.blanks.isdisjoint(span.positions)
+
+    def begin_round(self) -> None:
+        """What is appended from now on belongs to the next round."""
+        self.round += 1
+        self._start_of_round = len(self.ids)
 
     def next_round(self) -> None:
         """Writes `<sync/>`: it and what follows belong to the next round."""
-        self.round += 1
+        self.begin_round()
         self.append([self.tokens.sync])
 
     def query(
@@ -187,15 +196,17 @@ class Canvas:
         run = sorted(run)
         stale = self.stale.intersection(run)
         self.stale -= stale
-        place = {position: index for index, position in enumerate(run)}
-        forget = sorted(self._taken_back.difference(position for position in run if position not in causal))
+        place = dict(zip(run, range(len(run)), strict=True))
+        clean = [position for position in run if position not in causal] if causal else run
+        forget = sorted(self._taken_back.difference(clean))
         self._taken_back.clear()
+        ids, spans, rounds = (list(map(of_all.__getitem__, run)) for of_all in (self.ids, self.spans, self.rounds))
         return Query(
-            token_ids=[drafted.get(position, self.ids[position]) for position in run],
+            token_ids=list(map(drafted.get, run, ids)) if drafted else ids,
             positions=run,
-            spans=[self.spans[position] for position in run],
-            rounds=[self.rounds[position] for position in run],
-            streams=[CAUSAL if position in causal else CLEAN for position in run],
+            spans=spans,
+            rounds=rounds,
+            streams=[CAUSAL if position in causal else CLEAN for position in run] if causal else [CLEAN] * len(run),
             wanted=[place[position - 1] for position in predict],
             allowed=allowed if self._exact.isdisjoint(predict) else self._without_pads(predict, allowed),
             purpose=purpose,
@@ -211,7 +222,8 @@ class Canvas:
 
     def _commits(self, stale: Iterable[int]) -> bool:
         """Whether running what is stale brings spans of a finished round up to date."""
-        return any(self.rounds[position] < self.round and self.spans[position] != NO_SPAN for position in stale)
+        earlier = filter(self._start_of_round.__gt__, stale)
+        return any(self.spans[position] != NO_SPAN for position in earlier)
 
     def written(self) -> int:
         """Tokens after the prompt, plan and tags included: what `max_new_tokens` bounds."""

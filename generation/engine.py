@@ -149,7 +149,7 @@ class Engine:
                 continue
             request.has_run = True
             tokens, scores, confidences = (row[rows] for row in drawn)
-            yield from self._advance(request, Reply([int(token) for token in tokens], scores, confidences))
+            yield from self._advance(request, Reply(list(map(int, tokens)), scores, confidences))
 
     def _admit(self, document: int, decoder: Iterator, sampling: Sampling):
         noise = None
@@ -209,9 +209,12 @@ class Engine:
     def _slots(self, index: int, request: _Live, states: list[tuple[int, int]]) -> list[int]:
         """The slots of states (stream, position); fresh ones for those that were never run."""
         slots = request.slots[index]
-        missing = [state for state in states if state not in slots]
-        slots |= zip(missing, self.runners[index].cache.allocate(len(missing)), strict=True)
-        return [slots[state] for state in states]
+        found = list(map(slots.get, states))
+        if None in found:
+            missing = [state for state in states if state not in slots]
+            slots |= zip(missing, self.runners[index].cache.allocate(len(missing)), strict=True)
+            found = list(map(slots.get, states))
+        return found
 
     def _draw(self, asking: list[_Live], logits: torch.Tensor) -> list[list[float]]:
         """Tokens, scores and confidences of the wanted rows, on the host."""

@@ -29,8 +29,7 @@ def margin(logits: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
 
 
 # (logits, probabilities), float32 [W, V], to scores [W]; the highest are written first. The logits are filtered (what
-# is
-# excluded is finite but very low) and shifted, so that the largest of each row is 0.
+# is excluded is finite but very low) and shifted, so that the largest of each row is 0.
 SCORES = {"entropy": entropy, "confidence": confidence, "margin": margin}
 
 
@@ -48,7 +47,7 @@ def choose(
     `offsets` are the blanks' places within the span, its opening tag counted as place 0, `extent` its tokens with both
     tags; they matter only where scores are equal.
     """
-    by_score = sorted(range(len(scores)), key=lambda index: -scores[index])
+    by_score = _descending(scores)
     if quota < len(scores) and scores[by_score[quota - 1]] == scores[by_score[quota]]:
         chosen = _choose_among_equals(scores, quota, offsets, extent)
     else:
@@ -152,7 +151,7 @@ RULE_FIELDS = {
 
 
 def _descending(values: Sequence[float]) -> list[int]:
-    return sorted(range(len(values)), key=lambda index: -values[index])
+    return sorted(range(len(values)), key=values.__getitem__, reverse=True)  # of equals the first one first
 
 
 def in_random_order(positions: Iterable[int], seed: int) -> list[float]:

@@ -250,10 +250,11 @@ class RoundGrammar:
         """The tokens that may come next; never empty before the round has ended."""
         if self._open is None:
             return self._allowed_between_promises()
-        content = self._completes(None)
-        digits = {token for token in self.tokens.digits if self._completes(token)}
-        end = {self.tokens.topic_end} if self._may_close() else set()
-        if content:
+        number, _ = self._last_number(self._open)
+        digits = {token for value, token in enumerate(self.tokens.digits) if self._completes(10 * number + value)}
+        may_close = number > 0 and self._fits(number, more_tokens=1)
+        end = {self.tokens.topic_end} if may_close else set()
+        if self._completes(0):
             return Allowed(only=False, ids=(self.tokens.all | self._digits) - digits - end)
         return Allowed(only=True, ids=frozenset(digits | end))
 
@@ -298,27 +299,23 @@ class RoundGrammar:
         digits = 0
         while digits < len(inside) and inside[-1 - digits] in self._digits:
             digits += 1
-        written = inside[len(inside) - digits :]
-        return int("".join(str(self.tokens.digits.index(token)) for token in written) or 0), digits
+        number = 0
+        for token in inside[len(inside) - digits :]:
+            number = 10 * number + self.tokens.digits.index(token)
+        return number, digits
 
     def _fits(self, number: int, more_tokens: int) -> bool:
         return self._spent + more_tokens + TAGS_OF_A_SPAN + self.unit.length(number) <= self.room
 
-    def _may_close(self) -> bool:
-        number, digits = self._last_number(self._open)
-        return digits > 0 and number > 0 and self._fits(number, more_tokens=1)
-
-    def _completes(self, token: int | None) -> bool:
-        """Whether the promise can still be closed after one more token: a digit, or None for any piece of a topic."""
-        digits, completion = 0, 2  # after a topic: a digit, then </topic>
-        if token is not None:
-            number, digits = self._last_number([*self._open, token])
-            if number and self._fits(number, more_tokens=2):
-                completion = 1  # </topic>
-            elif number:
-                completion = 3  # too large: something between, a digit, </topic>
-        inside_tokens = len(self._open) + 1 + completion - 1
-        return inside_tokens <= self.max_topic_tokens and self._fits(1, more_tokens=1 + completion)
+    def _completes(self, number: int) -> bool:
+        """Whether the promise can still be closed after one more token, which makes its last number so; 0 for none."""
+        if number and self._fits(number, more_tokens=2):
+            completion = 1  # </topic>
+        elif number:
+            completion = 3  # too large: something between, a digit, </topic>
+        else:
+            completion = 2  # a digit, </topic>
+        return len(self._open) + completion <= self.max_topic_tokens and self._fits(1, more_tokens=1 + completion)
 
     def round(self) -> Round:
         """The round as planned; call when it has ended."""

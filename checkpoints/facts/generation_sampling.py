@@ -8,8 +8,6 @@ import torch
 from .generation_plan import Allowed
 from .generation_query import Sampling
 
-ARGMAX_BLOCK = 128
-ARGMAX_IN_ONE_LEVEL = 2**14  # logits below which one call is faster than five
 EXCLUDED = -1e30  # the logit of what a logits processor excludes; what is forbidden lies far below
 
 
@@ -180,18 +178,8 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable, firs
 def argmax(logits: torch.Tensor) -> torch.Tensor:
     """Index of the first largest entry of each row, int64 [W].
 
-    In two levels, since a plain argmax of many is an order of magnitude slower than amax on a CPU.
+    On a CPU by numpy: torch's argmax is an order of magnitude slower there (64 rows of 2,048 logits: 187 us, 14).
     """
-    rows, size = logits.shape
-    blocks = size // ARGMAX_BLOCK
-    if logits.is_cuda or blocks < 2 or logits.numel() <= ARGMAX_IN_ONE_LEVEL:
-        return logits.argmax(-1)
-    in_blocks = logits[:, : blocks * ARGMAX_BLOCK].unflatten(-1, (blocks, ARGMAX_BLOCK))  # [W, blocks, ARGMAX_BLOCK]
-    block = in_blocks.amax(-1).argmax(-1)  # [W]
-    within = in_blocks[torch.arange(rows), block].argmax(-1)
-    best = block * ARGMAX_BLOCK + within
-    if blocks * ARGMAX_BLOCK == size:
-        return best
-    rest = logits[:, blocks * ARGMAX_BLOCK :].argmax(-1) + blocks * ARGMAX_BLOCK
-    better = logits.gather(-1, rest[:, None]) > logits.gather(-1, best[:, None])
-    return torch.where(better[:, 0], rest, best)
+    if logits.device.type == "cpu":
+        return torch.from_numpy(logits.numpy().argmax(-1))
+    return logits.argmax(-1)

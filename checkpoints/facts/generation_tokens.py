@@ -1,6 +1,7 @@
 """The control tokens of a checkpoint: ids come from its configuration, no number is written into code."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 # How a tokenizer spells the control tokens; the same in the published checkpoints.
 SPELLING = {
@@ -64,7 +65,7 @@ class ControlTokens:
         names = ("mask", *(field.removesuffix("_token_id") for field in SPELLING))
         return cls(**{name: -1 if known.get(name) is None else known[name] for name in names}, eos=eos, digits=())
 
-    @property
+    @cached_property
     def tags(self) -> frozenset[int]:
         """Every control id but EOS: what plain text never contains."""
         ids = (
@@ -83,7 +84,7 @@ class ControlTokens:
         """What fills the rest of a span or canvas: `[PAD]`, or EOS where a checkpoint has none."""
         return self.span_pad if self.span_pad >= 0 else self.eos[0]
 
-    @property
+    @cached_property
     def all(self) -> frozenset[int]:
         """Every control id, EOS included: what the content of a span never contains, but for `[PAD]`."""
         return self.tags | frozenset(self.eos)

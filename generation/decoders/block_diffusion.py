@@ -34,6 +34,6 @@ def block_diffusion(request: Request):
         if canvas.outcome != "length" or canvas.written() == settings.max_new_tokens:
             break
         yield RoundClosed(canvas.round)
-        canvas.round += 1
+        canvas.begin_round()
     yield from refine(canvas, request)
     yield canvas.ended(canvas.outcome)

@@ -54,6 +54,6 @@ def fill(canvas: Canvas, block: PlacedSpan, request: Request, changed: Iterable[
         text = canvas.read_on(request.should_stop)
         if text:
             yield Text(text)
-        if canvas.stopped or canvas.is_complete or not canvas.open_blanks(block):
+        if canvas.stopped or canvas.is_complete or canvas.is_filled(block):
             break
     yield SpanClosed(canvas.round, block, tuple(canvas.ids[block.start : block.stop]))

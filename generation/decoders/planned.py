@@ -141,7 +141,7 @@ def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
         # What a token sees has changed in its own span, and in dense attention in every span of the round.
         for span in spans if settings.dense else open_spans:
             canvas.touch(span)
-        for span in [span for span in open_spans if not canvas.open_blanks(span)]:
+        for span in [span for span in open_spans if canvas.is_filled(span)]:
             open_spans.remove(span)
             yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))
             if not settings.dense:  # nobody sees it before the next round: its rows can wait for the commit

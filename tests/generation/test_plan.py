@@ -1,6 +1,7 @@
 """Plans as ids: what is read, what is written, what is refused. In letters: `<a2>` promises 2 for topic "a"."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_reading(text, spans, letters):
 
 
 def test_any_eos_ends_a_plan(letters):
-    two = type(letters)(**{**letters.__dict__, "eos": (ord("$"), ord("€"))})
+    two = replace(letters, eos=(ord("$"), ord("€")))
     assert read("<a2>€", two).terminator == ord("€")
 
 
