@@ -1,18 +1,21 @@
 """Does the objective matter? The same small model and budget under each objective, several seeds, on the facts task.
 
-    python benchmarks/objective.py --steps 800 --seeds 3 --out benchmarks/results/objective.json
+    python benchmarks/objective.py --keep objective.jsonl --out benchmarks/results/objective.json
 
 A few countries, so that a model of 1.5 M parameters learns them in minutes; prompts and answers as for the embedded
-model, half of them in two rounds. What was published (arXiv 2510.18087 and its code) is rebuilt from our rows:
+model, half of them in two rounds. Everybody gets as many steps, and as many tokens per step: an objective with longer
+rows sees fewer examples. What was published (arXiv 2510.18087 and its code) is rebuilt from our rows:
 
     labels as published     a token that is masked predicts its right neighbour, whether that is masked or not
     1/t on plan tokens      one t per example weighs its plan too
     one stream              later rounds read the noisy spans of earlier ones, which alone exist
 """
 
+import json
 import math
 import statistics
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,6 +40,7 @@ from planned_diffusion.training.row import NO_LABEL, PLAN, Row
 
 OURS = Objective(span_padding=(0, 0), span_multiple=8, noise_range=(0.05, 1.0), plain_share=0.3)
 SIZES = {"hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4, "head_dim": 40}
+SAMPLE = 400  # examples whose rows are measured
 DECODING = {
     "ratio 1": {"steps_ratio": 1.0, "confidence_threshold": None},
     "ratio 0.5": {"steps_ratio": 0.5, "confidence_threshold": None},
@@ -111,8 +115,16 @@ class ChangedCollator(PlannedDiffusionCollator):
         return self.change(row, self.control.mask, rng)
 
 
-def train(tokenizer, items: list[dict], objective: Objective, change, args, seed: int) -> PlannedDiffusionForCausalLM:
-    """A new model after `args.steps` steps of AdamW with a cosine of the learning rate."""
+def tokens_per_example(items: list[dict], control: ControlTokens, name: str) -> float:
+    """Mean length of the rows of an objective."""
+    objective, change = OBJECTIVES[name]
+    collator = ChangedCollator(objective, control, change=change)
+    return statistics.fmean(len(collator._row(item).ids) for item in items[:SAMPLE])
+
+
+def train(items: list[dict], name: str, batch: int, args, seed: int) -> PlannedDiffusionForCausalLM:
+    """A new model after `args.steps` steps of AdamW, `batch` examples each, with a cosine of the learning rate."""
+    objective, change = OBJECTIVES[name]
     embedded = PlannedDiffusionConfig.from_pretrained(EMBEDDED)
     config = PlannedDiffusionConfig.from_dict(embedded.to_dict())
     for name, value in SIZES.items():
@@ -131,10 +143,10 @@ def train(tokenizer, items: list[dict], objective: Objective, change, args, seed
     order = np.random.default_rng(seed)
     for step in range(args.steps):
         collator.epoch = step
-        chosen = order.choice(len(items), args.batch, replace=False)
-        batch = {name: value.to(args.device) for name, value in collator([items[at] for at in chosen]).items()}
+        chosen = order.choice(len(items), batch, replace=False)
+        rows = {name: value.to(args.device) for name, value in collator([items[at] for at in chosen]).items()}
         with torch.autocast(args.device, dtype=torch.bfloat16):
-            loss = planned_diffusion_loss(model, batch).total / batch["num_targets"]
+            loss = planned_diffusion_loss(model, rows).total / rows["num_targets"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -152,15 +164,38 @@ def share_right(model, tokenizer, examples, fields: dict) -> float:
     return sum(score.right for score in scores) / sum(score.total for score in scores)
 
 
+class Kept:
+    """Results of runs, a line each in a file, so that an interruption loses one run at most; without a file nothing."""
+
+    def __init__(self, path: Path | None):
+        self.path, self._known = path, {}
+        if path is not None and path.exists():
+            lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+            self._known = {self._key(line["run"]): line["right"] for line in lines}
+
+    @staticmethod
+    def _key(run: dict) -> str:
+        return json.dumps(run, sort_keys=True)
+
+    def get(self, run: dict) -> dict[str, float] | None:
+        return self._known.get(self._key(run))
+
+    def add(self, run: dict, right: dict[str, float]) -> None:
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"run": run, "right": right}) + "\n")
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=24, help="examples per step of ours; of others as many tokens")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--countries", type=int, default=16)
-    parser.add_argument("--prompts", type=int, default=128, help="held out, to measure on")
+    parser.add_argument("--prompts", type=int, default=96, help="held out, to measure on")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--only", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES), metavar="OBJECTIVE")
+    parser.add_argument("--keep", type=Path, help="what has run is kept there, and not run again")
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     control = ControlTokens.from_config(PlannedDiffusionConfig.from_pretrained(EMBEDDED))
@@ -169,24 +204,33 @@ def main() -> None:
     records = [as_record(example, tokenizer, OURS.span_multiple) for example in data]
     items = list(as_dataset(encode_records(records, tokenizer, control)))
     held_out = held_out_examples(args.prompts, 3, comparison_share=0.5, countries=countries)
+    tokens = {name: tokens_per_example(items, control, name) for name in ("ours", *args.only)}
+    batches = {name: round(args.batch * tokens["ours"] / tokens[name]) for name in args.only}
+    settings = {name: getattr(args, name) for name in ("steps", "countries", "prompts", "learning_rate")}
     found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in DECODING} for name in args.only}
+    kept = Kept(args.keep)
     try:
         with Progress() as progress:
-            task = progress.add_task("runs", total=len(args.only) * args.seeds)
-            for seed in range(args.seeds):  # a seed of everybody before the next, so that an interruption is fair
+            task = progress.add_task("runs", total=len(args.only) * len(args.seeds))
+            for seed in args.seeds:  # a seed of everybody before the next, so that an interruption is fair
                 for name in args.only:
-                    model = train(tokenizer, items, *OBJECTIVES[name], args, seed)
-                    for way, fields in DECODING.items():
-                        found[name][way].append(share_right(model, tokenizer, held_out, fields))
+                    run = {"objective": name, "seed": seed, "batch": batches[name], **settings}
+                    right = kept.get(run)
+                    if right is None:
+                        model = train(items, name, batches[name], args, seed)
+                        right = {way: share_right(model, tokenizer, held_out, DECODING[way]) for way in DECODING}
+                        kept.add(run, right)
+                    for way in DECODING:
+                        found[name][way].append(right[way])
                     progress.advance(task)
-                    progress.console.print(seed, name, *(f"{way} {found[name][way][-1]:.3f}" for way in DECODING))
+                    progress.console.print(seed, name, *(f"{way} {share:.3f}" for way, share in right.items()))
     finally:  # who interrupts it sees what there is
-        more = {"batch": args.batch, "steps": args.steps, "countries": len(countries)}
-        title = f"Facts right, %, mean and standard deviation of up to {args.seeds} seeds"
-        report(title, table_of(found), stamp(dtype="bfloat16 autocast", **more), args.out)
+        title = f"Facts right, %, mean and standard deviation of up to {len(args.seeds)} seeds"
+        more = {**settings, "countries": len(countries), "batch": args.batch}
+        report(title, table_of(found, batches, tokens), stamp(dtype="bfloat16 autocast", **more), args.out)
 
 
-def table_of(found: dict[str, dict[str, list[float]]]) -> list[dict]:
+def table_of(found: dict[str, dict[str, list[float]]], batches: dict[str, int], tokens: dict[str, float]) -> list[dict]:
     """A row per objective that has run: its seeds, and mean ± standard deviation for every way of decoding."""
     rows = []
     for name, of_ways in found.items():
@@ -195,7 +239,8 @@ def table_of(found: dict[str, dict[str, list[float]]]) -> list[dict]:
             shares = {way: [100 * share for share in values[:seeds]] for way, values in of_ways.items()}
             spreads = {way: statistics.stdev(values) if seeds > 1 else 0.0 for way, values in shares.items()}
             means = {way: f"{statistics.fmean(values):.1f} ± {spreads[way]:.1f}" for way, values in shares.items()}
-            rows.append({"objective": name, "seeds": seeds, **means})
+            per_step = {"examples per step": batches[name], "tokens per example": round(tokens[name])}
+            rows.append({"objective": name, "seeds": seeds, **per_step, **means})
     return rows
 
 
