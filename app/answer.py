@@ -98,19 +98,18 @@ def load(source: str, dtype: str = "auto", device: str = "auto", compiled: bool 
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file), "float32" or "bfloat16".
+        dtype: "auto" (that of the file), "float32", "bfloat16", "nf4" or "int8"; see `hub.loading.load`.
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
         compiled: it runs compiled, after a wait of some minutes at the first forwards.
 
     Raises:
         ValueError: nothing there that can be loaded, another kind of model, missing weights, or no such device.
     """
-    place = _device(device)
-    model, tokenizer = load_checkpoint(source, dtype)
+    model, tokenizer = load_checkpoint(source, dtype, device=_device(device))
     if compiled:
         model.generation_config.compile_config = CompileConfig()
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones
-    return Checkpoint(model.to(place).eval(), tokenizer, source)
+    return Checkpoint(model.eval(), tokenizer, source)
 
 
 def ask(checkpoint: Checkpoint, prompt: str, fields: dict, listeners: Iterable[Callable] = ()) -> Answer:

@@ -30,7 +30,10 @@ Others = Annotated[
     list[str] | None, Option("--set", metavar="FIELD=VALUE", help="Any other field of generate; may be repeated.")
 ]
 Trace = Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")]
-Dtype = Annotated[Literal["auto", "float32", "bfloat16"], Option(help="auto: that of the checkpoint.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "nf4", "int8"],
+    Option(help="auto: that of the checkpoint; nf4, int8: quantised by bitsandbytes."),
+]
 Device = Annotated[str, Option(help="auto: the GPU if there is one; or cpu, cuda, cuda:1.")]
 
 
@@ -108,6 +111,8 @@ def quiet(debug: bool) -> None:
     """Silences the libraries' warnings and progress bars."""
     if debug:
         return
+    import logging as standard_logging
+
     from huggingface_hub.utils import disable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
@@ -115,5 +120,6 @@ def quiet(debug: bool) -> None:
     warnings.simplefilter("ignore")
     for messages in (hub_logging, logging):
         messages.set_verbosity_error()
+    standard_logging.getLogger("bitsandbytes").setLevel(standard_logging.ERROR)  # it tells of every layer's casts
     logging.disable_progress_bar()
     disable_progress_bars()

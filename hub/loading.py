@@ -3,24 +3,33 @@
 import json
 from pathlib import Path
 
+import torch
 from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import find_adapter_config_file, is_peft_available
+from transformers.utils import find_adapter_config_file, is_accelerate_available, is_peft_available
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..training.adapters import AdapterArguments, quantization_config
+
+QUANTISED = {"nf4": AdapterArguments(load_in_4bit=True), "int8": AdapterArguments(load_in_8bit=True)}
 
 
-def load(source: str, dtype: str = "auto", merge: bool = False) -> tuple[PlannedDiffusionForCausalLM, object]:
+def load(
+    source: str, dtype: str = "auto", merge: bool = False, device: torch.device | str = "cpu"
+) -> tuple[PlannedDiffusionForCausalLM, object]:
     """Model and tokenizer; code that a checkpoint brings along is not run.
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file), "float32" or "bfloat16".
+        dtype: "auto" (that of the file), "float32", "bfloat16", or "nf4" or "int8": the linear layers of the backbone
+            quantised by bitsandbytes, the rest in bfloat16.
         merge: an adapter becomes part of the weights.
+        device: where the model is put.
 
     Raises:
-        ValueError: nothing there that can be loaded, another kind of model, or missing weights.
+        ValueError: nothing there that can be loaded, another kind of model, missing weights, or no bitsandbytes.
     """
+    options = weights_as(dtype, device)
     try:
         base = base_of(source)
         config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
@@ -29,9 +38,7 @@ def load(source: str, dtype: str = "auto", merge: bool = False) -> tuple[Planned
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, info = PlannedDiffusionForCausalLM.from_pretrained(
-            base or source, dtype=dtype, output_loading_info=True
-        )
+        model, info = PlannedDiffusionForCausalLM.from_pretrained(base or source, output_loading_info=True, **options)
         if base is not None:
             model = with_adapter(model, source, merge)
     except (OSError, ValueError) as error:
@@ -44,7 +51,17 @@ def load(source: str, dtype: str = "auto", merge: bool = False) -> tuple[Planned
             f"{source} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}; save the "
             "checkpoint again, or fetch it anew."
         )
-    return model, tokenizer
+    return (model if dtype in QUANTISED else model.to(device)), tokenizer
+
+
+def weights_as(dtype: str, device: torch.device | str) -> dict:
+    """What `from_pretrained` is told about weights: their type, and how and where they are quantised."""
+    if dtype not in QUANTISED:
+        return {"dtype": dtype}
+    if not is_accelerate_available():
+        raise ValueError(f"{dtype} weights need accelerate; run pip install 'planned-diffusion[int4]'.")
+    config = quantization_config(QUANTISED[dtype], torch.bfloat16)
+    return {"dtype": torch.bfloat16, "quantization_config": config, "device_map": {"": torch.device(device)}}
 
 
 def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -> PlannedDiffusionForCausalLM:

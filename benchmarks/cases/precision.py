@@ -1,4 +1,4 @@
-"""bf16, nf4 and int8 (bitsandbytes): seconds of a forward of 1, 64 and 256 tokens, and peak memory.
+"""bf16, and what bitsandbytes and torchao make of it: seconds of a forward of 1, 64 and 256 tokens, and peak memory.
 
 Every precision runs in a process of its own, so that its peak is its own; what importing takes is taken off.
 """
@@ -20,7 +20,7 @@ CONTEXT = {"cpu": 256, "cuda": 2048}  # tokens before the step
 
 
 def precisions(bench: Bench) -> list[dict]:
-    """bf16, nf4 and int8 by tokens per forward, each in a process of its own."""
+    """Every precision by tokens per forward, each in a process of its own."""
     spawn, rows = multiprocessing.get_context("spawn"), []
     for precision in PRECISIONS:
         results = spawn.SimpleQueue()

@@ -140,6 +140,25 @@ def test_dtype_is_that_of_the_checkpoint_or_the_one_asked_for(checkpoint):
     assert answer_module.load(folder, "bfloat16", "cpu").model.dtype == torch.bfloat16
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("dtype", "layer"), [("nf4", "Linear4bit"), ("int8", "Linear8bitLt")])
+def test_quantised_on_request(run, dtype, layer):
+    pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
+    model = answer_module.load(str(EMBEDDED), dtype, "cpu").model
+    assert type(model.model.layers[0].mlp.up_proj).__name__ == layer and type(model.lm_head) is torch.nn.Linear
+    prompt = "What is the capital of Kenya?"
+    ran = run("generate", prompt, "--dtype", dtype)
+    assert (ran.status, ran.err) == (0, "") and "Nairobi" in ran.out
+    assert ran.out == run("generate", prompt, "--dtype", "bfloat16").out
+
+
+def test_without_bitsandbytes_it_is_said_what_to_install(run, checkpoint, monkeypatch):
+    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
+    ran = run("generate", "What?", "--model", checkpoint[1], "--dtype", "nf4")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == ("error: Quantised loading needs bitsandbytes; run pip install 'planned-diffusion[int4]'.\n")
+
+
 def test_sampling_without_a_seed_differs_from_run_to_run(checkpoint):
     drawn = set()
     for _ in range(3):
