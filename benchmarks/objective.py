@@ -29,6 +29,7 @@ from planned_diffusion.evaluation.facts.checkpoint import as_record
 from planned_diffusion.evaluation.facts.evaluate import answer
 from planned_diffusion.evaluation.facts.generator import held_out_examples, training_examples
 from planned_diffusion.evaluation.facts.metric import facts_right
+from planned_diffusion.evaluation.facts.sentences import COMPARISON_TOPIC
 from planned_diffusion.evaluation.facts.table import load_countries
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.generation.visibility import CLEAN, NO_SPAN, NOISY
@@ -41,6 +42,7 @@ from planned_diffusion.training.row import NO_LABEL, PLAN, Row
 OURS = Objective(span_padding=(0, 0), span_multiple=8, noise_range=(0.05, 1.0), plain_share=0.3)
 SIZES = {"hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4, "head_dim": 40}
 SAMPLE = 400  # examples whose rows are measured
+VERDICTS = "verdicts on right facts, ratio 1"
 DECODING = {
     "ratio 1": {"steps_ratio": 1.0, "confidence_threshold": None},
     "ratio 0.5": {"steps_ratio": 0.5, "confidence_threshold": None},
@@ -135,7 +137,7 @@ def train(items: list[dict], name: str, batch: int, args, seed: int) -> PlannedD
     control = ControlTokens.from_config(config)
     collator = ChangedCollator(replace(objective, seed=seed), control, packed_length=1, change=change)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
-    warmup = min(100, args.steps // 5)
+    warmup = max(1, min(100, args.steps // 5))
     rates = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / args.steps))),
@@ -155,13 +157,22 @@ def train(items: list[dict], name: str, batch: int, args, seed: int) -> PlannedD
     return model.eval()
 
 
-def share_right(model, tokenizer, examples, fields: dict) -> float:
-    """The share of facts that are exactly right."""
-    scores = [
-        facts_right(one.example, one.text)
-        for one in answer(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **fields)
-    ]
-    return sum(score.right for score in scores) / sum(score.total for score in scores)
+def shares_right(model, tokenizer, examples) -> dict[str, float | None]:
+    """The share of facts that are exactly right, by way of decoding; and of verdicts, at ratio 1.
+
+    A verdict repeats the facts of the round before. It counts where those are right: what is asked is whether a later
+    round reads an earlier one.
+    """
+    shares = {}
+    for way, fields in DECODING.items():
+        answers = answer(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **fields)
+        scores = [(one.example, facts_right(one.example, one.text)) for one in answers]
+        shares[way] = sum(score.right for _, score in scores) / sum(score.total for _, score in scores)
+        if way == "ratio 1":
+            compared = [score for example, score in scores if len(example.rounds) > 1]
+            verdicts = [score.complete for score in compared if set(score.wrong_topics) <= {COMPARISON_TOPIC}]
+            shares[VERDICTS] = sum(verdicts) / len(verdicts) if verdicts else None
+    return shares
 
 
 class Kept:
@@ -177,10 +188,10 @@ class Kept:
     def _key(run: dict) -> str:
         return json.dumps(run, sort_keys=True)
 
-    def get(self, run: dict) -> dict[str, float] | None:
+    def get(self, run: dict) -> dict | None:
         return self._known.get(self._key(run))
 
-    def add(self, run: dict, right: dict[str, float]) -> None:
+    def add(self, run: dict, right: dict) -> None:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"run": run, "right": right}) + "\n")
@@ -207,7 +218,7 @@ def main() -> None:
     tokens = {name: tokens_per_example(items, control, name) for name in ("ours", *args.only)}
     batches = {name: round(args.batch * tokens["ours"] / tokens[name]) for name in args.only}
     settings = {name: getattr(args, name) for name in ("steps", "countries", "prompts", "learning_rate")}
-    found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in DECODING} for name in args.only}
+    found: dict[str, list[dict]] = {name: [] for name in args.only}
     kept = Kept(args.keep)
     try:
         with Progress() as progress:
@@ -218,29 +229,29 @@ def main() -> None:
                     right = kept.get(run)
                     if right is None:
                         model = train(items, name, batches[name], args, seed)
-                        right = {way: share_right(model, tokenizer, held_out, DECODING[way]) for way in DECODING}
+                        right = shares_right(model, tokenizer, held_out)
                         kept.add(run, right)
-                    for way in DECODING:
-                        found[name][way].append(right[way])
+                    found[name].append(right)
                     progress.advance(task)
-                    progress.console.print(seed, name, *(f"{way} {share:.3f}" for way, share in right.items()))
+                    progress.console.print(seed, name, right)
     finally:  # who interrupts it sees what there is
         title = f"Facts right, %, mean and standard deviation of up to {len(args.seeds)} seeds"
         more = {**settings, "countries": len(countries), "batch": args.batch}
         report(title, table_of(found, batches, tokens), stamp(dtype="bfloat16 autocast", **more), args.out)
 
 
-def table_of(found: dict[str, dict[str, list[float]]], batches: dict[str, int], tokens: dict[str, float]) -> list[dict]:
-    """A row per objective that has run: its seeds, and mean ± standard deviation for every way of decoding."""
+def table_of(found: dict[str, list[dict]], batches: dict[str, int], tokens: dict[str, float]) -> list[dict]:
+    """A row per objective that has run: its seeds, and mean ± standard deviation of every share."""
     rows = []
-    for name, of_ways in found.items():
-        seeds = min(map(len, of_ways.values()))
-        if seeds:
-            shares = {way: [100 * share for share in values[:seeds]] for way, values in of_ways.items()}
-            spreads = {way: statistics.stdev(values) if seeds > 1 else 0.0 for way, values in shares.items()}
-            means = {way: f"{statistics.fmean(values):.1f} ± {spreads[way]:.1f}" for way, values in shares.items()}
-            per_step = {"examples per step": batches[name], "tokens per example": round(tokens[name])}
-            rows.append({"objective": name, "seeds": seeds, **per_step, **means})
+    for name, of_seeds in found.items():
+        row = {"objective": name, "seeds": len(of_seeds)}
+        row |= {"examples per step": batches[name], "tokens per example": round(tokens[name])}
+        for what in (*DECODING, VERDICTS):
+            shares = [100 * right[what] for right in of_seeds if right.get(what) is not None]
+            if shares:
+                spread = statistics.stdev(shares) if len(shares) > 1 else 0.0
+                row[what] = f"{statistics.fmean(shares):.1f} ± {spread:.1f}"
+        rows += [row] if of_seeds else []
     return rows
 
 
