@@ -90,7 +90,7 @@ class ScriptArguments:
     plan_loss_weight: float = field(default=1.0, metadata={"help": "Weight of a plan token."})
     span_next_token_weight: float = field(default=0.0, metadata={"help": "Weight of the next-token loss in spans."})
     complementary_masks: bool = field(
-        default=False, metadata={"help": "A second view of every span, with masked and kept tokens swapped."}
+        default=True, metadata={"help": "A second view of every span, with masked and kept tokens swapped."}
     )
     plain_share: float = field(default=0.0, metadata={"help": "Probability of using a tagged record as plain text."})
     plain_start_weight: float = field(

@@ -93,7 +93,7 @@ def test_quantised_training_lowers_the_loss(bits, base, monkeypatch):
     more = ["--max_steps", "20", "--logging_steps", "5", "--per_device_train_batch_size", "8", f"--{bits}", "true"]
     assert sft.main(["--config", "lora.yaml", *more]) == 0
     losses = [entry["loss"] for entry in trained[0].state.log_history if "loss" in entry]
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
     assert getattr(trained[0].model.get_base_model(), f"is_loaded_in_{bits[8:]}")
     assert Path("tuned/adapter_model.safetensors").exists()
 
