@@ -38,7 +38,7 @@ checkpoint: $(VENV)/development
 flat: $(VENV)/runtime
 	$(BIN)/python -m planned_diffusion.hub.flat checkpoints/facts
 
-# On a CPU, about ten minutes. On a GPU: $(BIN)/python benchmarks/run.py --shape 7b --device cuda --compile
+# On a CPU, 10 to 13 minutes. On a GPU: $(BIN)/python benchmarks/run.py --shape 7b --device cuda --compile
 bench: $(VENV)/development
 	$(INSTALL) --editable '.[int4]' torchao
 	$(BIN)/python benchmarks/run.py --device cpu --shape embedded

@@ -7,6 +7,7 @@ dimension and pair of tokens in attention. Activations are taken to stay in the 
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 
@@ -51,10 +52,18 @@ def trunk_bytes(model) -> int:
     total = 0
     for parameter in model.base_model.parameters():
         if parameter is not table:
-            total += parameter.numel() * parameter.element_size()
             state = getattr(parameter, "quant_state", None)
-            total += 0 if state is None else state.absmax.numel() * state.absmax.element_size()
+            total += bytes_of(parameter) + (0 if state is None else bytes_of(state.absmax))
     return total
+
+
+def bytes_of(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor as it is stored; torchao's look like bfloat16, and are made of several others."""
+    inner = getattr(tensor, "__tensor_flatten__", None)
+    if inner is None:
+        return tensor.numel() * tensor.element_size()
+    parts = (getattr(tensor, name) for name in inner()[0])
+    return sum(bytes_of(part) for part in parts if isinstance(part, torch.Tensor))
 
 
 def trunk_weights(model) -> int:

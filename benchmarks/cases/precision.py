@@ -44,7 +44,8 @@ def measure_precision(bench: Bench, precision: str, threads: int, results) -> No
     """Puts the rows of one precision into a queue; what a process of its own does."""
     torch.set_num_threads(threads)
     disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it reports its casts once per layer
+    for library in ("bitsandbytes", "torchao"):  # one reports its casts once per layer, one kernels that are not there
+        logging.getLogger(library).setLevel(logging.ERROR)
     before = peak_bytes(bench.device)
     try:
         bench = replace(bench, model=model_of(bench.shape, bench.device, precision))
