@@ -40,7 +40,7 @@ flat: $(VENV)/runtime
 
 # On a CPU, 10 to 13 minutes. On a GPU: $(BIN)/python benchmarks/run.py --shape 7b --device cuda --compile
 bench: $(VENV)/development
-	$(INSTALL) --editable '.[int4]' torchao
+	$(INSTALL) --editable '.[int4]'
 	$(BIN)/python benchmarks/run.py --device cpu --shape embedded
 	$(BIN)/python benchmarks/run.py --device cpu --shape 630m --threads 1 --repeats 3 --point-seconds 15 \
 		--largest 512 --cases fill kinds tokens left-to-right precision

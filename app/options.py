@@ -120,6 +120,7 @@ def quiet(debug: bool) -> None:
     warnings.simplefilter("ignore")
     for messages in (hub_logging, logging):
         messages.set_verbosity_error()
-    standard_logging.getLogger("bitsandbytes").setLevel(standard_logging.ERROR)  # it tells of every layer's casts
+    for library in ("bitsandbytes", "torchao"):  # one tells of every layer's casts, one of kernels that are not there
+        standard_logging.getLogger(library).setLevel(standard_logging.ERROR)
     logging.disable_progress_bar()
     disable_progress_bars()
