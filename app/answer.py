@@ -103,7 +103,8 @@ def load(source: str, dtype: str = "auto", device: str = "auto", compiled: bool 
         compiled: it runs compiled, after a wait of some minutes at the first forwards.
 
     Raises:
-        ValueError: nothing there that can be loaded, another kind of model, missing weights, or no such device.
+        ValueError: nothing there that can be loaded, another kind of model, missing weights, no such device, or no
+            bitsandbytes for quantised weights.
     """
     model, tokenizer = load_checkpoint(source, dtype, device=_device(device))
     if compiled:
