@@ -4,9 +4,10 @@ Everything that a caller can get wrong about one generation is found here, befor
 """
 
 from dataclasses import fields
+from functools import lru_cache
 
 import torch
-from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList
+from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList, StopStringCriteria
 
 from .config import OWN_DEFAULTS, PLANNING, READS, PlannedDiffusionGenerationConfig
 from .plan import Plan, PlanError, Round, RoundGrammar, Span, Unit, parse_round, write_round
@@ -99,9 +100,7 @@ class RequestMaker:
         separator = ()
         if self.model_config.span_separator and self.tokenizer is not None:
             separator = tuple(self.tokenizer.encode(self.model_config.span_separator, add_special_tokens=False))
-        criteria = StoppingCriteriaList(stopping_criteria or [])
-        if self.config.max_time is not None:
-            criteria.append(MaxTimeCriteria(self.config.max_time))
+        criteria = self._criteria(stopping_criteria)
         requests = []
         for index, prompt in enumerate(prompts):
             settings = self._settings(len(prompt), plans[index])
@@ -122,6 +121,20 @@ class RequestMaker:
                 for number in range(self.config.num_return_sequences or 1)
             ]
         return requests
+
+    def _criteria(self, given) -> StoppingCriteriaList:
+        """The caller's criteria, and those that fields ask for."""
+        criteria = StoppingCriteriaList(given or [])
+        if self.config.max_time is not None:
+            criteria.append(MaxTimeCriteria(self.config.max_time))
+        if self.config.stop_strings is not None:
+            if self.tokenizer is None:
+                raise ValueError(
+                    "stop_strings are text and this model came without a tokenizer; pass tokenizer=... to generate."
+                )
+            stop = self.config.stop_strings
+            criteria.append(_stop_strings(self.tokenizer, (stop,) if isinstance(stop, str) else tuple(stop)))
+        return criteria
 
     def _sampling(self, seed: int) -> Sampling:
         config = self.config
@@ -264,6 +277,12 @@ class RequestMaker:
                 "generate, or give topics as token ids."
             )
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+
+@lru_cache(maxsize=8)
+def _stop_strings(tokenizer, strings: tuple[str, ...]) -> StopStringCriteria:
+    """Reads the whole vocabulary, which takes a second where it is large; most requests have the same strings."""
+    return StopStringCriteria(tokenizer, list(strings))
 
 
 def _stopper(criteria, device):

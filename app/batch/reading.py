@@ -16,7 +16,9 @@ from ...generation.config import OWN_DEFAULTS, PlannedDiffusionGenerationConfig
 from ...generation.skeleton import Blank
 from ...training.annotation.reading import json_lines
 
-SHARED = ("max_new_tokens", "max_length", "max_time", "do_sample", "temperature", "top_k", "top_p")
+SHARED = (
+    "max_new_tokens", "max_length", "max_time", "do_sample", "temperature", "top_k", "top_p", "stop_strings",
+)  # fmt: skip
 FIELDS = tuple(name for name in (*SHARED, *OWN_DEFAULTS) if name != "output_trace")
 ROLES = ("system", "user", "assistant", "tool")
 

@@ -81,9 +81,11 @@ OWN_DEFAULTS = {
 # Fields of GenerationConfig that mean here what they mean there.
 SHARED_FIELDS = (
     "max_new_tokens", "max_length", "max_time", "do_sample", "temperature", "top_k", "top_p", "num_return_sequences",
-    "return_dict_in_generate", "use_cache", "pad_token_id", "bos_token_id", "eos_token_id", "compile_config",
+    "return_dict_in_generate", "use_cache", "pad_token_id", "bos_token_id", "eos_token_id", "stop_strings",
+    "compile_config",
 )  # fmt: skip
 METADATA = ("transformers_version", "_from_model_config", "_commit_hash", "_original_object_hash")
+
 
 class PlannedDiffusionGenerationConfig(GenerationConfig):
     """The usual fields (max_new_tokens, do_sample, temperature, num_return_sequences, compile_config, ...), and:
@@ -170,6 +172,12 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         for name in ("close_padding", "keep_plan", "output_trace"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give True or False.")
+        if self.stop_strings is not None:
+            texts = [self.stop_strings] if isinstance(self.stop_strings, str) else self.stop_strings
+            if not (isinstance(texts, (list, tuple)) and texts and all(isinstance(one, str) and one for one in texts)):
+                raise ValueError(
+                    f"stop_strings is {self.stop_strings!r}; give a text or a list of texts, none of them empty."
+                )
         ids = self.suppress_in_spans
         if ids is not None and not (isinstance(ids, (list, tuple)) and all(isinstance(token, int) for token in ids)):
             raise ValueError(f"suppress_in_spans is {ids!r}; give a list of token ids, [] to suppress nothing.")

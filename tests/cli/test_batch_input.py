@@ -35,6 +35,7 @@ GOOD = '{"prompt": "What?"}\n'
         ),
         ('{"prompt": "a", "max_new_tokens": 0}', "max_new_tokens is 0; give a whole number of at least 1"),
         ('{"prompt": "a", "temperature": "hot"}', "temperature is 'hot'"),
+        ('{"prompt": "a", "stop_strings": [""]}', "stop_strings is ['']; give a text or a list of texts"),
         ('{"prompt": "a", "seed": [1]}', "its seed is a list"),
         ('{"prompt": "a", "plan": "short"}', "plan is no list of rounds"),
         ('{"prompt": "a", "plan": [[["a", [{"gap": 2}]]]]}', "a piece of a canvas is {'gap': 2}"),

@@ -185,6 +185,27 @@ def test_stop_strings(model, byte_tokenizer):
     assert text == whole[: whole.index(stop) + 2]  # and the answer ends right there
 
 
+@pytest.mark.parametrize("stop_strings", [str, lambda stop: ["never said", stop]])
+def test_stop_strings_as_a_field(stop_strings, model, byte_tokenizer):
+    whole = byte_tokenizer.decode(model.generate(IDS, **GIVEN)[0, 3:], skip_special_tokens=True)
+    stop = whole[6:8]
+    fields = {"stop_strings": stop_strings(stop), "tokenizer": byte_tokenizer}
+    out = model.generate(IDS, return_dict_in_generate=True, **fields, **GIVEN)
+    text = byte_tokenizer.decode(out.sequences[0, 3:], skip_special_tokens=True)
+    assert out.ended == ["stop"] and text == whole[: whole.index(stop) + 2]
+
+
+def test_stop_strings_need_a_tokenizer(model):
+    with pytest.raises(ValueError, match="stop_strings are text .* pass tokenizer="):
+        model.generate(IDS, stop_strings=["x"], **GIVEN)
+
+
+@pytest.mark.parametrize("stop_strings", ["", [], ["a", ""], [3], 3])
+def test_stop_strings_are_text(stop_strings, model):
+    with pytest.raises(ValueError, match="stop_strings is .*; give a text or a list of texts, none of them empty"):
+        model.generate(IDS, stop_strings=stop_strings, **GIVEN)
+
+
 def test_max_time(model):
     def slowly(ids, scores, **kwargs):
         time.sleep(0.01)
