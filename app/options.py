@@ -11,6 +11,8 @@ from typer import Option
 
 from ..evaluation.facts import EMBEDDED
 
+OF_PYTHON = ("return_dict_in_generate", "num_return_sequences", "output_trace", "compile_config")
+
 Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the libraries' messages.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 Model = Annotated[str | None, Option(metavar="PATH_OR_REPO", help="Folder or Hub repository; by default the embedded.")]
@@ -44,15 +46,25 @@ def decoding_fields(temperature: float | None, keep_plan: bool, others: list[str
         ValueError: one of `others` is no FIELD=VALUE, or names a field that was given already.
     """
     fields |= {"temperature": temperature, "keep_plan": keep_plan or None}
+    fields = {name: value for name, value in fields.items() if value is not None}
     for text in others or []:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ValueError(f"--set got {text!r}; give FIELD=VALUE, such as block_size=16.")
-        if fields.get(name) is not None:
+        if name in fields:
             raise ValueError(f"{name} is given twice; give it once.")
+        if name in OF_PYTHON:
+            raise ValueError(f"--set {name} means nothing on the command line; leave it out.")
         fields[name] = as_value(value)
-    fields["do_sample"] = None if temperature is None else temperature > 0
-    return {name: value for name, value in fields.items() if value is not None}
+    return with_sampling(fields)
+
+
+def with_sampling(fields: dict) -> dict:
+    """A temperature above 0 says to sample, and 0 not to, unless do_sample says otherwise."""
+    temperature = fields.get("temperature")
+    if not isinstance(temperature, (int, float)) or "do_sample" in fields:
+        return fields
+    return {**fields, "do_sample": temperature > 0}
 
 
 def as_value(text: str) -> object:

@@ -22,7 +22,7 @@ from .prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
 from .query import Query, Reply, Sampling
 from .runner import Runner
 from .sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
-from .trace import EVENTS, Ended, Forward
+from .trace import EVENTS, Ended, Failed, Forward
 from .unmasking import SCORES
 from .visibility import CLEAN
 
@@ -82,6 +82,7 @@ class Engine:
         self.table = AllowedTable(self.device)
         self._live: dict[int, _Live] = {}
         self._waiting: deque[tuple[int, Iterator, Sampling]] = deque()
+        self._events: deque[tuple[int, object]] = deque()  # what happened and was not told yet
         self._next_document = 0
         self._ticks = 0
 
@@ -92,29 +93,46 @@ class Engine:
         return document
 
     def cancel(self, document: int) -> None:
-        """Drops a request, live or waiting; its slots are free at once."""
+        """Drops a request, live or waiting; its slots are free at once, and none of its events comes any more."""
         self._waiting = deque(entry for entry in self._waiting if entry[0] != document)
+        self._events = deque(entry for entry in self._events if entry[0] != document)
         if document in self._live:
             self._leave(self._live[document])
 
     def run(self) -> Iterator[tuple[int, object]]:
-        """Yields (request, event) until every request has ended."""
-        while self._waiting or self._live:
-            yield from self.tick()
+        """Yields (request, event) until every request has ended; raises what a request dies of.
+
+        It may be left anywhere and run again, also after an error: the others go on.
+        """
+        while self._waiting or self._live or self._events:
+            for number, event in self.tick():
+                if isinstance(event, Failed):
+                    raise event.error
+                yield number, event
 
     def tick(self) -> Iterator[tuple[int, object]]:
-        """One forward for all live requests, as far as it can hold them; yields what came of it as (request, event)."""
+        """One forward for all live requests, as far as it can hold them; yields what came of it as (request, event).
+
+        A request that raises an error ends in `Failed`, and the others go on. All of it has happened before the first
+        event comes; what a reader leaves unread is what the next tick yields.
+        """
+        if not self._events:
+            self._step()
+        while self._events:
+            yield self._events.popleft()
+
+    def _step(self) -> None:
         self._ticks += 1
         while self._waiting and len(self._live) < self.live_requests:
-            yield from self._admit(*self._waiting.popleft())
+            self._admit(*self._waiting.popleft())
         ready = [request for request in self._live.values() if request.turn or not self._waits(request)]
         of_runners = [[request for request in ready if request.query.runner == index] for index in range(2)]
         for index, asking in enumerate(of_runners):
-            asking = fitting([request for request in asking if request.document in self._live])
+            asking = fitting(asking)
             for request in asking:
                 request.query, request.rest = in_two(request.query, TOKENS_PER_FORWARD)
             if asking:
-                yield from self._answer(asking, self._draw(asking, self._run(index, asking)))
+                self._answer(asking, self._draw(asking, self._run(index, asking)))
 
     def _waits(self, request: _Live) -> bool:
         """Whether a new request's first tokens are about to run for another; if they have run, takes their states."""
@@ -134,41 +152,42 @@ class Engine:
             request.query = without_first(request.query, count)
         return not donor.has_run
 
-    def _answer(self, asking: list[_Live], drawn: list[list[float]]) -> Iterator[tuple[int, object]]:
-        """Hands the drawn rows out; yields what the requests make of them."""
+    def _answer(self, asking: list[_Live], drawn: list[list[float]]) -> None:
+        """Hands the drawn rows out; each request goes on to its next query, or to its end."""
         start = 0
         for request in asking:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
             request.turn = self._ticks
             start = rows.stop
-            if request.document not in self._live:  # cancelled by whoever reads the events
-                continue
-            yield request.document, Forward(query.purpose, len(query.token_ids), query.commits)
+            self._events.append((request.document, Forward(query.purpose, len(query.token_ids), query.commits)))
             if request.rest is not None:
                 request.query = request.rest
                 continue
             request.has_run = True
             tokens, scores, confidences = (row[rows] for row in drawn)
-            yield from self._advance(request, Reply(list(map(int, tokens)), scores, confidences))
+            self._advance(request, Reply(list(map(int, tokens)), scores, confidences))
 
-    def _admit(self, document: int, decoder: Iterator, sampling: Sampling):
+    def _admit(self, document: int, decoder: Iterator, sampling: Sampling) -> None:
         noise = None
         if sampling.temperature > 0:
             noise = torch.Generator(self.device).manual_seed(sampling.seed)
         request = self._live[document] = _Live(document, decoder, sampling, noise)
-        yield from self._advance(request, None)
+        self._advance(request, None)
 
-    def _advance(self, request: _Live, reply: Reply | None):
-        """Hands a reply over and yields the request's events up to its next query, or its end."""
-        while request.document in self._live:  # a reader may cancel between any two events
-            item = request.decoder.send(reply)
+    def _advance(self, request: _Live, reply: Reply | None) -> None:
+        """Hands a reply over and collects the request's events up to its next query, or its end."""
+        while request.document in self._live:
+            try:
+                item = request.decoder.send(reply)
+            except Exception as error:  # a stopping criterion's, say; it is the caller's to raise
+                item = Failed(error)
             reply = None
             if not isinstance(item, EVENTS):
                 request.query = item
                 return
-            if isinstance(item, Ended):
+            self._events.append((request.document, item))
+            if isinstance(item, (Ended, Failed)):
                 self._leave(request)
-            yield request.document, item
 
     def _leave(self, request: _Live) -> None:
         del self._live[request.document]

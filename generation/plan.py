@@ -170,7 +170,7 @@ def write_round(
                 f"The part {topic!r} of the plan has a length of more than {MOST_DIGITS} digits; promise less."
             )
         # The space separates topic and number, as in "definition 3".
-        topic_ids = tuple(encode(f"{topic} ")) if isinstance(topic, str) else tuple(topic)
+        topic_ids = tuple(encode(f"{topic} ")) if isinstance(topic, str) else _ids(topic)
         if topic_ids and topic_ids[-1] in tokens.digits:
             raise PlanError(
                 f"The topic {topic!r} ends in a digit, which would run into the number; put a space behind it."
@@ -181,6 +181,12 @@ def write_round(
         spans.append(span)
         plan_ids += render_promise(topic_ids, span.number, tokens)
     return Round(tuple(spans), tuple(plan_ids), terminator)
+
+
+def _ids(topic) -> tuple[int, ...]:
+    if not isinstance(topic, Sequence) or not all(type(token) is int for token in topic):
+        raise PlanError(f"The topic {topic!r} is neither text nor a list of token ids; give one of them.")
+    return tuple(topic)
 
 
 @dataclass(frozen=True)

@@ -74,16 +74,17 @@ class Draft:
 
 
 def filter_logits(logits: torch.Tensor, top_k: int | None, top_p: float | None) -> torch.Tensor:
-    """Logits float [W, V] with everything outside the p nucleus, then the k likeliest, at the lowest finite number.
+    """Logits float [W, V] with everything outside the k likeliest, then their p nucleus, at the lowest finite number.
 
-    The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p` (arXiv 1904.09751).
+    The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p` (arXiv 1904.09751). The order
+    is that of transformers; Dream's code has the other one.
     """
     lowest = torch.finfo(logits.dtype).min
-    if top_p is not None and top_p < 1:
-        logits = logits.masked_fill(logits < smallest_of_nucleus(logits, top_p)[:, None], lowest)
     if top_k is not None and top_k < logits.shape[-1]:
         smallest_kept = logits.topk(top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < smallest_kept, lowest)
+    if top_p is not None and top_p < 1:
+        logits = logits.masked_fill(logits < smallest_of_nucleus(logits, top_p)[:, None], lowest)
     return logits
 
 
@@ -173,7 +174,8 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable, firs
         logits = group.process(logits).clamp(min=EXCLUDED)
     logits = table.apply(logits, group.allowed)
     if sampling.temperature > 0:
-        logits = (logits - logits.amax(-1, keepdim=True)) / sampling.temperature
+        temperature = max(sampling.temperature, torch.finfo(logits.dtype).tiny)  # less would be 0 in its precision
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature
         logits.clamp_(min=torch.finfo(logits.dtype).min)  # a small temperature may reach -inf, and zero times it is NaN
     if group.mix is not None:
         drafted, noise = group.draft.rows(first, first + len(logits))

@@ -6,7 +6,7 @@ Positions count from the prompt's first token, left padding aside. A request's e
     PlanDone                         the spans of the round and where they lie (BlanksPlaced: blanks without a plan)
     Forward, TokensWritten ...       one of each per denoising step (or per token, left to right)
     SpanClosed, RoundClosed          ... and the next round, or
-    Ended
+    Ended                            (in place of any of these Failed, after which nothing comes)
 
 `Text` comes whenever the final text grew, in reading order, whatever the order of writing.
 """
@@ -132,8 +132,16 @@ class Ended:
     written_plans: tuple[tuple[FinishedSpan, ...], ...] = ()
 
 
+@dataclass(frozen=True)
+class Failed:
+    """The request raised an error and has left the engine; the others go on."""
+
+    error: Exception
+
+
 EVENTS = (
     Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, TokensBlanked, SpanClosed, RoundClosed, Text, Ended,
+    Failed,
 )  # fmt: skip
 
 

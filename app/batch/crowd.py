@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from jinja2 import TemplateError
 
 from ...generation.config import DECODERS, PlannedDiffusionGenerationConfig
 from ...generation.engine import Engine
 from ...generation.query import Request
 from ...generation.requests import RequestMaker
-from ...generation.trace import Ended, TraceRecorder
+from ...generation.trace import Ended, Failed, TraceRecorder
 from ...training.records import encode_prompt
 from ..answer import Answer, Checkpoint, answer_of
 from .reading import Task, read_plan
@@ -70,7 +69,7 @@ class Crowd:
         """Takes a task in; one that cannot be run is an outcome of the next tick."""
         try:
             request, config = self._request(task)
-        except (ValueError, TemplateError) as error:
+        except Exception as error:  # a template can raise anything, and no request may harm another
             self._refused.append(Outcome(task, error=str(error)))
             return
         guest = _Guest(task, request, config, TraceRecorder())
@@ -89,11 +88,13 @@ class Crowd:
         ended = []
         for number, event in events:
             self._guests[number].recorder.add(event)
-            if isinstance(event, Ended):
+            if isinstance(event, (Ended, Failed)):
                 ended.append((number, event))
         return [self._outcome(self._guests.pop(number), event) for number, event in ended]
 
-    def _outcome(self, guest: _Guest, ended: Ended) -> Outcome:
+    def _outcome(self, guest: _Guest, ended: Ended | Failed) -> Outcome:
+        if isinstance(ended, Failed):
+            return Outcome(guest.task, error=str(ended.error))
         task, config, trace = guest.task, guest.config, guest.recorder.trace()
         ids = guest.request.prompt_ids
         answer = answer_of(self.checkpoint, task.prompt, ids, ended, trace, config.decoding, config.keep_plan)
@@ -107,7 +108,7 @@ class Crowd:
             self.add(guest.task)
             try:
                 outcomes += self._outcomes(self._engine.run())
-            except FloatingPointError as error:
+            except Exception as error:  # NaN, or what a decoder raises
                 self._guests = {}
                 outcomes.append(Outcome(guest.task, error=str(error)))
         self._engine = self._new_engine()

@@ -15,6 +15,7 @@ from pathlib import Path
 from ...generation.config import OWN_DEFAULTS, PlannedDiffusionGenerationConfig
 from ...generation.skeleton import Blank
 from ...training.annotation.reading import json_lines
+from ..options import with_sampling
 
 SHARED = (
     "max_new_tokens", "max_length", "max_time", "do_sample", "temperature", "top_k", "top_p", "stop_strings",
@@ -89,12 +90,6 @@ def read_plan(plan) -> list:
     if not isinstance(plan, list) or not plan or not all(isinstance(part, list) for part in plan):
         raise ValueError("plan is no list of rounds; give one such as [[[topic, length in tokens], ...], ...].")
     return [[_part(part) for part in parts] for parts in plan]
-
-
-def with_sampling(fields: dict) -> dict:
-    """A temperature above 0 says to sample, and 0 not to, unless do_sample says otherwise: as on the command line."""
-    temperature = fields.get("temperature")
-    return fields if temperature is None or "do_sample" in fields else {**fields, "do_sample": temperature > 0}
 
 
 def _task(index: int, number: int, row: dict) -> Task:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from transformers import GenerationConfig
+from transformers import CompileConfig, GenerationConfig
 
 from .configuration_planned_diffusion import SPAN_ATTENTIONS
 from .generation_decoders_adaptive_parallel import READS as ADAPTIVE_PARALLEL_READS
@@ -47,6 +47,7 @@ READS = {
     "self_verified": SELF_VERIFIED_READS,
 }
 READ_BY_ALL = ("decoding", "output_trace", "seed")
+MOST_TIMES = 1000  # of factors: more is a mistake
 APD_SIZES = ("kv_window", "max_lookahead")
 UNMASKINGS = (*SCORES, "random")
 PLANNING = ("planned", "parallel_autoregressive", "self_verified")  # decoders that draft a plan, or fill a given one
@@ -110,7 +111,8 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         kv_window, max_lookahead (`int`): of "adaptive_parallel": W, the older tokens that run again, and M, the blanks.
         refine_share (`float`): after "planned" or "block_diffusion", this share of the answer, its least sure tokens,
             is written again with everything in sight; 0.25 to 0.5 in the paper, 0 for none.
-        plan_lookahead (`int`): tokens of the plan that are guessed and checked in one forward; the plan stays the same.
+        plan_lookahead (`int`): tokens of the plan that are guessed and checked in one forward; a greedy plan stays the
+            same, a sampled one comes from the same distribution.
         length_scale (`float`): multiplies the lengths that the model promises.
         max_spans, max_rounds (`int`): caps that planning respects.
         close_padding (`bool`): a written `[PAD]` closes the rest of its span; without tags, EOS does so as well.
@@ -126,9 +128,15 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
     """
 
     def __init__(self, **kwargs):
-        for name, default in OWN_DEFAULTS.items():
-            setattr(self, name, kwargs.pop(name, default))
+        for name in OWN_DEFAULTS.keys() & kwargs.keys():
+            setattr(self, name, kwargs.pop(name))
         super().__init__(**kwargs)
+
+    def __getattr__(self, name: str):
+        """A field of ours that nobody has set: `set_fields` must not count it."""
+        if name in OWN_DEFAULTS:
+            return OWN_DEFAULTS[name]
+        raise AttributeError(f"PlannedDiffusionGenerationConfig has no field {name}.")
 
     @classmethod
     def from_model_config(cls, model_config):
@@ -143,7 +151,11 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
             _one_of("span_attention", self.span_attention, SPAN_ATTENTIONS)
         _one_of("unmasking", self.unmasking, UNMASKINGS)
         _number(
-            "steps_ratio", self.steps_ratio, above=0, meaning="the share of a span's tokens that steps are taken for"
+            "steps_ratio",
+            self.steps_ratio,
+            above=0,
+            at_most=MOST_TIMES,
+            meaning="the share of a span's tokens that steps are taken for",
         )
         _number(
             "confidence_threshold",
@@ -157,7 +169,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         _number("mixture_weight", self.mixture_weight, at_least=0, at_most=1, meaning="the draft's share of the target")
         _number("refine_share", self.refine_share, at_least=0, at_most=1, meaning="of the answer's tokens; 0 for none")
         _one_of("block_cache", self.block_cache, RUN_IN_BLOCK)
-        _number("length_scale", self.length_scale, above=0, meaning="a factor on promised lengths")
+        _number("length_scale", self.length_scale, above=0, at_most=MOST_TIMES, meaning="a factor on promised lengths")
         _number(
             "temperature", self.temperature, at_least=0, meaning="0 for greedy, 1 for the model's own", optional=True
         )
@@ -172,18 +184,18 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         for name in ("close_padding", "keep_plan", "output_trace"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give True or False.")
+        self._check_ids()
+        if not isinstance(self.compile_config, (CompileConfig, type(None))):
+            raise ValueError(f"compile_config is {self.compile_config!r}; give a CompileConfig of transformers.")
         if self.stop_strings is not None:
             texts = [self.stop_strings] if isinstance(self.stop_strings, str) else self.stop_strings
             if not (isinstance(texts, (list, tuple)) and texts and all(isinstance(one, str) and one for one in texts)):
                 raise ValueError(
                     f"stop_strings is {self.stop_strings!r}; give a text or a list of texts, none of them empty."
                 )
-        ids = self.suppress_in_spans
-        if ids is not None and not (isinstance(ids, (list, tuple)) and all(isinstance(token, int) for token in ids)):
-            raise ValueError(f"suppress_in_spans is {ids!r}; give a list of token ids, [] to suppress nothing.")
         seeds = self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]
-        if not all(seed is None or (isinstance(seed, int) and seed >= 0) for seed in seeds):
-            raise ValueError(f"seed is {self.seed!r}; give a whole number of 0 or more, or one per prompt.")
+        if not all(seed is None or (isinstance(seed, int) and 0 <= seed < 2**63) for seed in seeds):
+            raise ValueError(f"seed is {self.seed!r}; give a whole number of 0 or more, or one per prompt, below 2^63.")
         if (self.num_return_sequences or 1) > 1 and not self.samples:
             raise ValueError(
                 f"num_return_sequences={self.num_return_sequences} would return equal answers; set do_sample=True."
@@ -195,8 +207,24 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         return {name: value for name, value in fields.items() if value != OWN_DEFAULTS.get(name, object)}
 
     @property
+    def set_fields(self) -> dict:
+        """The fields of ours that were set, be it to their defaults."""
+        return {name: value for name, value in vars(self).items() if name in OWN_DEFAULTS}
+
+    @property
     def samples(self) -> bool:
         return bool(self.do_sample) and self.temperature != 0
+
+    def _check_ids(self) -> None:
+        for name in ("pad_token_id", "bos_token_id"):
+            if not (getattr(self, name) is None or type(getattr(self, name)) is int):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a token id.")
+        if not (self.eos_token_id is None or type(self.eos_token_id) is int or _are_ids(self.eos_token_id)):
+            raise ValueError(f"eos_token_id is {self.eos_token_id!r}; give a token id, or a list of them.")
+        if not (self.suppress_in_spans is None or _are_ids(self.suppress_in_spans)):
+            raise ValueError(
+                f"suppress_in_spans is {self.suppress_in_spans!r}; give a list of token ids, [] to suppress nothing."
+            )
 
     def _check_rule(self) -> None:
         _one_of("unmasking_rule", self.unmasking_rule, RULES)
@@ -249,8 +277,12 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
             )
 
 
+def _are_ids(value) -> bool:
+    return isinstance(value, (list, tuple)) and all(type(token) is int for token in value)
+
+
 def _one_of(name: str, value, choices) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}.")
 
 

@@ -3,7 +3,7 @@
 A plan repeats itself: numbers, tags, words of the prompt. So the next forward runs, behind the last token, those that
 followed it when it last occurred (prompt lookup decoding), and every row is drawn as if it were the last: the first one
 that differs from its guess is the token to write, and the guesses behind it are dropped. With `plan_lookahead=0`
-nothing is guessed; any number writes the same plan.
+nothing is guessed; any number writes the same greedy plan.
 """
 
 from collections.abc import Sequence

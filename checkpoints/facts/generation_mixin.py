@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput, logging
 from .generation_config import DECODERS, OWN_DEFAULTS, PLANNING, PlannedDiffusionGenerationConfig
 from .generation_engine import Engine
 from .generation_query import Request
-from .generation_requests import RequestMaker
+from .generation_requests import RequestMaker, as_ids
 from .generation_trace import Board, Ended, FinishedSpan, Text, TokensWritten, Trace, TraceRecorder
 from .generation_vocabulary import check_assistant, tokenizer_beside
 
@@ -114,7 +114,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
     # 1. Fields
 
     def resolve_fields(self, given, plan, kwargs) -> PlannedDiffusionGenerationConfig:
-        """kwargs over `given` over the checkpoint's fields. A field that `given` leaves at None is the checkpoint's.
+        """kwargs over `given` over the checkpoint's fields. A field that `given` does not set is the checkpoint's.
 
         Raises:
             ValueError: an unknown field, one that this decoding never reads, or a value out of range.
@@ -124,21 +124,34 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         foreign = [name for name in FOREIGN_ARGUMENTS if kwargs.get(name) is not None]
         if foreign:
             raise ValueError(f"{', '.join(foreign)} has no meaning for planned diffusion; leave it out.")
-        own = self.generation_config
-        fields = own.to_dict()
-        if given is not None:
-            fields |= {name: value for name, value in given.to_dict().items() if value is not None}
-            if isinstance(given, PlannedDiffusionGenerationConfig):
-                fields |= {name: getattr(given, name) for name in OWN_DEFAULTS}
-        fields |= {name: value for name, value in kwargs.items() if value is not None or name in OWN_DEFAULTS}
-        config = PlannedDiffusionGenerationConfig(**copy.deepcopy(fields))
-        config.refuse_unread(kwargs)
-        if plan is not None and config.decoding not in PLANNING:
-            raise ValueError(
-                f"decoding={config.decoding!r} has no use for plan; leave it out, or choose decoding="
-                f"{' or '.join(map(repr, PLANNING))}."
-            )
+        callers = {**_set_fields(given), **_set_fields(kwargs)}
+        if "max_length" in callers and "max_new_tokens" not in callers:
+            callers["max_new_tokens"] = None  # the checkpoint's would win
+        config = PlannedDiffusionGenerationConfig(**copy.deepcopy({**self.generation_config.to_dict(), **callers}))
+        self._refuse_useless(config, given, plan, kwargs)
         return config
+
+    def _refuse_useless(self, config, given, plan, kwargs) -> None:
+        """Raises ValueError for what the caller asks for and this decoding has no use for."""
+        config.refuse_unread(kwargs)
+        if isinstance(given, PlannedDiffusionGenerationConfig) and "decoding" in given.set_fields:
+            own = self.generation_config.set_fields
+            changed = [name for name, value in given.set_fields.items() if (name, value) not in own.items()]
+            config.refuse_unread(changed if "decoding" not in kwargs else ())
+        if config.decoding not in PLANNING:
+            if plan is not None:
+                raise ValueError(
+                    f"decoding={config.decoding!r} has no use for plan; leave it out, or choose decoding="
+                    f"{' or '.join(map(repr, PLANNING))}."
+                )
+            return
+        known = {*as_ids(self.config.eos_token_id), *as_ids(self.generation_config.eos_token_id)}
+        others = set(as_ids(config.eos_token_id)) - known
+        if others and known:
+            raise ValueError(
+                f"decoding={config.decoding!r} ends an answer with its plan, not at token {min(others)}; leave "
+                "eos_token_id out, or stop at a text with stop_strings."
+            )
 
     def _check_assistant(self, assistant, config, tokenizer) -> None:
         if assistant is None:
@@ -242,3 +255,15 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
                 )
             except OSError:
                 logger.info("No generation_config.json: the defaults of PlannedDiffusionGenerationConfig are used.")
+
+
+def _set_fields(given) -> dict:
+    """Fields that a caller set: a None says nothing, but for a field of ours."""
+    if given is None or isinstance(given, dict):
+        fields, ours = given or {}, given or {}
+    elif isinstance(given, GenerationConfig):
+        fields, ours = given.to_dict(), getattr(given, "set_fields", {})
+    else:
+        raise ValueError(f"generation_config is a {type(given).__name__}; give a GenerationConfig.")
+    said = {name: value for name, value in fields.items() if value is not None and name not in OWN_DEFAULTS}
+    return said | {name: value for name, value in ours.items() if name in OWN_DEFAULTS}

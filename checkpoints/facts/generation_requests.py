@@ -57,10 +57,11 @@ class RequestMaker:
             pad = self.config.pad_token_id
             guess = pad is not None and pad not in self._eos_ids()
             attention_mask = input_ids != pad if guess else torch.ones_like(input_ids)
-        if attention_mask.shape != input_ids.shape:
+        if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != input_ids.shape:
+            is_tensor = isinstance(attention_mask, torch.Tensor)
+            got = f"has shape {list(attention_mask.shape)}" if is_tensor else "is no tensor"
             raise ValueError(
-                f"attention_mask has shape {list(attention_mask.shape)}; give one of input_ids' shape "
-                f"{list(input_ids.shape)}, 1 where a token stands."
+                f"attention_mask {got}; give one of input_ids' shape {list(input_ids.shape)}, 1 where a token stands."
             )
         rows = zip(input_ids.tolist(), attention_mask.bool().tolist(), strict=True)
         prompts = [tuple(token for token, real in zip(*row, strict=True) if real) for row in rows]
@@ -124,7 +125,7 @@ class RequestMaker:
 
     def _criteria(self, given) -> StoppingCriteriaList:
         """The caller's criteria, and those that fields ask for."""
-        criteria = StoppingCriteriaList(given or [])
+        criteria = StoppingCriteriaList([given] if callable(given) and not isinstance(given, list) else given or [])
         if self.config.max_time is not None:
             criteria.append(MaxTimeCriteria(self.config.max_time))
         if self.config.stop_strings is not None:
@@ -163,9 +164,13 @@ class RequestMaker:
         return ControlTokens.none(more_eos, **known)
 
     def _eos_ids(self) -> tuple[int, ...]:
-        """Ids that end an answer, the config's own first; the backbone's where nothing else is said."""
-        ids = (*_as_ids(self.model_config.eos_token_id), *_as_ids(self.config.eos_token_id))
-        return tuple(dict.fromkeys(ids or _as_ids(self.model_config.get_text_config().eos_token_id)))
+        """Ids that end an answer: those of the generation config; in plans also, and first, the model config's own.
+
+        The backbone's where nothing else is said.
+        """
+        own, given = as_ids(self.model_config.eos_token_id), as_ids(self.config.eos_token_id)
+        ids = (*own, *given) if self.config.decoding in PLANNING else given or own
+        return tuple(dict.fromkeys(ids or as_ids(self.model_config.get_text_config().eos_token_id)))
 
     def _settings(self, prompt_length: int, plan: Plan | None) -> Settings:
         config, unit = self.config, self.unit
@@ -184,7 +189,8 @@ class RequestMaker:
             _check_room(room, needed, "the given plan needs", left)
         elif config.decoding in PLANNING:
             _check_room(room, RoundGrammar.shortest(unit), "the shortest plan with its span needs", left)
-        if "block_size" in READS[config.decoding] and config.block_size > room:
+        by_default = config.block_size == OWN_DEFAULTS["block_size"]  # and then the last block is as long as it can be
+        if "block_size" in READS[config.decoding] and config.block_size > room and not by_default:
             raise ValueError(
                 f"block_size is {config.block_size}, but there is room for {room} new tokens; lower it, or raise "
                 "max_new_tokens."
@@ -276,6 +282,10 @@ class RequestMaker:
                 f"The topic {text.strip()!r} is text and this model came without a tokenizer; pass tokenizer=... to "
                 "generate, or give topics as token ids."
             )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"The text {text.strip()!r} of a plan holds half a character; use UTF-8.") from error
         return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
 
@@ -302,7 +312,7 @@ def _processor(processors):
     return process
 
 
-def _as_ids(given) -> tuple[int, ...]:
+def as_ids(given) -> tuple[int, ...]:
     """Nothing, one id or several, as configurations give them."""
     return () if given is None else tuple(given) if isinstance(given, (list, tuple)) else (given,)
 

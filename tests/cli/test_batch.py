@@ -16,6 +16,7 @@ from planned_diffusion.app import answer as answer_module
 from planned_diffusion.app.batch import run as run_module
 from planned_diffusion.app.batch.crowd import Crowd, outcomes
 from planned_diffusion.app.batch.reading import open_input
+from planned_diffusion.generation.config import DECODERS
 from planned_diffusion.generation.engine import Engine
 
 # Of different lengths, kinds and decoders, so that none of them keeps step with another.
@@ -59,7 +60,8 @@ def without_time(row: dict) -> dict:
 
 def alone(loaded, row: dict) -> dict:
     """What `generate --json` says to a line's request."""
-    from planned_diffusion.app.batch.reading import read_plan, with_sampling
+    from planned_diffusion.app.batch.reading import read_plan
+    from planned_diffusion.app.options import with_sampling
 
     fields = {name: value for name, value in row.items() if name not in ("id", "prompt", "messages", "plan")}
     if "plan" in row:
@@ -142,14 +144,33 @@ def test_a_request_that_fails_is_put_aside_and_the_run_goes_on(run, checkpoint, 
         {"prompt": "What?", "max_new_tokens": 20},
         {"id": "unfit", "prompt": "Why?", "plan": [[["a", 400]]]},
         {"id": "useless", "prompt": "Why?", "decoding": "autoregressive", "plan": [[["a", 4]]]},
+        {"id": "topic", "prompt": "Why?", "plan": [[[None, 8]]]},
+        {"id": "ids", "prompt": "Why?", "plan": [[[["a"], 8]]]},
+        {"id": "half", "prompt": "Why?", "plan": [[["\ud800", 8]]]},
     ]
     ran = run("batch", file(given), out, "--model", checkpoint[1])
-    assert ran.status == 0 and "3 of 4 requests failed; " in ran.err and ran.err.count("\n") == 1
+    assert ran.status == 0 and "6 of 7 requests failed; " in ran.err and ran.err.count("\n") == 1
     assert [row["id"] for row in rows_of(out)] == [2] and "1 answers, " in ran.out
     failed = rows_of(tmp_path / "out.jsonl.failed.jsonl")
-    assert [row["id"] for row in failed] == ["long", "unfit", "useless"]
-    for row, says in zip(failed, ("512 positions", "room for 90", "no use for plan"), strict=True):
+    assert [row["id"] for row in failed] == ["long", "unfit", "useless", "topic", "ids", "half"]
+    words = ("512 positions", "room for 90", "no use for plan", "topic None is", "topic ['a'] is", "half a character")
+    for row, says in zip(failed, words, strict=True):
         assert says in row["error"]
+
+
+def test_a_request_whose_decoder_fails_is_put_aside(loaded, file, monkeypatch):
+    """Whatever it is: a request that shares a forward with others does not take them along."""
+    planned = DECODERS["planned"]
+
+    def fails_for(request):
+        events = planned(request)
+        yield next(events)
+        raise KeyError("a bug")
+
+    monkeypatch.setitem(DECODERS, "autoregressive", fails_for)
+    given = [{"prompt": "What?"}, {"prompt": "What?", "decoding": "autoregressive"}, {"prompt": "Why?"}]
+    found = list(outcomes(Crowd(loaded, {"max_new_tokens": 20}, 3), open_input(file(given)).tasks()))
+    assert {one.task.index: one.error for one in found} == {0: None, 1: "'a bug'", 2: None}
 
 
 def test_a_run_in_which_everything_fails_is_a_failure(run, checkpoint, file, tmp_path):

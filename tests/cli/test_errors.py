@@ -32,6 +32,8 @@ from planned_diffusion.app import options
         (["--set", "seed=1", "--seed", "2"], r"seed is given twice"),
         (["--set", "block_size=0"], r"block_size is 0; give a whole number"),
         (["--set", "block_size=8"], r"decoding='planned' has no use for block_size.*block_diffusion"),
+        (["--set", "num_return_sequences=2"], r"--set num_return_sequences means nothing on the command line"),
+        (["--set", "decoding=[1]"], r"decoding is \[1\]; choose one of planned"),
         (["--dtype", "int1"], r"'--dtype'"),
         (["--device", "abacus"], r"device 'abacus' cannot be used.*choose cpu"),
         (["--polite"], r"No such option: --polite"),
@@ -42,6 +44,14 @@ def test_a_bad_value_is_one_line_and_status_2(run, checkpoint, arguments, says):
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith("error: ") and ran.err.count("\n") == 1
     assert re.search(says, ran.err)
+
+
+def test_a_field_that_is_set_to_nothing_is_set_and_a_temperature_samples():
+    fields = options.decoding_fields
+    assert fields(None, False, ["confidence_threshold=null"], max_new_tokens=None) == {"confidence_threshold": None}
+    assert fields(None, False, ["temperature=0.9"]) == {"temperature": 0.9, "do_sample": True}
+    assert fields(0.7, False, ["do_sample=false"]) == {"temperature": 0.7, "do_sample": False}
+    assert fields(0, True, []) == {"temperature": 0, "do_sample": False, "keep_plan": True}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.plan import EVERYTHING, Unit
 from planned_diffusion.generation.query import Query, Request, Sampling, Settings
-from planned_diffusion.generation.trace import Ended, Forward, PlanDone, PlanToken, TokensWritten
+from planned_diffusion.generation.trace import Ended, Failed, Forward, PlanDone, PlanToken, Text, TokensWritten
 
 
 @pytest.fixture(scope="module")
@@ -200,13 +200,55 @@ def test_nan_logits_are_an_error_that_says_where(build_model, requests):
         run(Engine(model), [(decoder, request)])
 
 
-def test_a_decoder_that_fails_says_so(planner, requests):
+@torch.no_grad()
+def test_a_decoder_that_fails_harms_no_other(planner, requests, alone):
     def broken(request):
         yield Query([1], [0], [-1], [0], [0], EVERYTHING, "planning")
         raise RuntimeError("my own fault")
 
+    engine, given = Engine(planner), [requests[0], (broken, requests[0][1]), *requests[1:3]]
+    events = {engine.add(decoder(request), request.sampling): [] for decoder, request in given}
+
+    def listen():
+        for number, event in engine.run():
+            events[number].append(event)
+
     with pytest.raises(RuntimeError, match="my own fault"):
-        run(Engine(planner), [(broken, requests[0][1])])
+        listen()
+    listen()
+    assert engine.cache.taken == 0
+    assert list(map(outcome, (events[0], events[2], events[3]))) == list(map(outcome, alone[:3]))
+
+
+@torch.no_grad()
+def test_a_tick_tells_which_request_failed(planner, requests):
+    def broken(request):
+        raise RuntimeError("my own fault")
+        yield
+
+    engine = Engine(planner)
+    for decoder, request in (requests[0], (broken, requests[0][1])):
+        engine.add(decoder(request), request.sampling)
+    failed = [(number, event.error.args) for number, event in engine.tick() if isinstance(event, Failed)]
+    assert failed == [(1, ("my own fault",))]
+
+
+@pytest.mark.parametrize("kind", [Forward, PlanToken, TokensWritten, Text])
+@torch.no_grad()
+def test_a_run_may_be_left_at_any_event_and_taken_up_again(kind, planner, requests, alone):
+    engine = Engine(planner)
+    events = {engine.add(decoder(request), request.sampling): [] for decoder, request in requests[:6]}
+    left = 0
+    while True:
+        for number, event in engine.run():
+            events[number].append(event)
+            if isinstance(event, kind):
+                left += 1
+                break
+        else:
+            break
+    assert left > 6 and engine.cache.taken == 0
+    assert list(map(outcome, events.values())) == list(map(outcome, alone[:6]))
 
 
 def test_nothing_to_do(planner):

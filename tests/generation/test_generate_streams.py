@@ -162,6 +162,13 @@ def test_stopping_keeps_the_text_so_far(model):
     assert 8 <= len(answer) < len(whole) and answer == whole[: len(answer)] and answer[-1] != 100
 
 
+def test_a_single_criterion_needs_no_list(model):
+    out = model.generate(
+        IDS, stopping_criteria=Asked(lambda ids: len(ids) >= 8), return_dict_in_generate=True, **GIVEN
+    )
+    assert out.ended == ["stop"]
+
+
 def test_stopping_one_row_of_a_batch_leaves_the_other(model):
     ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
     whole = model.generate(ids, plan=PLAN * 2, max_new_tokens=80)

@@ -61,6 +61,46 @@ def test_none_resets_our_own_fields(model):
     assert steps(model, confidence_threshold=None) == 12
 
 
+def test_what_a_given_config_does_not_set_is_the_checkpoints(model):
+    model.generation_config = PlannedDiffusionGenerationConfig(confidence_threshold=0.001)
+    assert steps(model, generation_config=PlannedDiffusionGenerationConfig(max_spans=8)) == 1
+    assert steps(model, generation_config=PlannedDiffusionGenerationConfig(confidence_threshold=None)) == 12
+    assert steps(model, generation_config={"confidence_threshold": None}) == 12
+
+
+def test_a_given_config_may_not_contradict_itself(model):
+    given = PlannedDiffusionGenerationConfig(decoding="autoregressive", steps_ratio=0.5, max_new_tokens=5)
+    with pytest.raises(ValueError, match="decoding='autoregressive' has no use for steps_ratio"):
+        model.generate(IDS, generation_config=given)
+    model.generation_config = PlannedDiffusionGenerationConfig(steps_ratio=0.5)
+    assert model.generate(IDS, generation_config=given).shape[1] <= 8  # that is the checkpoint's own
+
+
+def test_max_length_beats_what_the_checkpoint_writes_at_most(model):
+    model.generation_config = PlannedDiffusionGenerationConfig(max_new_tokens=40, decoding="autoregressive")
+    for fields in ({"max_length": 9}, {"generation_config": GenerationConfig(max_length=9)}):
+        assert model.generate(IDS, **fields).shape[1] == 9
+    assert model.generate(IDS, max_length=9, max_new_tokens=10).shape[1] == 13
+
+
+def test_eos_token_id_replaces_the_checkpoints(model):
+    """As in transformers, but for plans, whose end the model was trained on."""
+    out = model.generate(IDS, decoding="autoregressive", max_new_tokens=12)[0, 3:].tolist()
+    stopped = model.generate(IDS, decoding="autoregressive", max_new_tokens=12, eos_token_id=out[4])[0, 3:].tolist()
+    assert stopped == out[: out.index(out[4]) + 1]
+    model.config.eos_token_id = out[4]
+    again = model.generate(IDS, decoding="autoregressive", max_new_tokens=12, eos_token_id=100)
+    assert again[0, 3:].tolist() == out
+    model.config.eos_token_id = 100
+    model.generation_config.eos_token_id = [100, 7]  # as checkpoints of chat models have it
+    assert model.generate(IDS, plan=PLAN, max_new_tokens=60).shape[1] > 3
+
+
+@pytest.mark.parametrize("decoding", ["fast_dllm", "block_diffusion"])
+def test_the_default_block_is_no_longer_than_the_room(decoding, model):
+    assert model.generate(IDS, decoding=decoding, max_new_tokens=20).shape[1] <= 23
+
+
 def test_nothing_is_changed_by_a_call(model):
     given = PlannedDiffusionGenerationConfig(steps_ratio=0.25)
     before = model.generation_config.to_dict(), given.to_dict()

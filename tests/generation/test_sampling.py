@@ -1,9 +1,10 @@
-"""From logits to tokens: filters by brute force, forbidden tokens, noise that follows the softmax, rows kept apart."""
+"""From logits to tokens: filters as in transformers, forbidden tokens, noise that follows softmax, rows kept apart."""
 
 import math
 
 import pytest
 import torch
+from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from planned_diffusion.generation import sampling as sampling_module
 from planned_diffusion.generation.plan import EVERYTHING, Allowed
@@ -33,19 +34,13 @@ def drawn(logits: torch.Tensor, *settings, **more_settings) -> torch.Tensor:
     return draw(logits.clone(), [group], AllowedTable(logits.device))
 
 
-def kept_by_brute_force(row: list[float], top_k: int | None, top_p: float | None) -> set[int]:
-    """The nucleus first, then the k likeliest of it."""
-    ranked = sorted(range(len(row)), key=lambda token: -row[token])
-    total = sum(math.exp(value) for value in row)
+def kept_by_transformers(row: torch.Tensor, top_k: int | None, top_p: float | None) -> set[int]:
+    scores = row[None]
+    if top_k is not None:
+        scores = TopKLogitsWarper(top_k)(None, scores)
     if top_p is not None:
-        reached, nucleus = 0.0, []
-        for token in ranked:
-            nucleus.append(token)
-            reached += math.exp(row[token]) / total
-            if reached >= top_p:
-                break
-        ranked = nucleus
-    return set(ranked[:top_k])
+        scores = TopPLogitsWarper(top_p)(None, scores)
+    return set(torch.nonzero(scores[0].isfinite()).flatten().tolist())
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 3, 12, 50])
@@ -55,8 +50,8 @@ def test_filters(top_k, top_p, likeliest, monkeypatch):
     monkeypatch.setattr(sampling_module, "LIKELIEST", likeliest)
     logits = random_logits(50, scale=1.0)
     filtered = filter_logits(logits, top_k, top_p)
-    for row, kept in zip(logits.tolist(), (filtered > LOWEST).tolist(), strict=True):
-        expected = kept_by_brute_force(row, top_k, None if top_p == 1.0 else top_p)
+    for row, kept in zip(logits, (filtered > LOWEST).tolist(), strict=True):
+        expected = kept_by_transformers(row, top_k, top_p)
         assert {token for token, keep in enumerate(kept) if keep} == expected
     assert filtered[filtered > LOWEST].equal(logits[filtered > LOWEST])
     assert filtered.isfinite().all()
@@ -215,3 +210,9 @@ def test_argmax_takes_the_first_largest(size):
     for rows in (logits, ties, torch.zeros(2, size)):
         first = [row.index(max(row)) for row in rows.tolist()]
         assert argmax(rows).tolist() == first
+
+
+def test_a_temperature_that_float32_cannot_tell_from_nothing_takes_the_likeliest():
+    logits = random_logits(VOCABULARY, scale=1.0)
+    tokens, _, confidences = drawn(logits, Sampling(temperature=1e-320), seed=1)
+    assert tokens.tolist() == logits.argmax(-1).tolist() and confidences.isfinite().all()
