@@ -91,12 +91,19 @@ def one_stream(row: Row, mask: int, rng: np.random.Generator) -> Row:
     return Row(**arrays, stream=stream, targets=row.targets)
 
 
+def first_rounds_only(row: Row, mask: int, rng: np.random.Generator) -> Row:
+    """Spans of later rounds teach nothing; what is left does not depend on what a later round sees."""
+    later = (row.stream == NOISY) & (row.round > 0)
+    return replace(row, labels=np.where(later, NO_LABEL, row.labels), weights=np.where(later, 0, row.weights))
+
+
 # name -> (objective, change of its rows)
 OBJECTIVES = {
     "ours": (OURS, None),
     "ours, spans also masked whole (40 %)": (replace(OURS, fully_masked_share=0.4), None),
     "ours, complementary masks": (replace(OURS, complementary_masks=True), None),
     "ours, next-token loss in spans (0.3)": (replace(OURS, span_next_token_weight=0.3), None),
+    "ours, first rounds only": (OURS, first_rounds_only),
     "one stream": (OURS, one_stream),
     "1/t on plan tokens": (OURS, weighted_plan),
     "labels as published": (OURS, published_labels),
@@ -164,8 +171,8 @@ def shares_right(model, tokenizer, examples) -> dict[str, float | None]:
     round reads an earlier one.
     """
     shares = {}
-    for way, fields in DECODING.items():
-        answers = answer(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **fields)
+    for way, decoding in DECODING.items():
+        answers = answer(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **decoding)
         scores = [(one.example, facts_right(one.example, one.text)) for one in answers]
         shares[way] = sum(score.right for _, score in scores) / sum(score.total for _, score in scores)
         if way == "ratio 1":

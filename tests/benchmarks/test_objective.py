@@ -1,8 +1,10 @@
 """The table of objectives by hand, and runs that are kept; the changes of rows against rows written by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from objective import VERDICTS, Kept, one_stream, published_labels, table_of, weighted_plan
+from objective import VERDICTS, Kept, first_rounds_only, one_stream, published_labels, table_of, weighted_plan
 
 from planned_diffusion.generation.visibility import CLEAN, NO_SPAN, NOISY
 from planned_diffusion.training.row import NO_LABEL, PLAN, SPAN, Row
@@ -36,6 +38,13 @@ def test_one_stream_has_the_noisy_spans_alone(row):
     changed = one_stream(row, MASK, np.random.default_rng(0))
     assert changed.ids.tolist() == [1, 2, MASK, 4] and set(changed.stream) == {CLEAN}
     assert changed.labels.tolist() == [7, 3, NO_LABEL, NO_LABEL]
+
+
+def test_spans_of_later_rounds_may_teach_nothing(row):
+    assert first_rounds_only(row, MASK, np.random.default_rng(0)).labels.tolist() == row.labels.tolist()
+    later = replace(row, round=np.ones(7, dtype=int))
+    changed = first_rounds_only(later, MASK, np.random.default_rng(0))
+    assert changed.labels.tolist() == [7] + [NO_LABEL] * 6 and changed.weights.tolist() == [1] + [0] * 6
 
 
 def test_one_weight_of_the_plan_and_none_of_the_spans_changes(row):
