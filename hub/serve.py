@@ -4,6 +4,8 @@
 `transformers chat MODEL http://localhost:8000` then talks to it as it is.
 """
 
+from functools import wraps
+
 import transformers
 from transformers.utils.import_utils import is_serve_available
 
@@ -18,7 +20,25 @@ def serve(arguments: list[str]) -> None:
     """
     if not is_serve_available():
         raise RuntimeError("Serving needs fastapi, uvicorn and openai; run pip install 'planned-diffusion[serve]'.")
+    from transformers.cli.serving import server
     from transformers.cli.transformers import app
 
     transformers.PlannedDiffusionForCausalLM = PlannedDiffusionForCausalLM
+    server.build_server = refusing(server.build_server)
     app(["serve", *arguments], prog_name="transformers", standalone_mode=False)
+
+
+def refusing(build_server):
+    """The server answers a request that `generate` refuses by status 400 and the reason, in OpenAI's form."""
+    from fastapi.responses import JSONResponse
+
+    async def refuse(request, error: ValueError):
+        return JSONResponse({"error": {"message": str(error), "type": "invalid_request_error"}}, status_code=400)
+
+    @wraps(build_server)
+    def build(*args, **kwargs):
+        server = build_server(*args, **kwargs)
+        server.add_exception_handler(ValueError, refuse)
+        return server
+
+    return build

@@ -64,6 +64,27 @@ def test_the_openai_client_plain_and_streamed(address, embedded):
         assert text.choices[0].text == CAPITAL
 
 
+def test_a_text_to_stop_at(address, embedded):
+    openai = pytest.importorskip("openai", reason="needs the openai client")
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+        answer = client.chat.completions.create(model=str(embedded), messages=QUESTION, stop=["Kenya"])
+        assert answer.choices[0].message.content == "The capital city of Kenya"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"max_tokens": 3}, "There is room for 3 new tokens"),
+        ({"frequency_penalty": 0.5}, "has no meaning for planned diffusion"),
+    ],
+)
+def test_what_generate_refuses_is_the_clients_error(fields, says, address, embedded):
+    openai = pytest.importorskip("openai", reason="needs the openai client")
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none")
+    with client, pytest.raises(openai.BadRequestError, match=says):
+        client.chat.completions.create(model=str(embedded), messages=QUESTION, **fields)
+
+
 def test_transformers_chat(address, embedded):
     """The client of transformers, which samples unless told otherwise."""
     done = subprocess.run(
