@@ -1,16 +1,46 @@
 """The model and tokenizer that a training run starts from: a checkpoint, or a configuration file and random weights."""
 
+import json
 from pathlib import Path
 
 import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import find_adapter_config_file
 from trl import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from .adapters import AdapterArguments, quantization_config
 from .vocabulary import check_agreement, control_token_ids
+
+
+def check_source(script, adapter: AdapterArguments) -> None:
+    """Refuses what cannot be trained, before anything is loaded.
+
+    Raises:
+        ValueError: not exactly one source, no tokenizer, an adapter as the model, or an adapter on a new model.
+    """
+    if (script.model is None) == (script.from_scratch is None):
+        raise ValueError(
+            "Give either model (a checkpoint to fine-tune) or from_scratch (a configuration file), not both."
+        )
+    if (script.tokenizer or script.model) is None:
+        raise ValueError("from_scratch needs a tokenizer that has the control tokens; give its path as tokenizer.")
+    if script.from_scratch is not None and adapter.use_peft:
+        raise ValueError("An adapter needs a trained model below it; give model instead of from_scratch.")
+    if script.model is not None:
+        _refuse_adapter(script.model)
+
+
+def _refuse_adapter(model: str):
+    file = find_adapter_config_file(model)
+    if file is not None:
+        base = json.loads(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
+        raise ValueError(
+            f"{model} is an adapter of {base}, and training on top of it would lose it; merge it first "
+            f"(planned-diffusion export {model} merged, then model: merged), or train from its base."
+        )
 
 
 def load(script, args: SFTConfig, adapter: AdapterArguments):
@@ -20,17 +50,9 @@ def load(script, args: SFTConfig, adapter: AdapterArguments):
     precision in which they are used.
 
     Raises:
-        ValueError: not exactly one source, no tokenizer, or ids that disagree.
+        ValueError: no file of a configuration, or ids that disagree.
     """
-    if (script.model is None) == (script.from_scratch is None):
-        raise ValueError(
-            "Give either model (a checkpoint to fine-tune) or from_scratch (a configuration file), not both."
-        )
     source = script.tokenizer or script.model
-    if source is None:
-        raise ValueError("from_scratch needs a tokenizer that has the control tokens; give its path as tokenizer.")
-    if script.from_scratch is not None and adapter.use_peft:
-        raise ValueError("An adapter needs a trained model below it; give model instead of from_scratch.")
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=args.trust_remote_code)
     if script.from_scratch is not None:
         return new_model(script.from_scratch, tokenizer, script.attn_implementation), tokenizer

@@ -52,7 +52,7 @@ from .adapters import AdapterArguments, check, lora_config
 from .corruption import Objective
 from .dataset import as_dataset, encode_records, read_records, within
 from .interruption import SaveOnInterrupt
-from .loading import load
+from .loading import check_source, load
 from .objective import PlannedDiffusionCollator
 from .samples import SampleAnswers
 from .trainer import PlannedDiffusionTrainer
@@ -110,6 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     script, args, adapter = TrlParser((ScriptArguments, SFTConfig, AdapterArguments)).parse_args_and_config(argv)
     check(adapter, evaluates=args.eval_strategy != "no", on_cpu=args.device.type == "cpu")
+    check_source(script, adapter)
     set_seed(args.seed)
     model, tokenizer = load(script, args, adapter)
     control = ControlTokens.from_config(model.config)

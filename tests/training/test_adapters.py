@@ -118,6 +118,16 @@ def test_the_script_refuses_adapters_in_a_sentence(options, complaint, base):
         sft.main(["--config", "lora.yaml", *options])
 
 
+@pytest.mark.parametrize("use_peft", ["true", "false"])
+def test_an_adapter_is_no_model_to_train_on(use_peft, workspace):
+    Path("tuned").mkdir()
+    Path("tuned/adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
+    recipe = yaml.safe_load(Path("recipe.yaml").read_text())
+    Path("more.yaml").write_text(yaml.safe_dump({**recipe, "from_scratch": None, "model": "tuned"}))
+    with pytest.raises(ValueError, match="tuned is an adapter of base.* merge it first .planned-diffusion export tuned"):
+        sft.main(["--config", "more.yaml", "--use_peft", use_peft])
+
+
 def test_evaluating_is_refused_on_a_cpu_only():
     adapter = AdapterArguments(use_peft=True, load_in_4bit=True)
     check(adapter, evaluates=True, on_cpu=False)
