@@ -21,6 +21,9 @@ Launch:
     torchrun --nproc_per_node 4 -m planned_diffusion.training.sft --config recipe.yaml
     python -m planned_diffusion.training.sft --config recipe.yaml --resume_from_checkpoint true
 
+`resume_from_checkpoint` is a checkpoint's folder, true (the newest whole one in output_dir) or auto (the same, or begin
+anew where there is none). Only a run that goes on from there may write into a folder that holds an earlier one's.
+
 `recipe.yaml` holds the fields of `ScriptArguments` below, of TRL's `SFTConfig` (learning_rate, num_train_epochs,
 per_device_train_batch_size, ...) and of `AdapterArguments` (adapters.py), flat; the command line wins over it. Defaults
 are SFTConfig's, so bf16 and gradient checkpointing are on: set `gradient_checkpointing: false` for small models.
@@ -41,10 +44,8 @@ would have given without the interruption (same machine, same settings).
 
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, TrlParser
 
 from ..generation.tokens import ControlTokens
@@ -54,6 +55,7 @@ from .dataset import as_dataset, encode_records, read_records, within
 from .interruption import SaveOnInterrupt
 from .loading import check_source, load
 from .objective import PlannedDiffusionCollator
+from .run_folder import check_output_folder, checkpoint_to_resume
 from .samples import SampleAnswers
 from .trainer import PlannedDiffusionTrainer
 
@@ -111,6 +113,8 @@ def main(argv: list[str] | None = None) -> int:
     script, args, adapter = TrlParser((ScriptArguments, SFTConfig, AdapterArguments)).parse_args_and_config(argv)
     check(adapter, evaluates=args.eval_strategy != "no", on_cpu=args.device.type == "cpu")
     check_source(script, adapter)
+    checkpoint = checkpoint_to_resume(args)
+    check_output_folder(args.output_dir, script.model, checkpoint)
     set_seed(args.seed)
     model, tokenizer = load(script, args, adapter)
     control = ControlTokens.from_config(model.config)
@@ -125,7 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     evaluation = None if script.eval_file is None else examples_of(script.eval_file)
     collator = PlannedDiffusionCollator(objective, control, packed_length=packed_length(script, args, model.config))
     peft_config = lora_config(adapter, model)
-    return train_and_save(model, tokenizer, args, collator, train, evaluation, peft_config, script.samples)
+    trainer, interrupt = trainer_of(model, tokenizer, args, collator, train, evaluation, peft_config, script.samples)
+    return train_and_save(trainer, interrupt, checkpoint)
 
 
 def check_plans(examples, source: str) -> None:
@@ -188,8 +193,8 @@ def _most_positions(args: SFTConfig, config) -> int:
     return positions if args.max_length is None else min(positions, args.max_length)
 
 
-def train_and_save(model, tokenizer, args: SFTConfig, collator, train, evaluation, peft_config, samples: int) -> int:
-    """Trains on lists of `Example`, saves model and tokenizer into `args.output_dir`; 0, or 130 when interrupted."""
+def trainer_of(model, tokenizer, args: SFTConfig, collator, train, evaluation, peft_config, samples: int):
+    """The trainer on lists of `Example`, and what stops it at a signal."""
     interrupt = SaveOnInterrupt()
     trainer = PlannedDiffusionTrainer(
         model=model,
@@ -203,18 +208,24 @@ def train_and_save(model, tokenizer, args: SFTConfig, collator, train, evaluatio
     )
     if evaluation is not None and samples:
         trainer.add_callback(SampleAnswers(trainer, evaluation[:samples], tokenizer))
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(args))
+    return trainer, interrupt
+
+
+def train_and_save(trainer: PlannedDiffusionTrainer, interrupt: SaveOnInterrupt, checkpoint: str | None) -> int:
+    """Trains, from a checkpoint if one is given, and saves into the output folder; 0, or 130 when interrupted."""
+    trainer.train(resume_from_checkpoint=checkpoint)
+    folder = trainer.args.output_dir
     code = 0 if interrupt.signal_name is None else 130
     if code:
         step = trainer.state.global_step
         trainer.accelerator.print(
-            f"Interrupted by {interrupt.signal_name} after step {step}: saved {args.output_dir}/checkpoint-{step}. Run "
+            f"Interrupted by {interrupt.signal_name} after step {step}: saved {folder}/checkpoint-{step}. Run "
             "the same command with --resume_from_checkpoint true to go on from there.",
             file=sys.stderr,
         )
     else:
-        trainer.save_model(args.output_dir)
-        trainer.accelerator.print(f"Saved model and tokenizer to {args.output_dir}.")
+        trainer.save_model(folder)
+        trainer.accelerator.print(f"Saved model and tokenizer to {folder}.")
     leave_the_process_group(trainer)
     return code
 
@@ -229,26 +240,6 @@ def leave_the_process_group(trainer: PlannedDiffusionTrainer):
     trainer.model_wrapped = trainer.model
     trainer.accelerator.free_memory()
     trainer.accelerator.end_training()
-
-
-def checkpoint_to_resume(args: SFTConfig) -> str | None:
-    """The checkpoint folder that `resume_from_checkpoint` (true, false or a path) means; None to begin anew.
-
-    Raises:
-        ValueError: there is none.
-    """
-    asked = str(args.resume_from_checkpoint or "false")
-    if asked.lower() == "false":
-        return None
-    found = asked
-    if asked.lower() == "true":
-        found = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
-    if found is None or not Path(found).is_dir():
-        raise ValueError(
-            f"There is no checkpoint to resume from in {args.output_dir if found is None else found}; leave "
-            "resume_from_checkpoint out to begin anew."
-        )
-    return found
 
 
 if __name__ == "__main__":
