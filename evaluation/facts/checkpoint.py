@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer
-from transformers.trainer_utils import get_last_checkpoint
 
 from ...generation.config import PlannedDiffusionGenerationConfig
 from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
@@ -92,9 +91,7 @@ def train(folder: Path, training_arguments: list[str]) -> int:
         out = folder / name
         if not (out / "model.safetensors").exists():
             given = ["--config", str(recipe), "--train_file", str(folder / "train.jsonl"), "--output_dir", str(out)]
-            if out.is_dir() and get_last_checkpoint(str(out)) is not None:
-                given += ["--resume_from_checkpoint", "true"]
-            code = sft.main([*given, *start, *training_arguments])
+            code = sft.main([*given, "--resume_from_checkpoint", "auto", *start, *training_arguments])
             if code:
                 return code
         start = ["--model", str(out)]
