@@ -17,10 +17,15 @@ from .order import LengthGroupedOrder
 from .row import NEXT_TOKEN, PARTS, PLAIN, PLAN, SPAN
 
 _LOGGED = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}
-# Settings of SFTConfig that would change the loss behind our back, and what they must be.
+# Settings of SFTConfig that would change loss or tokens behind our back or do nothing, and what they must be.
 _REQUIRED = {
     "packing": False,
+    "eval_packing": None,
+    "packing_strategy": "bfd",
     "padding_free": False,
+    "completion_only_loss": None,
+    "eos_token": None,  # these two would change the tokenizer after the records were encoded with it
+    "chat_template_path": None,
     "label_smoothing_factor": 0.0,
     "assistant_only_loss": False,
     "use_liger_kernel": False,
@@ -59,8 +64,8 @@ class PlannedDiffusionTrainer(SFTTrainer):
         for name, value in _REQUIRED.items():
             if getattr(args, name) != value:
                 raise ValueError(
-                    f"{name} is {getattr(args, name)!r}, which planned-diffusion training does not support; set it "
-                    f"to {value!r}."
+                    f"{name} is {getattr(args, name)!r}, which planned-diffusion training does not support; leave "
+                    f"it out or set it to {value!r}."
                 )
         # max_length is enforced on the records (dataset.within): a truncated plan would be no plan.
         args = replace(args, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)

@@ -85,7 +85,11 @@ def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, trainer_for):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("packing", True), ("label_smoothing_factor", 0.1), ("dataloader_persistent_workers", True), ("loss_type", "dft")],
+    [
+        ("packing", True), ("label_smoothing_factor", 0.1), ("dataloader_persistent_workers", True),
+        ("loss_type", "dft"), ("eos_token", "<async>"), ("completion_only_loss", True), ("eval_packing", True),
+        ("packing_strategy", "wrapped"), ("chat_template_path", "template.jinja"),
+    ],
 )
 def test_refuses_settings_that_would_change_the_loss(setting, value, tmp_path, trainer_for):
     with pytest.raises(ValueError, match=f"{setting} is"):
