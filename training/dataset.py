@@ -1,5 +1,6 @@
 """From JSONL files to encoded examples, once, before training; every complaint names file and line."""
 
+import codecs
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,42 +12,70 @@ from .corruption import Objective
 from .records import Example, encode_example
 
 COLUMNS = ("index", "ids", "span", "round", "is_target", "plain_answer", "length")
+_MAGIC = {b"PAR1": "Parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip"}
 
 
 def read_records(path: str | Path) -> list[dict]:
     """The records of a JSONL file, one JSON object with "messages" per line; empty lines are skipped.
 
     Raises:
-        ValueError: no such file, no records, or a line that is no record (with its number).
+        ValueError: no such file, another format, no records, or a line that is no record (with its number).
     """
+    return [record for _, record in numbered_records(path)]
+
+
+def numbered_records(path: str | Path) -> list[tuple[int, dict]]:
+    """As `read_records`, each with the number of its line, counted from 1."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no file {path}; give a JSONL file of records with 'messages'.")
     records = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number}: not JSON ({error}); write one object per line.") from error
-            if not isinstance(record, dict) or not isinstance(record.get("messages"), list):
-                raise ValueError(f"{path}, line {number}: no list 'messages'; write {{\"messages\": [...]}}.")
-            records.append(record)
+            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if number == 1 and (kind := _other_format(line)):
+                raise ValueError(f"{path} is a {kind} file; training reads plain JSONL only, so convert it first.")
+            if line.strip():
+                records.append((number, _record(line, f"{path}, line {number}")))
     if not records:
-        raise ValueError(f"{path} holds no records.")
+        raise ValueError(f"{path} holds no records; write one object with 'messages' per line.")
     return records
 
 
-def encode_records(records: Sequence[dict], tokenizer, control: ControlTokens, source: str = "record") -> list[Example]:
+def _other_format(start: bytes) -> str | None:
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+
+
+def _record(line: bytes, where: str) -> dict:
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not UTF-8 ({error.reason} at byte {error.start}); convert the file.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error}); write one object per line.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("messages"), list):
+        raise ValueError(f"{where}: no list 'messages'; write {{\"messages\": [...]}}.")
+    return record
+
+
+def encode_records(
+    records: Sequence[dict],
+    tokenizer,
+    control: ControlTokens,
+    source: str = "record",
+    numbers: Sequence[int] | None = None,
+) -> list[Example]:
     """Every record as an `Example`.
 
+    Args:
+        source: what complaints call a record, in front of its number.
+        numbers: the records' numbers, counted from 1 by default.
+
     Raises:
-        ValueError: as `encode_example`, with the record's number counted from 1.
+        ValueError: as `encode_example`, with the record's number.
     """
     examples = []
-    for number, record in enumerate(records, start=1):
+    for number, record in zip(numbers or range(1, len(records) + 1), records, strict=True):
         try:
             examples.append(encode_example(record["messages"], tokenizer, control))
         except ValueError as error:

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jinja2 import TemplateError
 
 from ..generation.tokens import SPELLING, ControlTokens
 from ..generation.visibility import NO_SPAN
 from .tagged import parse_tagged, plain_text
+
+ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def encode_example(messages: Sequence[dict], tokenizer, control: ControlTokens) 
     Topics are tokenized with the space that follows them and numbers digit by digit, so that numbers never merge.
 
     Raises:
-        ValueError: no answer at the end, an empty answer, or tags that do not follow the grammar.
+        ValueError: a message without a known role or text, no answer at the end, an empty answer, tags that do not
+            follow the grammar, or a chat template that refuses the messages.
     """
     prompt, answer = _split_answer(messages)
     rounds = parse_tagged(answer)
@@ -75,12 +79,11 @@ def encode_example(messages: Sequence[dict], tokenizer, control: ControlTokens) 
 
 def _split_answer(messages: Sequence[dict]) -> tuple[list[dict], str]:
     """The messages before the answer, earlier answers as plain text, and the answer."""
-    if not messages or messages[-1].get("role") != "assistant":
-        last = messages[-1].get("role") if messages else "no message"
-        raise ValueError(f"The record ends with {last!r}; its last message must be the assistant's answer.")
     for message in messages:
-        if not isinstance(message.get("content"), str):
-            raise ValueError(f"A message's content is {type(message.get('content')).__name__}; records hold text only.")
+        _check_message(message)
+    if not messages or messages[-1]["role"] != "assistant":
+        last = messages[-1]["role"] if messages else "no message"
+        raise ValueError(f"The record ends with {last!r}; its last message must be the assistant's answer.")
     if not messages[-1]["content"]:
         raise ValueError("The assistant's answer is empty; remove the record or write an answer.")
     prompt = [
@@ -88,6 +91,21 @@ def _split_answer(messages: Sequence[dict]) -> tuple[list[dict], str]:
         for message in messages[:-1]
     ]
     return prompt, messages[-1]["content"]
+
+
+def _check_message(message: object):
+    if not isinstance(message, dict):
+        raise ValueError(f"A message is {type(message).__name__}; write an object with 'role' and 'content'.")
+    if message.get("role") not in ROLES:
+        raise ValueError(f"A message has the role {message.get('role')!r}; choose one of {', '.join(ROLES)}.")
+    content = message.get("content")
+    if not isinstance(content, str):
+        raise ValueError(f"A message's content is {type(content).__name__}; records hold text only.")
+    try:
+        content.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = ascii(content[error.start])
+        raise ValueError(f"A message holds {half}, half of a surrogate pair and no character; remove it.") from error
 
 
 def _encode_rounds(rounds, tokenizer, control: ControlTokens) -> list[tuple[int, int, int, bool]]:
@@ -145,8 +163,8 @@ def encode_prompt(tokenizer, messages: str | Sequence[dict]) -> list[int]:
     A string is one user message. Without a chat template a single message's text is the prompt as it is.
 
     Raises:
-        ValueError: several messages without a chat template, or a template that rewrites a message which spells
-            special tokens.
+        ValueError: several messages without a chat template, a template that refuses them, or one that rewrites a
+            message which spells special tokens.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
@@ -159,9 +177,14 @@ def encode_prompt(tokenizer, messages: str | Sequence[dict]) -> list[int]:
         start = tokenizer("")["input_ids"]  # what the tokenizer puts before any text: nothing, or a beginning token
         return [*start, *encode_text(tokenizer, messages[0]["content"])]
     spellings = spelled_ids(tokenizer)
-    if any(spelling in message["content"] for message in messages for spelling in spellings):
-        return _encode_around_contents(tokenizer, messages)
-    return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+    try:
+        if any(spelling in message["content"] for message in messages for spelling in spellings):
+            return _encode_around_contents(tokenizer, messages)
+        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+    except TemplateError as error:
+        raise ValueError(
+            f"The tokenizer's chat template refuses these messages ({error}); give it roles in an order that it takes."
+        ) from error
 
 
 def _encode_around_contents(tokenizer, messages: Sequence[dict]) -> list[int]:

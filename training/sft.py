@@ -51,7 +51,7 @@ from trl import SFTConfig, TrlParser
 from ..generation.tokens import ControlTokens
 from .adapters import AdapterArguments, check, lora_config
 from .corruption import Objective
-from .dataset import as_dataset, encode_records, read_records, within
+from .dataset import as_dataset, encode_records, numbered_records, within
 from .interruption import SaveOnInterrupt
 from .loading import check_source, load
 from .objective import PlannedDiffusionCollator
@@ -180,7 +180,8 @@ def objective_of(script: ScriptArguments, args: SFTConfig, config) -> Objective:
 def load_examples(path, script, args, config, tokenizer, control, objective):
     """The encoded records of a file, those that do not fit refused or dropped."""
     most = _most_positions(args, config)
-    examples = encode_records(read_records(path), tokenizer, control, source=f"{path}, record")
+    numbers, records = zip(*numbered_records(path), strict=True)
+    examples = encode_records(records, tokenizer, control, f"{path}, line", numbers)
     fitting = within(examples, objective, most, script.overlong)
     dropped = len(examples) - len(fitting)
     if dropped:

@@ -109,11 +109,23 @@ def test_a_template_that_rewrites_a_message_with_special_tokens_is_refused(byte_
         (chat(""), "answer is empty"),
         (chat("<sync/>"), "0 promises"),
         ([{"role": "user", "content": ["a"]}, {"role": "assistant", "content": "b"}], "content is list"),
+        (["a", "b"], "A message is str; write an object with 'role' and 'content'"),
+        ([{"content": "a"}, *chat("b")], "has the role None; choose one of system, user"),
+        (chat("b", "a", {"role": "robot", "content": "a"}), "has the role 'robot'"),
+        (chat("b", "a\ud83d"), r"holds '.ud83d', half of a surrogate pair"),
     ],
 )
 def test_refuses_records_without_an_answer_to_learn(messages, complaint, tokenizer, control):
     with pytest.raises(ValueError, match=complaint):
         encode_example(messages, tokenizer, control)
+
+
+@pytest.mark.parametrize("question", ["a", "a <async>"])
+def test_a_chat_template_that_refuses_the_messages_says_why(question, control, byte_tokenizer):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(ValueError, match="chat template refuses these messages .roles must alternate.; give"):
+        encode_example(chat("sun", question), tokenizer, control)
 
 
 def test_an_empty_prompt_and_a_special_token_of_one_character_are_refused(control, byte_tokenizer):

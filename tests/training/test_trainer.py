@@ -1,5 +1,6 @@
 """The trainer and the script: equivalences, resuming, interruption, refusals."""
 
+import gzip
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
 from planned_diffusion.training.corruption import Objective
-from planned_diffusion.training.dataset import encode_records, read_records, within
+from planned_diffusion.training.dataset import encode_records, numbered_records, read_records, within
 from planned_diffusion.training.order import LengthGroupedOrder
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
 from planned_diffusion.training.vocabulary import check_agreement, control_token_ids
@@ -153,7 +154,10 @@ def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch
         (["--train_file", "broken.jsonl"], "broken.jsonl, line 2: not JSON"),
         (["--train_file", "shapeless.jsonl"], "line 1: no list 'messages'"),
         (["--train_file", "empty.jsonl"], "holds no records"),
-        (["--train_file", "open.jsonl"], "open.jsonl, record 1: .* never closed"),
+        (["--train_file", "a.parquet"], "a.parquet is a Parquet file; training reads plain JSONL only"),
+        (["--train_file", "a.jsonl.gz"], "a.jsonl.gz is a gzip file; training reads plain JSONL only"),
+        (["--train_file", "latin.jsonl"], "latin.jsonl, line 2: not UTF-8 .invalid start byte at byte"),
+        (["--train_file", "open.jsonl"], "open.jsonl, line 3: .* never closed"),
         (["--max_length", "20"], "7 of 8 records need more than 20 positions"),
         (["--max_length", "2", "--overlong", "drop"], "8 of 8 records need more than 2 positions"),
         (["--overlong", "cut"], "overlong is 'cut'"),
@@ -166,10 +170,13 @@ def test_the_script_refuses_in_a_sentence(options, complaint, workspace, records
     Path("empty.yaml").write_text("{}")
     Path("empty.jsonl").write_text("\n")
     Path("plain.jsonl").write_text(json.dumps(records[2]) + "\n")
+    Path("a.parquet").write_bytes(b"PAR1" + bytes(range(256)))
+    Path("a.jsonl.gz").write_bytes(gzip.compress(Path("train.jsonl").read_bytes()))
+    Path("latin.jsonl").write_bytes(json.dumps(records[0]).encode() + b'\n{"messages": ["\xff"]}\n')
     Path("one.jsonl").write_text(json.dumps(records[0]) + "\n")
     Path("broken.jsonl").write_text(json.dumps(records[2]) + "\n{")
     Path("shapeless.jsonl").write_text('{"text": "a"}\n')
-    Path("open.jsonl").write_text(json.dumps(records[0]).replace("</async>", "") + "\n")
+    Path("open.jsonl").write_text("\n\n" + json.dumps(records[0]).replace("</async>", "") + "\n")
     with pytest.raises(ValueError, match=complaint):
         sft.main(["--config", "recipe.yaml", *options])
 
@@ -189,6 +196,12 @@ def test_records_are_read_without_empty_lines(tmp_path, records):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(records[0]) + "\n\n" + json.dumps(records[1]) + "\n")
     assert read_records(path) == records[:2]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_record(tmp_path, records):
+    path = tmp_path / "a.jsonl"
+    path.write_text("\ufeff" + json.dumps(records[0]) + "\r\n\r\n" + json.dumps(records[1]) + "\r\n", encoding="utf-8")
+    assert numbered_records(path) == [(1, records[0]), (3, records[1])]
 
 
 def test_tokenizer_and_config_must_agree(tokenizer, config, byte_tokenizer, config_for):
