@@ -106,9 +106,10 @@ def within(examples: Sequence[Example], objective: Objective, most_positions: in
     too_long = len(examples) - len(fitting)
     if too_long and (overlong == "refuse" or not fitting):
         longest = max(positions_at_most(example, objective) for example in examples)
+        dropping = ", or set overlong: drop" if fitting else ""
         raise ValueError(
             f"{too_long} of {len(examples)} records need more than {most_positions} positions, up to {longest} "
-            "with pads; raise max_length (and the model's max_position_embeddings), or set overlong: drop."
+            f"with pads; raise max_length (and the model's max_position_embeddings){dropping}."
         )
     return fitting
 

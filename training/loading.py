@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import torch
-import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 from transformers.utils import find_adapter_config_file
 from trl import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from .adapters import AdapterArguments, quantization_config
+from .recipe import settings
 from .vocabulary import check_agreement, control_token_ids
 
 
@@ -19,7 +19,8 @@ def check_source(script, adapter: AdapterArguments) -> None:
     """Refuses what cannot be trained, before anything is loaded.
 
     Raises:
-        ValueError: not exactly one source, no tokenizer, an adapter as the model, or an adapter on a new model.
+        ValueError: not exactly one source, no tokenizer, an adapter on a new model, or a model that is not there, is
+            an adapter or was not converted.
     """
     if (script.model is None) == (script.from_scratch is None):
         raise ValueError(
@@ -30,7 +31,23 @@ def check_source(script, adapter: AdapterArguments) -> None:
     if script.from_scratch is not None and adapter.use_peft:
         raise ValueError("An adapter needs a trained model below it; give model instead of from_scratch.")
     if script.model is not None:
-        _refuse_adapter(script.model)
+        _check_model(script.model)
+
+
+def _check_model(model: str):
+    is_folder = Path(model).is_dir()
+    if not is_folder and (Path(model).exists() or model.startswith((".", "~", "/")) or model.count("/") != 1):
+        raise ValueError(f"There is no folder {model}; give model a folder, or a Hub repository as owner/name.")
+    _refuse_adapter(model)
+    config, _ = _loaded(PreTrainedConfig.get_config_dict, model)
+    kind = config.get("model_type")
+    if kind is None:
+        raise ValueError(f"{model} holds no config.json of a model; give the folder of a planned-diffusion checkpoint.")
+    if kind != PlannedDiffusionConfig.model_type:
+        raise ValueError(
+            f"{model} is a model of type {kind}, which cannot plan; convert it first "
+            f"(planned-diffusion convert {model} converted, then model: converted)."
+        )
 
 
 def _refuse_adapter(model: str):
@@ -43,6 +60,17 @@ def _refuse_adapter(model: str):
         )
 
 
+def _loaded(load, source: str, **options):
+    """`load(source, **options)`, where nothing there that can be loaded is an error of the arguments."""
+    try:
+        return load(source, **options)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".:;")
+        raise ValueError(
+            f"{source} cannot be loaded: {reason}; give the folder or Hub repository of a planned-diffusion checkpoint."
+        ) from error
+
+
 def load(script, args: SFTConfig, adapter: AdapterArguments):
     """The model and its tokenizer, checked against each other.
 
@@ -50,14 +78,15 @@ def load(script, args: SFTConfig, adapter: AdapterArguments):
     precision in which they are used.
 
     Raises:
-        ValueError: no file of a configuration, or ids that disagree.
+        ValueError: files that are not there, or ids that disagree.
     """
     source = script.tokenizer or script.model
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=args.trust_remote_code)
+    tokenizer = _loaded(AutoTokenizer.from_pretrained, source, trust_remote_code=args.trust_remote_code)
     if script.from_scratch is not None:
         return new_model(script.from_scratch, tokenizer, script.attn_implementation), tokenizer
     frozen_dtype = torch.bfloat16 if args.bf16 else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
+    model = _loaded(
+        AutoModelForCausalLM.from_pretrained,
         script.model,
         attn_implementation=script.attn_implementation,
         trust_remote_code=args.trust_remote_code,
@@ -76,12 +105,10 @@ def new_model(path: str, tokenizer, attn_implementation: str) -> PlannedDiffusio
     Raises:
         ValueError: no such file, or no mapping with a `backbone_config` in it.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"There is no file {path}; from_scratch names a YAML or JSON file of configuration fields.")
-    settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(settings, dict) or "model_type" not in (settings.get("backbone_config") or {}):
+    fields = settings(path)
+    if "model_type" not in (fields.get("backbone_config") or {}):
         raise ValueError(f"{path} needs a mapping backbone_config with a model_type, such as qwen2, and its sizes.")
-    sizes = {"vocab_size": len(tokenizer), **settings.pop("backbone_config")}
+    sizes = {"vocab_size": len(tokenizer), **fields.pop("backbone_config")}
     if sizes["vocab_size"] < len(tokenizer):
         raise ValueError(
             f"{path}: vocab_size is {sizes['vocab_size']}, the tokenizer has {len(tokenizer)} tokens; leave it out."
@@ -93,6 +120,6 @@ def new_model(path: str, tokenizer, attn_implementation: str) -> PlannedDiffusio
         "eos_token_id": ids["eos_token_id"],
         "pad_token_id": tokenizer.pad_token_id,
     }
-    config = PlannedDiffusionConfig(backbone_config=sizes, **ids, **settings)
+    config = PlannedDiffusionConfig(backbone_config=sizes, **ids, **fields)
     config._attn_implementation = attn_implementation
     return PlannedDiffusionForCausalLM(config)

@@ -46,7 +46,7 @@ import sys
 from dataclasses import dataclass, field
 
 from transformers import set_seed
-from trl import SFTConfig, TrlParser
+from trl import SFTConfig
 
 from ..generation.tokens import ControlTokens
 from .adapters import AdapterArguments, check, lora_config
@@ -55,6 +55,7 @@ from .dataset import as_dataset, encode_records, numbered_records, within
 from .interruption import SaveOnInterrupt
 from .loading import check_source, load
 from .objective import PlannedDiffusionCollator
+from .recipe import arguments
 from .run_folder import check_output_folder, checkpoint_to_resume
 from .samples import SampleAnswers
 from .trainer import PlannedDiffusionTrainer
@@ -64,7 +65,9 @@ from .trainer import PlannedDiffusionTrainer
 class ScriptArguments:
     """What to train on what, and the fields of `corruption.Objective` (see there)."""
 
-    train_file: list[str] = field(metadata={"help": "JSONL file of records; several are joined."})
+    train_file: list[str] = field(
+        default_factory=list, metadata={"help": "JSONL file of records; several are joined. Required."}
+    )
     model: str | None = field(
         default=None, metadata={"help": "Planned-diffusion checkpoint to fine-tune: path or repo."}
     )
@@ -110,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         ValueError: bad arguments, data or model, in a sentence.
     """
-    script, args, adapter = TrlParser((ScriptArguments, SFTConfig, AdapterArguments)).parse_args_and_config(argv)
+    script, args, adapter = arguments((ScriptArguments, SFTConfig, AdapterArguments), argv)
+    check_script(script)
     check(adapter, evaluates=args.eval_strategy != "no", on_cpu=args.device.type == "cpu")
     check_source(script, adapter)
     checkpoint = checkpoint_to_resume(args)
@@ -131,6 +135,23 @@ def main(argv: list[str] | None = None) -> int:
     peft_config = lora_config(adapter, model)
     trainer, interrupt = trainer_of(model, tokenizer, args, collator, train, evaluation, peft_config, script.samples)
     return train_and_save(trainer, interrupt, checkpoint)
+
+
+def check_script(script: ScriptArguments) -> None:
+    """Refuses fields that nothing below would.
+
+    Raises:
+        ValueError: no train_file, or a number that counts less than nothing.
+    """
+    if not script.train_file:
+        raise ValueError("There is no train_file; give a JSONL file of records with --train_file, or in the recipe.")
+    if script.samples < 0:
+        raise ValueError(f"samples is {script.samples}; give a number of prompts, at least 0.")
+    if script.packed_length is not None and script.packed_length < 1:
+        raise ValueError(
+            f"packed_length is {script.packed_length}; give a number of tokens, at least 1 (no row is shorter than the "
+            "longest record of its batch)."
+        )
 
 
 def check_plans(examples, source: str) -> None:
@@ -247,4 +268,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

@@ -30,6 +30,7 @@ def test_an_earlier_run_is_never_written_over(file, workspace):
 @pytest.mark.parametrize("spelling", ["base", "./base/", "link"])
 def test_the_models_own_folder_is_never_written_over(spelling, workspace):
     Path("base").mkdir()
+    Path("base/config.json").write_text('{"model_type": "planned_diffusion"}')
     Path("link").symlink_to("base")
     recipe = yaml.safe_load(Path("recipe.yaml").read_text())
     Path("tune.yaml").write_text(yaml.safe_dump({**recipe, "from_scratch": None, "model": "base"}))
