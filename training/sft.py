@@ -55,6 +55,7 @@ from .dataset import as_dataset, encode_records, numbered_records, within
 from .interruption import SaveOnInterrupt
 from .loading import check_source, load
 from .objective import PlannedDiffusionCollator
+from .promises import misfit
 from .recipe import arguments
 from .run_folder import check_output_folder, checkpoint_to_resume
 from .samples import SampleAnswers
@@ -203,6 +204,10 @@ def load_examples(path, script, args, config, tokenizer, control, objective):
     most = _most_positions(args, config)
     numbers, records = zip(*numbered_records(path), strict=True)
     examples = encode_records(records, tokenizer, control, f"{path}, line", numbers)
+    fault = misfit(records, examples, config.tokens_per_length_unit)
+    if fault is not None and args.process_index == 0:
+        remedy = f"annotate it for this model (planned-diffusion annotate --model {script.model or script.tokenizer})"
+        print(f"warning: {path}: {fault}; {remedy}.", file=sys.stderr)
     fitting = within(examples, objective, most, script.overlong)
     dropped = len(examples) - len(fitting)
     if dropped:

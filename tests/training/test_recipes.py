@@ -1,11 +1,15 @@
-"""Every recipe that ships is one that the script understands."""
+"""Every recipe that ships is one that the script understands; what it does not understand is refused in a sentence."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from trl import SFTConfig, TrlParser
 
+from planned_diffusion.training import sft
 from planned_diffusion.training.adapters import AdapterArguments, check
 from planned_diffusion.training.corruption import Objective
 from planned_diffusion.training.sft import ScriptArguments
@@ -33,3 +37,61 @@ def test_there_are_recipes():
     assert {"smoke", "facts", "elements", "dream_7b_lora", "qwen2.5_7b_qlora", "full_fsdp2"} <= {
         path.stem for path in RECIPES
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"train_file": None}, "There is no train_file"),
+        ({"block_sizes": ["a"]}, r"block_sizes is \['a'\]; give a list of integers"),
+        ({"block_sizes": 4}, "block_sizes is 4; give a list of integers"),
+        ({"block_sizes": [2.5]}, r"block_sizes is \[2.5\]; give a list of integers"),
+        ({"noise_range": [0.1, "most"]}, "noise_range is .*; give a list of numbers"),
+        ({"noise_range": ["1e-3", 2]}, r"noise_range is \(0.001, 2.0\); give two probabilities"),
+        ({"from_scratch": "broken.yaml"}, "broken.yaml is no YAML .*line 2, column 1.*; mend it there"),
+        ({"model": "/absent"}, "There is no folder /absent; give model a folder, or a Hub repository as owner/name"),
+        ({"model": "absent"}, "There is no folder absent"),
+        ({"model": "train.jsonl"}, "There is no folder train.jsonl"),
+        ({"model": "tokenizer"}, "tokenizer holds no config.json of a model; give the folder"),
+        ({"model": "plain"}, "plain is a model of type qwen2, which cannot plan; .*planned-diffusion convert plain"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_is_refused_in_a_sentence(changes, complaint, workspace):
+    Path("broken.yaml").write_text("a: [1,\n")
+    Path("plain").mkdir()
+    Path("plain/config.json").write_text('{"model_type": "qwen2"}')
+    recipe = {**yaml.safe_load(Path("recipe.yaml").read_text()), **changes}
+    if "model" in changes:
+        del recipe["from_scratch"], recipe["tokenizer"]
+    Path("recipe.yaml").write_text(yaml.safe_dump({name: value for name, value in recipe.items() if value is not None}))
+    with pytest.raises(ValueError, match=complaint):
+        sft.main(["--config", "recipe.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a: [1,\n b", "a.yaml is no YAML"),
+        ("- a\n", "a.yaml holds no mapping; write one 'field: value' per line"),
+        ("", "a.yaml holds no mapping"),
+        (None, "There is no file a.yaml"),
+        ("unknown_field: 1\nuse_cpu: true\nbf16: false", "unknown_field"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_refused_in_a_sentence(content, complaint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path("a.yaml").write_text(content)
+    with pytest.raises(ValueError, match=complaint):
+        sft.main(["--config", "a.yaml"])
+    for argv in (["--config"], ["--config", "--use_cpu"]):
+        with pytest.raises(ValueError, match="--config has no value"):
+            sft.main(argv)
+
+
+def test_the_module_ends_with_one_line_and_status_2(tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "planned_diffusion.training.sft", "--config", "absent.yaml"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 2 and ran.stderr.splitlines()[-1].startswith("error: There is no file absent.yaml;")
