@@ -166,7 +166,7 @@ def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch
         (["--plain_share", "2"], "plain_share is 2.0"),
         (["--samples", "-1"], "samples is -1; give a number of prompts, at least 0"),
         (["--packed_length", "0"], "packed_length is 0; give a number of tokens, at least 1"),
-        (["--tokenizer", "absent"], "absent cannot be loaded: .*; give the folder or Hub repository"),
+        (["--tokenizer", "/absent"], "/absent cannot be loaded: .*; give the folder or Hub repository"),
     ],
 )
 def test_the_script_refuses_in_a_sentence(options, complaint, workspace, records):
