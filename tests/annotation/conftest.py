@@ -98,11 +98,12 @@ class Endpoint:
 
             def _answer(self, reply):
                 status, body = reply if isinstance(reply, tuple) else (200, json.dumps(_completion(reply)))
+                body = body if isinstance(body, bytes) else body.encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body.encode())))
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body.encode())
+                self.wfile.write(body)
 
             def log_message(self, *_):
                 pass

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from planned_diffusion.training.annotation import llm
 from planned_diffusion.training.annotation.annotate import Job, run
 from planned_diffusion.training.annotation.entries import records
 from planned_diffusion.training.annotation.llm import Endpoint, ask_all, check_endpoint, estimate
@@ -48,6 +49,7 @@ def ask(endpoint):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(openai.AsyncOpenAI, "_calculate_retry_timeout", lambda *_, **__: 0.01)
+    monkeypatch.setattr(llm, "FIRST_PAUSE", 0.01)
 
 
 def read(path):
@@ -87,10 +89,10 @@ def test_replies_become_rounds(tips):
 @pytest.mark.parametrize(
     ("reply", "complaint"),
     [
-        ("", "not {"),
+        (" \n", "has no text"),
         ("{", "not {"),
         ("{]}", "not the JSON object"),
-        ("{}", "KeyError"),
+        ("{}", "not the JSON object"),
         ('{"rounds": 3}', "at least one span per round"),
         ('{"rounds": [[]]}', "at least one span per round"),
         ('{"rounds": [[3]]}', "is not {"),
@@ -104,6 +106,7 @@ def test_replies_become_rounds(tips):
         (plan([("one two three four", 1, 3)]), "has 4 words"),
         (plan([(" ", 1, 3)]), "has 0 words"),
         (plan([("<sync/>", 1, 3)]), "spells a tag"),
+        (plan([("\ud83d", 1, 3)]), "half a character"),
     ],
 )
 def test_replies_that_are_no_plan(reply, complaint):
@@ -143,13 +146,66 @@ def test_a_wrong_reply_is_sent_back_once(job, ask, endpoint):
     assert again[2]["role"] == "assistant" and "end with piece 2 of 5" in again[3]["content"]
 
 
-@pytest.mark.parametrize("reply", ["No.", (200, "{not json"), (200, "{}"), (200, '"text"')])
+@pytest.mark.parametrize("reply", ["No.", "{not json", "{}"])
 def test_two_wrong_replies_are_refused_with_the_reason(reply, job, ask, endpoint):
     endpoint.reply = lambda chat, number: reply
     report = ask(replace(job, limit=1))
     assert len(endpoint.chats) == 2 and report["records"] == 1 and report["written"] == 0
     refused = read(beside(job.out, ".refused.jsonl"))[0]
     assert refused["reason"].startswith("no valid plan; The reply is not") and refused["record"]["id"] == 0
+
+
+NO_COMPLETIONS = ["<html>login</html>", "null", '"text"', "[1]", "{}", b"\xff\xfe{", "[" * 5000, '{"choices": "a"}']
+
+
+@pytest.mark.parametrize("body", [*NO_COMPLETIONS, '{"choices": []}'])
+def test_an_endpoint_that_completes_nothing_fails_at_once(body, job, ask, endpoint):
+    endpoint.reply = lambda chat, number: (200, body)
+    with pytest.raises(RuntimeError, match=r"no chat completion .*check --endpoint, .* /v1, .*.0 finished records are"):
+        ask(job, concurrency=1, retries=3)
+    assert len(endpoint.chats) == 1
+    assert not job.out.exists() and beside(job.out, ".partial").exists()
+
+
+@pytest.mark.parametrize("body", NO_COMPLETIONS)
+def test_an_endpoint_that_breaks_midway_is_tried_again_and_what_is_finished_is_kept(body, job, ask, endpoint):
+    endpoint.reply = lambda chat, number: GOOD if number < 2 else (200, body)
+    with pytest.raises(RuntimeError, match="no chat completion .*2 finished records are kept"):
+        ask(job, concurrency=1, retries=2)
+    assert len(endpoint.chats) == 2 + 3
+    endpoint.chats.clear()
+    endpoint.reply = lambda chat, number: (200, body) if number == 1 else GOOD
+    assert ask(job, concurrency=1, retries=2)["kinds"] == {"parallel": 5}
+    assert len(endpoint.chats) == 3 + 1
+
+
+def test_no_choice_costs_the_record_once_others_have_passed(job, ask, endpoint):
+    endpoint.reply = lambda chat, number: (200, '{"choices": []}') if number == 2 else GOOD
+    assert ask(job, concurrency=1)["written"] == 4
+    assert "answers without a choice" in read(beside(job.out, ".refused.jsonl"))[0]["reason"]
+
+
+@pytest.mark.parametrize("choice", [{}, {"message": None}, {"message": {"content": None}}, "text", {"message": "text"}])
+def test_a_choice_without_text_costs_its_record_only(choice, job, ask, endpoint):
+    endpoint.reply = lambda chat, number: (200, json.dumps({"choices": [choice]})) if number < 2 else GOOD
+    assert ask(job, concurrency=1)["written"] == 4
+    assert read(beside(job.out, ".refused.jsonl"))[0]["reason"] == "no valid plan; The reply has no text."
+
+
+@pytest.mark.parametrize("usage", [None, "none", {"prompt_tokens": "12", "completion_tokens": 4.5}, [1]])
+def test_text_in_parts_is_joined_and_odd_usage_counts_nothing(usage, job, ask, endpoint):
+    parts = [{"type": "text", "text": GOOD[:9]}, {"type": "image"}, GOOD[9:]]
+    body = json.dumps({"choices": [{"message": {"content": parts}}], "usage": usage})
+    endpoint.reply = lambda chat, number: (200, body)
+    report = ask(job)
+    assert report["kinds"] == {"parallel": 5}
+    assert report["endpoint"] == {"requests": 5, "prompt_tokens": 0, "completion_tokens": 0}
+
+
+def test_half_characters_cost_their_record_only(job, ask, endpoint):
+    topic = plan([("\ud83d", 1, 5)])
+    endpoint.reply = lambda chat, number: (topic, "No \ud83d.")[number] if number < 2 else GOOD
+    assert ask(job, concurrency=1)["written"] == 4
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

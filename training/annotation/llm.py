@@ -2,11 +2,14 @@
 
 Several answers are asked for at a time, each at most twice: a reply that describes no valid plan is sent back once with
 what is wrong with it, and then the record is refused. The client retries what may pass (429, 5xx, lost connections).
+What is no chat completion at all (a web page, JSON of something else) fails like a status: at once where nothing has
+been a completion yet, after as many tries as the client's where an endpoint breaks midway.
 When the endpoint fails for good, what is under way is finished and kept, and nothing that was answered is ever asked
 again. Answers that must not be split by rule (code, arithmetic, narratives) stay plain without asking.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ TRIES = 2
 CHARACTERS_PER_TOKEN = 4  # for the estimate
 REPLY_PER_PIECE = 8  # tokens of a reply per piece of the answer, for the estimate
 OF_THE_RECORD = (400, 413, 422)  # HTTP statuses that may be about one record, once others have passed
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again where no completion came
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,12 @@ async def _ask_all(records, journal, counter, advance, endpoint) -> None:
 def _failure(error: Exception, endpoint: Endpoint, done: int) -> Exception:
     import openai
 
+    if isinstance(error, NoCompletion):
+        return RuntimeError(
+            f"The endpoint {endpoint.url or 'of OpenAI'} answers with what is no chat completion ({error}), as if it "
+            "were not OpenAI-compatible; check --endpoint, which usually ends in /v1, and run the same command again "
+            f"({done} finished records are kept)."
+        )
     if not isinstance(error, openai.OpenAIError):
         return error
     reason = " ".join(str(error).split())[:200]
@@ -127,9 +137,9 @@ async def _entry(one: Asked, client, counter: TokenCounter, endpoint: Endpoint, 
     pieces = pieces_of(one.answer)
     chat, usage, complaint = messages_for(one.prompt, pieces), [0, 0, 0], ""
     for _ in range(TRIES):
-        reply = await _reply(client, endpoint.model, chat, answered)
+        reply = await _reply(client, endpoint, chat, answered)
         if reply is None:
-            complaint = "The endpoint refuses it."
+            complaint = "The endpoint refuses it, or answers without a choice."
             break
         text, used = reply
         usage = [total + more for total, more in zip(usage, (*used, 1), strict=True)]
@@ -142,22 +152,69 @@ async def _entry(one: Asked, client, counter: TokenCounter, endpoint: Endpoint, 
     return refusal(one.index, one.fingerprint, row, f"no valid plan; {complaint}", usage)
 
 
-async def _reply(client, model: str, chat: list[dict], answered: list[int]) -> tuple[str, tuple[int, int]] | None:
-    """A reply's text and its tokens (prompt, completion); None where the endpoint refuses this one record."""
+class NoCompletion(Exception):
+    """An endpoint's answer is none of an OpenAI-compatible one; the message shows how it begins."""
+
+
+async def _reply(
+    client, endpoint: Endpoint, chat: list[dict], answered: list[int]
+) -> tuple[str, tuple[int, int]] | None:
+    """A reply's text and its tokens (prompt, completion); None where the endpoint refuses this one record.
+
+    Raises:
+        NoCompletion: neither the first answer, where none was one before, nor any of the further tries is a completion.
+    """
     import openai
 
+    for attempt in range(endpoint.retries + 1):
+        try:
+            body = await _body(client, endpoint.model, chat)
+        except openai.APIStatusError as error:
+            if error.status_code in OF_THE_RECORD and answered[0]:
+                return None
+            raise
+        completion = _completion(body)
+        if completion and completion["choices"]:
+            answered[0] += 1
+            return _text(completion["choices"][0]), _used(completion.get("usage"))
+        if not answered[0] or attempt == endpoint.retries:
+            break
+        await asyncio.sleep(min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE))
+    if completion and answered[0]:  # without a choice: what some endpoints answer to what they will not read
+        return None
+    raise NoCompletion(f"it begins {body[:40].decode(errors='replace')!r}")
+
+
+async def _body(client, model: str, chat: list[dict]) -> bytes:
+    reply = await client.chat.completions.with_raw_response.create(model=model, messages=chat, temperature=0)
+    return reply.content
+
+
+def _completion(body: bytes) -> dict | None:
+    """The object of a chat completion, whose choices may be none; None for anything else."""
     try:
-        reply = await client.chat.completions.create(model=model, messages=chat, temperature=0)
-    except openai.APIStatusError as error:
-        if error.status_code in OF_THE_RECORD and answered[0]:
-            return None
-        raise
-    except ValueError:  # a body that is no JSON
-        return "", (0, 0)
-    answered[0] += 1
-    choices, usage = getattr(reply, "choices", None), getattr(reply, "usage", None)
-    text = (choices[0].message.content or "") if choices else ""
-    return text, (getattr(usage, "prompt_tokens", 0) or 0, getattr(usage, "completion_tokens", 0) or 0)
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("choices"), list) else None
+
+
+def _text(choice) -> str:
+    """The text of a choice, joined where it comes in parts; "" where there is none."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    joined = "".join(text for text in texts if isinstance(text, str))
+    return joined.encode(errors="replace").decode()  # half characters could not be sent back
+
+
+def _used(usage) -> tuple[int, int]:
+    """Prompt and completion tokens as far as they are told."""
+    told = usage if isinstance(usage, dict) else {}
+    counts = (told.get("prompt_tokens"), told.get("completion_tokens"))
+    prompt, completion = (count if type(count) is int else 0 for count in counts)
+    return prompt, completion
 
 
 def _annotation(rounds) -> Annotation:

@@ -80,11 +80,13 @@ def rounds_of(reply: str, pieces: list[str]) -> tuple[tuple[tuple[str, str], ...
     Raises:
         ValueError: what is wrong with the reply, in a sentence that can be sent back.
     """
+    if not reply.strip():
+        raise ValueError("The reply has no text.")
     found = _OBJECT.search(reply)
     try:
         rounds = json.loads(found[0])["rounds"] if found else None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"The reply is not the JSON object asked for ({type(error).__name__}: {error}).") from error
+        raise ValueError('The reply is not the JSON object {"rounds": ...} asked for.') from error
     if not isinstance(rounds, list) or not all(isinstance(spans, list) and spans for spans in rounds):
         raise ValueError('The reply is not {"rounds": [[span, ...], ...]} with at least one span per round.')
     planned, place = [], 0
@@ -109,6 +111,10 @@ def _span(span) -> tuple[str, int, int]:
     topic, first, last = fields
     if not isinstance(topic, str) or any(type(number) is not int for number in (first, last)):
         raise ValueError(f'The span {span!r} is not {{"topic": text, "first": number, "last": number}}.')
+    try:
+        topic.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The topic {topic!r} holds half a character; use words of the text.") from error
     words = topic.split()
     if not 1 <= len(words) <= MOST_WORDS:
         raise ValueError(f"The topic {topic!r} has {len(words)} words; give one to {MOST_WORDS}.")
