@@ -87,10 +87,26 @@ def test_replies_become_rounds(tips):
 
 
 @pytest.mark.parametrize(
+    "reply",
+    [
+        '<think>{"rounds": maybe}</think>\n%s',
+        '<think>{"rounds": []} or {"rounds": 3}?</think>\n%s',
+        "```json\n%s\n```\nHope {this} helps, or {that.",
+        "{%s}",
+        '{"plan": %s}',
+        '{"note": 1} %s {"rounds": "above"}',
+    ],
+)
+def test_the_plan_is_found_between_other_braces(reply, tips):
+    assert len(rounds_of(reply % GOOD, pieces_of(tips))) == 3
+
+
+@pytest.mark.parametrize(
     ("reply", "complaint"),
     [
         (" \n", "has no text"),
-        ("{", "not {"),
+        ("{", "not the JSON object"),
+        ('{"a":' * 3000, "not the JSON object"),
         ("{]}", "not the JSON object"),
         ("{}", "not the JSON object"),
         ('{"rounds": 3}', "at least one span per round"),

@@ -52,7 +52,6 @@ Example 3. Request: Tom has 3 apples and buys twice as many. How many has he?
 Reply: {"rounds": []}"""
 
 _SENTENCE_END = re.compile(r"(?<=[^\s\d][.!?])(?=[ \t]+[\"'(\[]?[A-Z0-9])|(?=\n+[^\n])")
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _MOST_ASKED = 2000  # characters of the request
 
 
@@ -82,12 +81,11 @@ def rounds_of(reply: str, pieces: list[str]) -> tuple[tuple[tuple[str, str], ...
     """
     if not reply.strip():
         raise ValueError("The reply has no text.")
-    found = _OBJECT.search(reply)
-    try:
-        rounds = json.loads(found[0])["rounds"] if found else None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError('The reply is not the JSON object {"rounds": ...} asked for.') from error
-    if not isinstance(rounds, list) or not all(isinstance(spans, list) and spans for spans in rounds):
+    found = _plans_in(reply)
+    if not found:
+        raise ValueError('The reply is not the JSON object {"rounds": ...} asked for.')
+    rounds = next((rounds for rounds in reversed(found) if _is_rounds(rounds)), None)
+    if rounds is None:
         raise ValueError('The reply is not {"rounds": [[span, ...], ...]} with at least one span per round.')
     planned, place = [], 0
     for spans in rounds:
@@ -104,6 +102,26 @@ def rounds_of(reply: str, pieces: list[str]) -> tuple[tuple[tuple[str, str], ...
     if planned and place != len(pieces):
         raise ValueError(f"The spans end with piece {place} of {len(pieces)}; every piece must be in a span.")
     return tuple(map(tuple, planned))
+
+
+def _plans_in(reply: str) -> list:
+    """The "rounds" of every JSON object in a reply that has them; whatever stands around the objects is passed over."""
+    found, place, decoder = [], reply.find("{"), json.JSONDecoder()
+    while place >= 0:
+        stop = place + 1
+        try:
+            value, end = decoder.raw_decode(reply, place)
+        except (ValueError, RecursionError):
+            value = {}
+        if "rounds" in value:
+            found.append(value["rounds"])
+            stop = end
+        place = reply.find("{", stop)
+    return found
+
+
+def _is_rounds(rounds) -> bool:
+    return isinstance(rounds, list) and all(isinstance(spans, list) and spans for spans in rounds)
 
 
 def _span(span) -> tuple[str, int, int]:
