@@ -82,6 +82,17 @@ def test_an_estimate_asks_nothing(command, jsonl, rows, tmp_path):
     assert status == 0 and json.loads(out)["requests"] == 3 and not (tmp_path / "out.jsonl").exists()
 
 
+def test_an_endpoint_must_keep_to_the_most_spans(command, endpoint, jsonl, rows, tmp_path):
+    pytest.importorskip("openai")
+    spans = [{"topic": letter, "first": number, "last": number} for number, letter in enumerate("abcde", start=1)]
+    endpoint.reply = lambda chat, number: json.dumps({"rounds": [spans]})
+    asking = ["--annotator", "llm", "--llm", "m", "--endpoint", endpoint.url, "--json"]
+    for most, refused in ((4, 1), (5, 0)):
+        arguments = [jsonl(rows(1)), tmp_path / f"{most}.jsonl", *asking, "--max-spans", most]
+        status, out, _ = command("annotate", *arguments)
+        assert status == 0 and sum(json.loads(out)["refused"].values()) == refused
+
+
 @pytest.mark.slow
 def test_kill_9_in_the_middle_loses_nothing_and_nothing_is_asked_twice(endpoint, jsonl, rows, tmp_path):
     pytest.importorskip("openai")

@@ -7,11 +7,12 @@ from functools import partial
 
 import pytest
 
+from planned_diffusion.generation.config import OWN_DEFAULTS
 from planned_diffusion.training.annotation import llm
 from planned_diffusion.training.annotation.annotate import Job, run
 from planned_diffusion.training.annotation.entries import records
 from planned_diffusion.training.annotation.llm import Endpoint, ask_all, check_endpoint, estimate
-from planned_diffusion.training.annotation.llm_prompt import messages_for, pieces_of, rounds_of
+from planned_diffusion.training.annotation.llm_prompt import MOST_ROUNDS, messages_for, pieces_of, rounds_of
 from planned_diffusion.training.annotation.output import beside
 from planned_diffusion.training.annotation.reading import open_source
 from planned_diffusion.training.tagged import parse_tagged, plain_text
@@ -76,6 +77,7 @@ def test_pieces_are_sentences_and_lines(tips):
 def test_the_model_sees_numbered_pieces_and_the_request():
     system, user = messages_for("Why?", ["One.", " Two.\n"])
     assert user["content"] == "Request: Why?\n[1] One.\n[2] Two.\nReply:" and '{"rounds"' in system["content"]
+    assert "at most 16 spans, and there are at most 16 rounds" in system["content"]
 
 
 def test_replies_become_rounds(tips):
@@ -123,11 +125,26 @@ def test_the_plan_is_found_between_other_braces(reply, tips):
         (plan([(" ", 1, 3)]), "has 0 words"),
         (plan([("<sync/>", 1, 3)]), "spells a tag"),
         (plan([("\ud83d", 1, 3)]), "half a character"),
+        (plan([("7 8", 1, 3)]), "'7 8' is .*without letters"),
+        (plan([("x" * 101, 1, 3)]), "longer than 100 characters"),
+        (plan([("Friend  1", 1, 1), ("b", 2, 2), ("friend 1", 3, 3)]), "'Friend 1' stands twice"),
     ],
 )
 def test_replies_that_are_no_plan(reply, complaint):
     with pytest.raises(ValueError, match=complaint):
         rounds_of(reply, ["a", "b", "c"])
+
+
+def test_plans_have_no_more_spans_and_rounds_than_are_allowed():
+    assert OWN_DEFAULTS["max_rounds"] == MOST_ROUNDS
+    pieces = [f"{letter} " for letter in "abcdefghijklmnopq"]
+    spans = [(letter, number, number) for number, letter in enumerate(pieces, start=1)]
+    with pytest.raises(ValueError, match="17 rounds with up to 1 spans; plan at most 16 rounds of at most 16 spans"):
+        rounds_of(plan(*([span] for span in spans)), pieces)
+    with pytest.raises(ValueError, match="1 rounds with up to 17 spans.*at most 16 spans"):
+        rounds_of(plan(spans), pieces)
+    assert len(rounds_of(plan(spans), pieces, 17)[0]) == 17
+    assert len(rounds_of(plan(*([span] for span in spans[:16])), pieces[:16])) == 16
 
 
 def test_plans_are_written_and_tokens_counted(job, ask, endpoint, tips):

@@ -29,7 +29,7 @@ def annotate(job: Job, endpoint: Endpoint, only_estimate: bool = False, as_json:
     ask = None
     if job.annotator == "llm":
         check_endpoint(endpoint)
-        ask = partial(ask_all, endpoint=endpoint)
+        ask = partial(ask_all, endpoint=endpoint, most_spans=job.most_spans)
     if only_estimate:
         print(json.dumps(estimate(records(open_source(job.source, job.split, job.limit)))))
         return

@@ -18,7 +18,7 @@ from .entries import Asked, finished, refusal
 from .independence import PARALLEL, PLAIN, STEPS, why_plain
 from .journal import Journal
 from .llm_prompt import messages_for, pieces_of, rounds_of
-from .structure import Annotation
+from .structure import MOST_SPANS, Annotation
 from .tagging import TokenCounter
 
 TRIES = 2
@@ -80,25 +80,31 @@ def estimate(records: Iterator[Asked | dict]) -> dict[str, int]:
 
 
 def ask_all(
-    records: Iterator[Asked | dict], journal: Journal, counter: TokenCounter, advance: Callable, endpoint: Endpoint
+    records: Iterator[Asked | dict],
+    journal: Journal,
+    counter: TokenCounter,
+    advance: Callable,
+    endpoint: Endpoint,
+    most_spans: int = MOST_SPANS,
 ) -> None:
     """Asks for the plans of all records and writes their entries as they come.
 
     Raises:
         RuntimeError: the endpoint failed for good, or the disk; what is finished is in the journal.
     """
-    asyncio.run(_ask_all(records, journal, counter, advance, endpoint))
+    asyncio.run(_ask_all(records, journal, counter, advance, endpoint, most_spans))
 
 
-async def _ask_all(records, journal, counter, advance, endpoint) -> None:
+async def _ask_all(records, journal, counter, advance, endpoint, most_spans) -> None:
     failures: list[Exception] = []
     answered = [0]
 
     async def work(client) -> None:
         for one in records:  # shared by all workers: each takes the next
             try:
-                entry = one if isinstance(one, dict) else await _entry(one, client, counter, endpoint, answered)
-                journal.append(entry)
+                if isinstance(one, Asked):
+                    one = await _entry(one, client, counter, endpoint, most_spans, answered)
+                journal.append(one)
             except Exception as error:
                 failures.append(error)
             if failures:
@@ -129,13 +135,15 @@ def _failure(error: Exception, endpoint: Endpoint, done: int) -> Exception:
     )
 
 
-async def _entry(one: Asked, client, counter: TokenCounter, endpoint: Endpoint, answered: list[int]) -> dict:
+async def _entry(
+    one: Asked, client, counter: TokenCounter, endpoint: Endpoint, most_spans: int, answered: list[int]
+) -> dict:
     """The journal entry of a record: kept with its plan, or refused."""
     rule = why_plain(one.prompt, one.answer)
     if rule:
         return finished([one], [Annotation(PLAIN, reason=rule)], counter)[0]
     pieces = pieces_of(one.answer)
-    chat, usage, complaint = messages_for(one.prompt, pieces), [0, 0, 0], ""
+    chat, usage, complaint = messages_for(one.prompt, pieces, most_spans), [0, 0, 0], ""
     for _ in range(TRIES):
         reply = await _reply(client, endpoint, chat, answered)
         if reply is None:
@@ -144,7 +152,8 @@ async def _entry(one: Asked, client, counter: TokenCounter, endpoint: Endpoint, 
         text, used = reply
         usage = [total + more for total, more in zip(usage, (*used, 1), strict=True)]
         try:
-            return finished([one], [_annotation(rounds_of(text, pieces))], counter)[0] | {"usage": usage}
+            plan = _annotation(rounds_of(text, pieces, most_spans))
+            return finished([one], [plan], counter)[0] | {"usage": usage}
         except ValueError as error:
             complaint = str(error)
         chat = [*chat, {"role": "assistant", "content": text}, {"role": "user", "content": f"{complaint} Reply again."}]

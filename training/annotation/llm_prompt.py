@@ -8,7 +8,11 @@ import json
 import re
 
 from ..tagged import is_tagged
+from .structure import MOST_SPANS
 from .topics import MOST_WORDS
+
+MOST_ROUNDS = 16  # as generation allows by default
+LONGEST_TOPIC = 100  # characters
 
 SYSTEM = """\
 You plan how an answer can be written in parallel. The answer is cut into numbered pieces. Group neighbouring pieces
@@ -23,7 +27,8 @@ into spans, and spans into rounds:
   with no rounds at all.
 - Every piece belongs to exactly one span, in order, without gaps. A span should have a sentence or two at least; put
   small neighbours together.
-- A topic is one to three words taken from the span's text.
+- A topic is one to three words taken from the span's text; the topics of a round differ.
+- A round has at most {most_spans} spans, and there are at most {most_rounds} rounds.
 
 Reply with one JSON object and nothing else:
 {"rounds": [[{"topic": "...", "first": 1, "last": 2}, ...], ...]}
@@ -66,14 +71,15 @@ def pieces_of(answer: str) -> list[str]:
     return pieces
 
 
-def messages_for(prompt: str, pieces: list[str]) -> list[dict]:
-    """The chat that asks for a plan."""
+def messages_for(prompt: str, pieces: list[str], most_spans: int = MOST_SPANS) -> list[dict]:
+    """The chat that asks for a plan with at most so many spans per round."""
+    system = SYSTEM.replace("{most_spans}", str(most_spans)).replace("{most_rounds}", str(MOST_ROUNDS))
     numbered = "\n".join(f"[{number}] {piece.strip()}" for number, piece in enumerate(pieces, start=1))
     content = f"Request: {prompt[:_MOST_ASKED]}\n{numbered}\nReply:"
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
-def rounds_of(reply: str, pieces: list[str]) -> tuple[tuple[tuple[str, str], ...], ...]:
+def rounds_of(reply: str, pieces: list[str], most_spans: int = MOST_SPANS) -> tuple[tuple[tuple[str, str], ...], ...]:
     """The plan that a reply describes, as rounds of (topic, text); () for an answer that should stay plain.
 
     Raises:
@@ -87,6 +93,11 @@ def rounds_of(reply: str, pieces: list[str]) -> tuple[tuple[tuple[str, str], ...
     rounds = next((rounds for rounds in reversed(found) if _is_rounds(rounds)), None)
     if rounds is None:
         raise ValueError('The reply is not {"rounds": [[span, ...], ...]} with at least one span per round.')
+    if len(rounds) > MOST_ROUNDS or max(map(len, rounds), default=0) > most_spans:
+        raise ValueError(
+            f"The reply has {len(rounds)} rounds with up to {max(map(len, rounds))} spans; plan at most {MOST_ROUNDS} "
+            f"rounds of at most {most_spans} spans."
+        )
     planned, place = [], 0
     for spans in rounds:
         planned.append([])
@@ -99,6 +110,7 @@ def rounds_of(reply: str, pieces: list[str]) -> tuple[tuple[tuple[str, str], ...
                 )
             planned[-1].append((topic, "".join(pieces[place:last])))
             place = last
+        _check_topics_differ([topic for topic, _ in planned[-1]])
     if planned and place != len(pieces):
         raise ValueError(f"The spans end with piece {place} of {len(pieces)}; every piece must be in a span.")
     return tuple(map(tuple, planned))
@@ -124,6 +136,13 @@ def _is_rounds(rounds) -> bool:
     return isinstance(rounds, list) and all(isinstance(spans, list) and spans for spans in rounds)
 
 
+def _check_topics_differ(topics: list[str]) -> None:
+    folded = [topic.casefold() for topic in topics]
+    twice = next((topic for topic in topics if folded.count(topic.casefold()) > 1), None)
+    if twice is not None:
+        raise ValueError(f"The topic {twice!r} stands twice in a round; give every span of a round its own.")
+
+
 def _span(span) -> tuple[str, int, int]:
     fields = (span.get("topic"), span.get("first"), span.get("last")) if isinstance(span, dict) else (None,) * 3
     topic, first, last = fields
@@ -136,6 +155,11 @@ def _span(span) -> tuple[str, int, int]:
     words = topic.split()
     if not 1 <= len(words) <= MOST_WORDS:
         raise ValueError(f"The topic {topic!r} has {len(words)} words; give one to {MOST_WORDS}.")
+    if len(topic) > LONGEST_TOPIC or not any(map(str.isalpha, topic)):
+        raise ValueError(
+            f"The topic {topic[:LONGEST_TOPIC]!r} is longer than {LONGEST_TOPIC} characters or without letters; "
+            "give short words of the text."
+        )
     if is_tagged(topic):
         raise ValueError(f"The topic {topic!r} spells a tag of plans; use words of the text.")
     return " ".join(words), first, last
