@@ -150,6 +150,34 @@ def test_a_larger_limit_goes_on_with_the_same_file(job, monkeypatch):
     assert run(job)["records"] == 6
 
 
+def test_a_smaller_limit_does_not_throw_finished_records_away(job, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 2)
+    before = _unfinished(job, monkeypatch)
+    with pytest.raises(ValueError, match="limit is 3, and .* up to number 4; give a limit of 4 or more, or none"):
+        run(replace(job, limit=3))
+    assert beside(job.out, ".partial").read_bytes() == before and not job.out.exists()
+    assert run(replace(job, limit=4))["records"] == 4
+
+
+def test_finished_records_that_moved_are_not_planned_again(job, jsonl, rows, monkeypatch):
+    """Three rows before the others, one of them equal to a finished one; a refused record tells its new place."""
+    source = [rows(1)[0], {"prompt": "Empty?", "response": "", "id": 7}, *rows(6)[1:]]
+    jsonl(source)
+    monkeypatch.setattr(module, "CHUNK", 2)
+    _unfinished(job, monkeypatch)
+    new = [{**rows(1)[0], "prompt": "New."}, source[3], {**rows(1)[0], "prompt": "Newer."}]
+    jsonl([*new, *source])
+    planned = []
+    original = module.annotate_by_structure
+    monkeypatch.setattr(module, "annotate_by_structure", lambda *given: planned.append(given[0]) or original(*given))
+    shown = []
+    report = run(job, show=lambda finished, total: shown.append(finished))
+    assert planned == ["New.", "Newer.", *(row["prompt"] for row in source[4:])] and sum(shown) == 10
+    kept = [row["prompt"] for row in (*new, *source) if row["response"]]
+    assert [record["messages"][0]["content"] for record in read(job.out)] == kept and report["records"] == 10
+    assert [one["index"] for one in read(beside(job.out, ".refused.jsonl"))] == [4]
+
+
 def test_finished_records_are_not_planned_again_and_changed_ones_are(job, jsonl, rows, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 2)
     _unfinished(job, monkeypatch)

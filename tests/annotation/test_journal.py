@@ -24,6 +24,17 @@ def test_entries_come_back_in_order_and_the_last_of_an_index_counts(tmp_path):
         assert not journal.is_done(3, "h3")
 
 
+def test_an_earlier_runs_entries_are_found_by_hash_and_their_usage_counts_once(tmp_path):
+    with Journal(tmp_path / "a", SETTINGS) as journal:
+        journal.append(entry(0) | {"usage": [1, 2, 1]})
+        assert not journal.is_done(3, "h0") and journal.stop == 1
+    with Journal(tmp_path / "a", SETTINGS) as journal:
+        journal.append(entry(1))
+        assert journal.is_done(3, "h0") and not journal.is_done(2, "h1") and journal.stop == 4
+        found = list(journal.entries(4))
+    assert [(one["index"], one.get("usage")) for one in found] == [(0, [1, 2, 1]), (1, None), (3, None)]
+
+
 @pytest.mark.parametrize("torn", [1, 7, 20])
 def test_a_torn_last_line_is_cut_off(torn, tmp_path):
     path = tmp_path / "a"

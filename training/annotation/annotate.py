@@ -90,6 +90,7 @@ def run(job: Job, ask: Callable | None = None, show: Callable | None = None) -> 
     counter = counter_of(job.folder, job.unit)
     advance = _progress(show, source.count)
     with Journal(beside(job.out, ".partial"), _settings(job, counter)) as journal:
+        _check_limit(job, journal)
         missing = (one for one in records(source) if not journal.is_done(*_key(one)))
         advance(source.count - _count_missing(source, journal))
         if ask is not None:
@@ -99,6 +100,15 @@ def run(job: Job, ask: Callable | None = None, show: Callable | None = None) -> 
         report = assemble(job.out, journal, source.count, job.plain == "keep", job.price)
     journal.path.unlink()
     return report
+
+
+def _check_limit(job: Job, journal: Journal) -> None:
+    """Raises ValueError where finished records would be left out, and lost with the journal."""
+    if job.limit is not None and job.limit < journal.stop:
+        raise ValueError(
+            f"limit is {job.limit}, and {journal.path} holds finished records up to number {journal.stop}; give a "
+            f"limit of {journal.stop} or more, or none, or delete the file to begin anew."
+        )
 
 
 def _key(one: Asked | dict) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """The unfinished output: an append-only file in which every finished record is safe, whatever stops the run.
 
-Its first line holds the settings, each further one a finished record (in any order). A run that was stopped, by Ctrl-C,
+Its first line holds the settings, each further one a finished record (in any order), which goes on to count when its
+row has moved to another place of the source. A run that was stopped, by Ctrl-C,
 kill -9 or a full disk, leaves whole lines and at most one torn one, which is cut off when the run goes on.
 """
 
@@ -29,6 +30,7 @@ class Journal:
     def __init__(self, path: Path, settings: dict):
         self.path = path
         self._places: dict[int, tuple[str, int]] = {}  # index -> hash, where its line begins
+        self._restored: dict[str, int] = {}  # hash -> where its line begins, of an earlier run's entries
         self._end = 0  # of the last whole line
         try:
             self._file = path.open("ab", buffering=0)  # so that nothing is left to write when the disk is full
@@ -53,6 +55,7 @@ class Journal:
                     header = entry
                 else:
                     self._places[entry["index"]] = (entry["hash"], self._end)
+                    self._restored[entry["hash"]] = self._end
                 self._end += len(line)
             lines.seek(0)
             if header is None and not _BEGINNING.startswith(lines.read(len(_BEGINNING))):
@@ -80,8 +83,17 @@ class Journal:
         return len(self._places)
 
     def is_done(self, index: int, fingerprint: str) -> bool:
-        """Whether the record of this index is finished and was the same then."""
-        return self._places.get(index, ("",))[0] == fingerprint
+        """Whether this record is finished: under its index, or moved here from where an earlier run found it."""
+        if self._places.get(index, ("",))[0] == fingerprint:
+            return True
+        if fingerprint in self._restored:
+            self._places[index] = (fingerprint, self._restored[fingerprint])
+        return fingerprint in self._restored
+
+    @property
+    def stop(self) -> int:
+        """One more than the largest index of an entry; 0 without entries."""
+        return max(self._places, default=-1) + 1
 
     def append(self, *entries: dict) -> None:
         """Writes entries and hands them to the system at once.
@@ -102,12 +114,23 @@ class Journal:
             self._end += len(line)
 
     def entries(self, count: int) -> Iterator[dict]:
-        """The entries of the records 0 ... count - 1, in order; those that are not done are left out."""
+        """The entries of the records 0 ... count - 1, in order; those that are not done are left out.
+
+        An entry that serves several equal records tells its usage once.
+        """
+        told = set()
         with self.path.open("rb") as file:
             for index in range(count):
                 if index in self._places:
-                    file.seek(self._places[index][1])
-                    yield json.loads(file.readline())
+                    place = self._places[index][1]
+                    file.seek(place)
+                    entry = json.loads(file.readline()) | {"index": index}
+                    if place in told:
+                        entry.pop("usage", None)
+                    if "refused" in entry:
+                        entry["refused"]["index"] = index
+                    told.add(place)
+                    yield entry
 
 
 def _lock(file, path: Path) -> None:
