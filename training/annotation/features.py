@@ -16,7 +16,7 @@ DIRECTIONS = {
     "words_sequence": -1, "words_story": -1, "words_past": -1, "words_person": -1,
     "code_signs": -1, "quotes": -1, "asks_creation": -1, "asks_code": -1,
     "has_code": 0, "says_steps": 0, "opens_sequence": 0, "imperative": 0, "asks_procedure": 0, "asks_making": 0,
-    "asks_ideas": 0, "asks_story": 0, "asks_quantity": 0, "asks_several": 0,
+    "asks_ideas": 0, "asks_story": 0, "asks_quantity": 0, "asks_several": 0, "asks_algebra": 0, "announces_steps": 0,
 }  # fmt: skip
 
 _OPENINGS = ("sequence", "link", "pronoun", "person")
@@ -32,6 +32,17 @@ _MAKING = re.compile(
     r"\bhow (?:to|do (?:i|you|we)) (?:make|cook|bake|build|brew|set up|install|fold|assemble|prepare|solve|calculate|"
     r"tie|knit|change|replace|fix|register|sign up|log in)\b"
 )
+_PROCESS = re.compile(
+    r"\bprocess (?:of|for|to|that)\b|\b(?:describe|explain|outline|document) (?:the|a) (?:[\w-]+ ){1,4}process\b"
+)
+_STEPS_FOLLOW = re.compile(
+    r"\bsteps\b[^.!?\n]*$|\bstep[- ]by[- ]step\b|\b(?:instructions|directions|method|procedure)\b[^.!?\n]{0,40}:|"
+    r"\bhere(?:'s| is) how\b"
+)
+_ALGEBRA = re.compile(
+    r"(?<![\w.])\d*[a-z](?:\^?\d)?\s*[-+*/]\s*\d*[a-z(]?\d*[^=\n]{0,40}=|(?<![\w.])\d*[a-z]\s*=\s*-?\d"
+)
+_CLAUSE = re.compile(r"[^.:;!?\n]{3,60}?,\s*")  # "In a bowl, ", "Once the butter has melted, "
 _NUMBER = re.compile(r"\d")
 _WORD = re.compile(r"[a-z']+")
 _MARKER = re.compile(r"\s*(?:#{1,6}|[^\w\s\"'(\[<]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.):])?[ \t*_]*", re.IGNORECASE)
@@ -39,6 +50,8 @@ _STEP = re.compile(r"(?:step|phase|stage|day|week|chapter|scene|act|verse|stanza
 _LABEL = re.compile(r"[^\n.!?:]{2,60}(?::|\*\*| [-\u2013\u2014] |\n)")
 _PROMPT_READ = 2000  # characters; what a long prompt asks stands at its beginning or end
 _PART_READ = 1500
+_PREAMBLE_READ = 200
+_LONGEST_ORDER = 24  # characters of the word that orders
 
 
 def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
@@ -58,12 +71,32 @@ def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
         "says_steps": float(says_steps),
         "has_code": float(outline.has_code or "```" in answer),
         **{name: float(not asked_words.isdisjoint(words)) for name, words in ASKED.items()},
+        "asks_procedure": float(not asked_words.isdisjoint(ASKED["asks_procedure"]) or bool(_PROCESS.search(asked))),
+        "announces_steps": float(_announces_steps(answer, outline)),
+        "asks_algebra": float(_ALGEBRA.search(asked) is not None),
         "asks_quantity": float(_QUANTITY.search(asked) is not None and _NUMBER.search(asked) is not None),
         "asks_making": float(_MAKING.search(asked) is not None),
         "asks_several": float(_SEVERAL.search(asked) is not None),
         **_word_shares(parts),
         **_sign_shares("".join(parts)),
     }
+
+
+def _announces_steps(answer: str, outline: Outline) -> bool:
+    """Whether what stands before the parts says that steps follow."""
+    before = answer[slice(*outline.preamble)] if outline.preamble else ""
+    return _STEPS_FOLLOW.search(before[-_PREAMBLE_READ:].rstrip().lower()) is not None
+
+
+def _is_order(part: str, words: list[str]) -> bool:
+    """Whether a part tells what to do: "Fold ...", "Carefully fold ...", "In a bowl, fold ..."."""
+    if not words or words[0] in IMPERATIVE:
+        return bool(words)
+    if words[0].endswith("ly") or CLASS_OF.get(words[0]) == "sequence":
+        words = words[1:]
+    clause = _CLAUSE.match(part)
+    behind = _WORD.findall(part[clause.end() : clause.end() + _LONGEST_ORDER].lower()) if clause else []
+    return not IMPERATIVE.isdisjoint((*words[:1], *behind[:1]))
 
 
 def _word_shares(parts: list[str]) -> dict[str, float]:
@@ -75,7 +108,7 @@ def _word_shares(parts: list[str]) -> dict[str, float]:
         words = _WORD.findall(part.lower())
         total += len(words)
         first = words[0] if words else ""
-        imperative += first in IMPERATIVE
+        imperative += _is_order(part, words)
         if index and CLASS_OF.get(first) in opens:
             opens[CLASS_OF[first]] += 1
         for word in words:

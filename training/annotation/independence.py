@@ -29,6 +29,7 @@ _CODE_LINE = re.compile(
 MOST_CODE_SIGNS = 0.6  # feature values above these are clear cases
 MOST_SEQUENCE_WORDS = 0.3
 LEAST_IMPERATIVE = 0.5
+LEAST_IMPERATIVE_OF_STEPS = 0.3  # where steps were asked for or announced
 LEAST_SEQUENCE_OPENINGS = 0.3
 MOST_LINKED_OPENINGS = 0.25
 MARGIN_OF_PROSE = 0.6  # paragraphs flow on unless much speaks against it (chosen on folds 0 to 3)
@@ -64,7 +65,7 @@ def ruled(answer: str, outline: Outline, features: dict[str, float]) -> Verdict 
     """The verdict of the first rule that applies, None where none does."""
     if features["has_code"] or features["code_signs"] > MOST_CODE_SIGNS or len(_CODE_LINE.findall(answer)) > 1:
         return Verdict(PLAIN, "code")
-    if is_arithmetic(answer, features["asks_quantity"] > 0):
+    if is_arithmetic(answer, features["asks_quantity"] + features["asks_algebra"] > 0):
         return Verdict(PLAIN, "arithmetic")
     asks_several = features["asks_several"] or features["asks_list"]
     if features["asks_story"] and not features["asks_ideas"] and not (outline.kind is LIST and asks_several):
@@ -77,21 +78,30 @@ def ruled(answer: str, outline: Outline, features: dict[str, float]) -> Verdict 
 
 
 def is_arithmetic(answer: str, asks_quantity: bool) -> bool:
-    """Whether a quantity is asked from numbers, or the answer holds at least two computations."""
+    """Whether a quantity is asked from numbers or equations, or the answer holds at least two computations."""
     return asks_quantity or len(_COMPUTATION.findall(answer)) > 1
 
 
 def is_procedure(outline: Outline, features: dict[str, float]) -> bool:
-    """Whether the parts are steps: called so, linked by words of time, or numbered orders where a procedure was
-    asked."""
+    """Whether the parts are steps: called so, linked by words of time, or orders where a procedure was asked for or
+    announced."""
     if features["says_steps"] or features["opens_sequence"] >= LEAST_SEQUENCE_OPENINGS:
         return True
     if outline.kind is SECTIONS:
         return features["asks_procedure"] > 0
-    if outline.kind is not LIST or features["imperative"] < LEAST_IMPERATIVE or features["asks_ideas"]:
+    if outline.kind is not LIST or features["asks_ideas"]:
         return False
-    is_asked = (features["asks_procedure"] or features["asks_making"]) and outline.marker != "bullet"
-    return bool(is_asked) or features["words_sequence"] >= MOST_SEQUENCE_WORDS
+    if is_asked_for_steps(features) and features["imperative"] >= LEAST_IMPERATIVE_OF_STEPS:
+        return True
+    if features["imperative"] < LEAST_IMPERATIVE:
+        return False
+    is_made = features["asks_making"] and outline.marker != "bullet"
+    return bool(is_made) or features["words_sequence"] >= MOST_SEQUENCE_WORDS
+
+
+def is_asked_for_steps(features: dict[str, float]) -> bool:
+    """Whether the request or the preamble speaks of steps, rather than of ideas to choose from."""
+    return not features["asks_ideas"] and (features["asks_procedure"] or features["announces_steps"]) > 0
 
 
 def is_enumeration(outline: Outline, features: dict[str, float]) -> bool:

@@ -60,7 +60,14 @@ _OTHERS = {
         "record reduce refrigerate remove repeat research return review rinse roll rub run save scan season select "
         "send serve set shape sign simmer slice slide sort spray sprinkle spread start stir store strain subtract "
         "switch take tap test tie toss track train transfer trim turn type unplug update upload use verify visit "
-        "wait wash watch wear whisk wipe wrap write"
+        "wait wash watch wear whisk wipe wrap write "
+        "access aim activate align assign assess brush bend blend bookmark "
+        "break brown carry carve clear climb coat configure confirm crack cream crush cultivate dice dig disconnect "
+        "drive drop dry dust earn edit export feed fasten flip format garnish glue hang hire import inspect "
+        "loosen layer lift list load locate lower marinate mash match monitor nail note obtain order park pat pierce "
+        "poke polish pop pump purchase rake refer reinstall repair replace rest restart roast rotate sand saute scoop "
+        "scrape screw scrub seal search secure separate sew sift sit slide snip soak solve stand steam sweep swipe "
+        "tape taste tear thread tighten transplant trace try turn unscrew vacuum water weigh work"
     ),
     "empty": (
         "a an the and or but nor of in on at to for from by with without into onto over under as is are was were be "
