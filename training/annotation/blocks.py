@@ -26,6 +26,12 @@ _ITEM = re.compile(
     re.IGNORECASE,
 )
 _TAB = 4  # columns
+LABEL_WORDS = 12  # a line of at most so many words and a colon is the title of what follows it
+_CONCLUSION = re.compile(
+    r"[#*_]*[ \t]*(?:in (?:conclusion|summary|closing|short|a nutshell|the end)|overall|ultimately|"
+    r"to (?:conclude|sum up|summari[sz]e|recap|wrap up)|all in all|conclusion)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,16 @@ def blocks_of(text: str) -> list[Block]:
     ]
 
 
+def is_label(text: str) -> bool:
+    """Whether a text is a title with a colon behind it, as "Ingredients:"."""
+    return text.rstrip(" \t\r\n*_").endswith(":") and len(text.split()) <= LABEL_WORDS
+
+
+def is_conclusion(text: str) -> bool:
+    """Whether a text begins with words that only a conclusion begins with."""
+    return _CONCLUSION.match(text.lstrip()) is not None
+
+
 def _kind(line: str) -> tuple[str, int, str]:
     """Kind, level and marker of a block that would open with this line."""
     if _FENCE.match(line):
@@ -78,4 +94,7 @@ def _opens_paragraph(opened: list, line: str, after_blank: bool) -> bool:
     """Whether an ordinary line begins a paragraph, rather than going on with the block before it."""
     if not opened or opened[-1][0] in (HEADING, CODE):
         return True
-    return after_blank and not (opened[-1][0] is ITEM and line[:1] in " \t")
+    is_indented, is_item = line[:1] in " \t", opened[-1][0] is ITEM
+    if after_blank:
+        return not (is_item and is_indented)
+    return not is_indented and (is_conclusion(line) or (is_item and is_label(line)))

@@ -5,13 +5,13 @@ question of `independence.py`.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from .blocks import CODE, HEADING, ITEM, PARAGRAPH, Block, blocks_of
+from .blocks import CODE, HEADING, ITEM, PARAGRAPH, Block, blocks_of, is_conclusion, is_label
 
 SECTIONS, LIST, PARAGRAPHS, NONE = "sections", "list", "paragraphs", "none"
 LEAST_LIST_SHARE = 0.35  # of the characters: a shorter list is part of the paragraphs around it
-LABEL_WORDS = 12  # a paragraph of at most so many words right before a list is that list's title
 
 _CLOSING = re.compile(
     r"\W*(?:in (?:conclusion|summary|short|closing|general|essence|a nutshell|all|the end)|overall|"
@@ -58,12 +58,14 @@ def outline_of(text: str) -> Outline:
     starts = _section_starts(blocks, text)
     kind, marker, stop = SECTIONS, "", len(blocks)
     if len(starts) < 2:
-        starts, stop, marker = _item_starts(blocks)
+        starts, stop, marker = _item_starts(blocks, text)
         kind = LIST
         if len(starts) < 2 or _span_of(blocks, starts[0], stop) < LEAST_LIST_SHARE * len(text):
             starts, kind, stop, marker = _paragraph_starts(blocks, text), PARAGRAPHS, len(blocks), ""
     if kind is not LIST and len(starts) > 1 and is_closing(text[blocks[starts[-1]].start : blocks[stop - 1].stop]):
         stop = starts.pop()
+    elif len(starts) > 1:
+        stop = _first(starts[-1] + 1, stop, lambda index: _is_conclusion(blocks[index], text))
     has_code = any(block.kind is CODE for block in blocks)
     if len(starts) < 2:
         return Outline(NONE, (), has_code=has_code)
@@ -92,15 +94,24 @@ def _section_starts(blocks: list[Block], text: str) -> list[int]:
     return [
         index
         for index, (block, following) in enumerate(zip(blocks, blocks[1:], strict=False))
-        if block.kind is PARAGRAPH and following.kind is ITEM and _is_label(text[block.start : block.stop])
+        if block.kind is PARAGRAPH and following.kind is ITEM and is_label(text[block.start : block.stop])
     ]
 
 
-def _is_label(text: str) -> bool:
-    return text.rstrip().endswith(":") and len(text.split()) <= LABEL_WORDS
+def _first(start: int, stop: int, holds: Callable[[int], bool]) -> int:
+    """The first index of which it holds; `stop` if there is none."""
+    return next((index for index in range(start, stop) if holds(index)), stop)
 
 
-def _item_starts(blocks: list[Block]) -> tuple[list[int], int, str]:
+def _is_conclusion(block: Block, text: str) -> bool:
+    return block.kind in (PARAGRAPH, HEADING) and is_conclusion(text[block.start : block.stop])
+
+
+def _is_title(block: Block, text: str) -> bool:
+    return block.kind is HEADING or (block.kind is PARAGRAPH and is_label(text[block.start : block.stop]))
+
+
+def _item_starts(blocks: list[Block], text: str) -> tuple[list[int], int, str]:
     """Where the outermost list's items begin, where the last one ends, and the family of their markers."""
     items = [index for index, block in enumerate(blocks) if block.kind is ITEM]
     if len(items) < 2:
@@ -110,14 +121,25 @@ def _item_starts(blocks: list[Block]) -> tuple[list[int], int, str]:
     family = blocks[outer[0]].marker
     if sum(blocks[index].marker == family for index in outer) >= 2:  # other families at its depth are nested in it
         outer = [index for index in outer if blocks[index].marker == family]
+    outer = [_with_titles(index, blocks, text) if index > outer[0] else index for index in outer]
     extents = [after - before for before, after in zip(outer, outer[1:], strict=False)]
-    return outer, _end_of_last(blocks, outer[-1], max(extents, default=1)), family
+    return outer, _end_of_last(blocks, text, outer[-1], max(extents, default=1)), family
 
 
-def _end_of_last(blocks: list[Block], last: int, most: int) -> int:
-    """The last item keeps nested items and as many further blocks as the longest of the others has."""
-    stop = last + 1
-    while stop < len(blocks) and (blocks[stop].kind is ITEM or stop - last < most):
+def _with_titles(start: int, blocks: list[Block], text: str) -> int:
+    """Where an item begins together with the titles right before it."""
+    while _is_title(blocks[start - 1], text):
+        start -= 1
+    return start
+
+
+def _end_of_last(blocks: list[Block], text: str, last: int, most: int) -> int:
+    """The last item keeps nested items and as many further blocks as the longest of the others has, up to a title of
+    something else."""
+    stop = _first(last, len(blocks), lambda index: blocks[index].kind is ITEM) + 1
+    while (
+        stop < len(blocks) and (blocks[stop].kind is ITEM or stop - last < most) and not _is_title(blocks[stop], text)
+    ):
         stop += 1
     return stop
 
