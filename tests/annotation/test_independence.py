@@ -33,6 +33,8 @@ CASES = (
     ("Give three tips for a calm day.", "Take these steps:\n- Sit down.\n- Drink tea.\n- Read a book.", PARALLEL),
     ("List what the recipe needs.", "- Flour and salt\n- Butter\n- Three eggs", PARALLEL),
     ("Solve 2x + 3 = 7 for x.", "- Take three from both sides.\n- Halve both sides.", PLAIN),
+    ("Suggest a dish", "Ingredients:\n- one leek\n- salt\n\nMethod:\n1. Chop it.\n2. Boil it.", STEPS),
+    ("Suggest a dish", "Leek soup\n- one leek\n- salt\nInstructions:\n- Chop it.\n- Boil it.", STEPS),
     ("What are 3 and 4?", "First, 3 + 1 = 4.\n\nThen 4 + 4 = 8.", PLAIN),
     ("How many are 3 of 4?", "- There are four apples.\n- You take three of them.", PLAIN),
     ("Say hello in Python", "Run it:\n\n```\nprint(1)\n```\n\nThen look at the screen.", PLAIN),

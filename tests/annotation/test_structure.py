@@ -27,6 +27,14 @@ def test_what_refers_to_nothing_shares_the_round_of_the_parts(tips):
     assert text(plan) == answer
 
 
+def test_directions_behind_a_list_see_its_items():
+    things = "\n".join(f"- {name}, washed and cut into small pieces" for name in ("leeks", "carrots", "potatoes"))
+    answer = f"{things}\n\nInstructions:\n1. Boil everything.\n2. Serve everything with bread."
+    plan = annotate("What goes into a soup?", answer)
+    assert plan.kind == PARALLEL and [len(spans) for spans in plan.rounds] == [3, 1] and text(plan) == answer
+    assert plan.rounds[1][0][1].startswith("\n\nInstructions:")
+
+
 def test_small_items_are_grouped_and_tiny_lists_stay_plain():
     animals = [
         f"{number}. {name} of the deep forest" for number, name in enumerate(("Bear", "Wolf", "Lynx", "Deer"), 1)

@@ -6,7 +6,7 @@ are English; in other languages the shape of the answer (kind, markers, labels, 
 
 import re
 
-from .outline import LIST, SECTIONS, Outline
+from .outline import LIST, SECTIONS, Outline, is_directions
 from .words import ASKED, CLASS_OF, CLASSES, IMPERATIVE
 
 # Feature -> the way it points: 1 speaks for independent parts, -1 for a chain, 0 is read by rules only.
@@ -17,6 +17,7 @@ DIRECTIONS = {
     "code_signs": -1, "quotes": -1, "asks_creation": -1, "asks_code": -1,
     "has_code": 0, "says_steps": 0, "opens_sequence": 0, "imperative": 0, "asks_procedure": 0, "asks_making": 0,
     "asks_ideas": 0, "asks_story": 0, "asks_quantity": 0, "asks_several": 0, "asks_algebra": 0, "announces_steps": 0,
+    "has_directions": 0,
 }  # fmt: skip
 
 _OPENINGS = ("sequence", "link", "pronoun", "person")
@@ -73,6 +74,7 @@ def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
         **{name: float(not asked_words.isdisjoint(words)) for name, words in ASKED.items()},
         "asks_procedure": float(not asked_words.isdisjoint(ASKED["asks_procedure"]) or bool(_PROCESS.search(asked))),
         "announces_steps": float(_announces_steps(answer, outline)),
+        "has_directions": float(any(is_directions(answer[start:stop]) for start, stop in outline.parts[1:])),
         "asks_algebra": float(_ALGEBRA.search(asked) is not None),
         "asks_quantity": float(_QUANTITY.search(asked) is not None and _NUMBER.search(asked) is not None),
         "asks_making": float(_MAKING.search(asked) is not None),

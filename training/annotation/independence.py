@@ -83,9 +83,9 @@ def is_arithmetic(answer: str, asks_quantity: bool) -> bool:
 
 
 def is_procedure(outline: Outline, features: dict[str, float]) -> bool:
-    """Whether the parts are steps: called so, linked by words of time, or orders where a procedure was asked for or
-    announced."""
-    if features["says_steps"] or features["opens_sequence"] >= LEAST_SEQUENCE_OPENINGS:
+    """Whether the parts are steps: called so, linked by words of time, things and then directions for their use, or
+    orders where a procedure was asked for or announced."""
+    if features["says_steps"] or features["has_directions"] or features["opens_sequence"] >= LEAST_SEQUENCE_OPENINGS:
         return True
     if outline.kind is SECTIONS:
         return features["asks_procedure"] > 0

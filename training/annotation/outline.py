@@ -29,6 +29,10 @@ _REFERS_BACK = re.compile(
     r"and (?:many )?more|more examples|etc)\b",
     re.IGNORECASE,
 )
+_DIRECTIONS = re.compile(
+    r"[\s#*_]*(?:(?:[\w-]+ ){0,2}(?:instructions|directions)|method|preparation|procedure|steps)[*_]*:?[*_ \t]*\n",
+    re.IGNORECASE,
+)
 _ANNOUNCES = re.compile(
     r"\b(?:following|here (?:are|is)|here's|these|below|as follows|such as|include|includes|including|"
     r"one|two|three|four|five|six|seven|eight|nine|ten|several|few|some|many|list|steps|tips|ways|"
@@ -159,9 +163,14 @@ def is_closing(text: str) -> bool:
     return _CLOSING.match(text.lstrip(" \t\r\n#*_")) is not None
 
 
+def is_directions(text: str) -> bool:
+    """Whether a text is headed "Instructions" or the like, so that it uses what stands before it."""
+    return _DIRECTIONS.match(text) is not None
+
+
 def refers_to_parts(closing: str) -> bool:
     """Whether a closing speaks of the parts before it, so that it should see them."""
-    return is_closing(closing) or _REFERS_BACK.search(closing) is not None
+    return is_closing(closing) or is_directions(closing) or _REFERS_BACK.search(closing) is not None
 
 
 def announces_parts(preamble: str) -> bool:
