@@ -56,6 +56,10 @@ def test_steps_have_a_least_size_and_a_cap():
         (["\nStep 3: Turn off the oven."], "Turn off oven"),
         (["1. Flu", " \n2. Diabetes", " \n3. HIV", "\n4. Heart disease"], "Flu Diabetes HIV"),
         (["- Avoid screens (e.g. telephones) at night"], "Avoid screens telephones"),
+        (["- 1/2 cup of milk"], "cup milk"),
+        (["- 1/2 cup of milk", "- 2 eggs"], "cup eggs"),
+        (["- 12, 15"], "12 15"),
+        (["- 1939: War begins", "- 1945: War ends"], "War begins War"),
         (["...!?"], ""),
         (["北京是中华人民共和国的首都,也是全国的政治中心和文化中心"], "北京是中华人民共 也是全国的政治中"),
     ],
@@ -68,4 +72,7 @@ def test_topics_of_a_plan_differ_where_the_words_allow():
     first = topic_of(["The first panel shows a person waking up early"])
     second = topic_of(["The second panel shows a person waking up late"], {first})
     assert first == "panel shows person" and second == "shows person waking"
-    assert topic_of(["- go"], {"go"}) == "go"
+    assert topic_of(["- go"], {"go"}) == "go two" and topic_of(["- go"], {"go", "go two"}) == "go three"
+    assert topic_of(["Friend 1: Shall we go home?"], {"friend 1"}) == "Friend go home"
+    assert topic_of(["- Tea", "- Milk"], {"tea milk"}) == "Tea Milk two"
+    assert topic_of(["Is it?"], {"is it", "is it two"}) == "Is it three"

@@ -78,7 +78,7 @@ def _with_topics(rounds: list[list[list[str]]]) -> Rounds:
         named.append([])
         for parts in spans:
             topic = topic_of(parts, used)
-            used.add(topic)
+            used.add(topic.lower())
             named[-1].append((topic, "".join(parts)))
     return tuple(map(tuple, named))
 

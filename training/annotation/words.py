@@ -69,6 +69,7 @@ _OTHERS = {
         "scrape screw scrub seal search secure separate sew sift sit slide snip soak solve stand steam sweep swipe "
         "tape taste tear thread tighten transplant trace try turn unscrew vacuum water weigh work"
     ),
+    "numbers": ("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"),
     "empty": (
         "a an the and or but nor of in on at to for from by with without into onto over under as is are was were be "
         "been being it its this that these those there here their his her our your my you we they he she i me them "
@@ -84,3 +85,4 @@ CLASSES = tuple(_CLASSES)
 ASKED = {name: frozenset(words.split()) for name, words in _ASKED.items()}
 IMPERATIVE = frozenset(_OTHERS["imperative"].split())  # with which the steps of a procedure begin
 EMPTY = frozenset(_OTHERS["empty"].split())  # words that tell nothing about a topic
+NUMBERS = tuple(_OTHERS["numbers"].split())  # from the second on
