@@ -23,6 +23,7 @@ _COMPUTATION = re.compile(
 )
 _CODE_LINE = re.compile(
     r"^\s*(?:def \w+\(|class \w+[:({]|import \w+|from \w+ import|#include|public |private |function \w*\(|SELECT |"
+    r"#[ \t]\S.*\n(?=#[ \t]|[ \t]*[\w.\[\]]+(?:[ \t]*=[ \t]|\())|"  # comments: no heading stands right on another
     r"INSERT |<\w+[ >]|</\w+>|for ?\(|if ?\(|while ?\(|return |var |let |const |print\(|console\.)",
     re.MULTILINE,
 )
