@@ -1,8 +1,8 @@
 """The unfinished output: an append-only file in which every finished record is safe, whatever stops the run.
 
 Its first line holds the settings, each further one a finished record (in any order), which goes on to count when its
-row has moved to another place of the source. A run that was stopped, by Ctrl-C,
-kill -9 or a full disk, leaves whole lines and at most one torn one, which is cut off when the run goes on.
+row has moved to another place of the source. A run that was stopped, by Ctrl-C, kill -9 or a full disk, leaves whole
+lines and at most one torn one, which is cut off when the run goes on.
 """
 
 import json
