@@ -3,8 +3,9 @@
     python benchmarks/objective.py --keep objective.jsonl --out benchmarks/results/objective.json
 
 A few countries, so that a model of 1.5 M parameters learns them in minutes; prompts and answers as for the embedded
-model, half of them in two rounds. Everybody gets as many steps, and as many tokens per step: an objective with longer
-rows sees fewer examples. What was published (arXiv 2510.18087 and its code) is rebuilt from our rows:
+model, half of them in two rounds. Everybody gets as many steps, and as many tokens per step (or examples, if told so):
+an objective with longer rows sees fewer examples. What was published (arXiv 2510.18087 and its code) is rebuilt from
+our rows:
 
     labels as published     a token that is masked predicts its right neighbour, whether that is masked or not
     1/t on plan tokens      one t per example weighs its plan too
@@ -208,6 +209,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch", type=int, default=24, help="examples per step of ours; of others as many tokens")
+    parser.add_argument("--equal-examples", action="store_true", help="as many examples for everybody, not tokens")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--countries", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=96, help="held out, to measure on")
@@ -224,6 +226,8 @@ def main() -> None:
     held_out = held_out_examples(args.prompts, 3, comparison_share=0.5, countries=countries)
     tokens = {name: tokens_per_example(items, control, name) for name in ("ours", *args.only)}
     batches = {name: round(args.batch * tokens["ours"] / tokens[name]) for name in args.only}
+    if args.equal_examples:
+        batches = dict.fromkeys(args.only, args.batch)
     settings = {name: getattr(args, name) for name in ("steps", "countries", "prompts", "learning_rate")}
     found: dict[str, list[dict]] = {name: [] for name in args.only}
     kept = Kept(args.keep)
