@@ -209,7 +209,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
     @property
     def set_fields(self) -> dict:
         """The fields of ours that were set, be it to their defaults."""
-        return {name: value for name, value in vars(self).items() if name in OWN_DEFAULTS}
+        return {name: value for name, value in self.__dict__.items() if name in OWN_DEFAULTS}
 
     @property
     def samples(self) -> bool:
