@@ -134,10 +134,10 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
     def _refuse_useless(self, config, given, plan, kwargs) -> None:
         """Raises ValueError for what the caller asks for and this decoding has no use for."""
         config.refuse_unread(kwargs)
-        if isinstance(given, PlannedDiffusionGenerationConfig) and "decoding" in given.set_fields:
+        chosen = getattr(given, "set_fields", {})
+        if "decoding" in chosen and "decoding" not in kwargs:  # else it was chosen for another decoding
             own = self.generation_config.set_fields
-            changed = [name for name, value in given.set_fields.items() if (name, value) not in own.items()]
-            config.refuse_unread(changed if "decoding" not in kwargs else ())
+            config.refuse_unread(name for name, value in chosen.items() if name not in own or own[name] != value)
         if config.decoding not in PLANNING:
             if plan is not None:
                 raise ValueError(
