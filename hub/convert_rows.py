@@ -12,6 +12,7 @@ from .convert_tokenizer import Vocabulary
 from .convert_weights import DTYPES, PIECE, Rows, Stored, check_stored, read_stored
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+COMPUTED = ".rotary_emb.inv_freq"  # in early Llama checkpoints; it follows from the configuration
 ROWS_MULTIPLE = 64  # of a matrix that is resized: matrix products are slow at odd widths
 
 
@@ -24,7 +25,7 @@ def plan_weights(folder: Path, backbone, vocabulary: Vocabulary) -> tuple[dict[s
     config = PlannedDiffusionConfig(backbone_config=backbone)
     with torch.device("meta"):
         expected = {name: tuple(t.shape) for name, t in PlannedDiffusionForCausalLM(config).state_dict().items()}
-    stored = read_stored(folder)
+    stored = {name: tensor for name, tensor in read_stored(folder).items() if not name.endswith(COMPUTED)}
     if config.tie_word_embeddings:
         expected.pop(HEAD)
         head = stored.pop(HEAD, None)

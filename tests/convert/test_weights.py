@@ -99,6 +99,20 @@ def test_a_tied_head_that_is_stored_as_well_is_left_out(native_folder, tmp_path)
         convert(source, tmp_path / "other")
 
 
+def test_what_the_configuration_gives_is_left_out(native_folder, tmp_path):
+    """Early Llama checkpoints store the rotary frequencies; transformers computes them."""
+    source = tmp_path / "source"
+    native = native_folder(source, "llama")
+    weights = load_file(source / "model.safetensors")
+    rotary = {f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": torch.ones(4) for layer in range(2)}
+    save_file({**weights, **rotary}, source / "model.safetensors", metadata={"format": "pt"})
+    convert(source, tmp_path / "out")
+    assert load_file(tmp_path / "out" / "model.safetensors").keys() == weights.keys()
+    ids = torch.tensor([[5, 60, 33]])
+    ours = PlannedDiffusionForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(ours(ids).logits[..., :259], native(ids).logits)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.parametrize("is_empty_folder", [True, False])
 def test_an_interruption_leaves_nothing(error, is_empty_folder, native_folder, tmp_path):
