@@ -57,6 +57,14 @@ def test_what_else_is_returned(pair):
     assert out.loss is None
 
 
+@torch.no_grad()
+def test_a_tuple_may_be_asked_for(pair):
+    native, ours = pair
+    out, expected = (model(IDS, labels=IDS, use_cache=False, return_dict=False) for model in (ours, native))
+    assert type(out) is tuple and len(out) == len(expected) == 2
+    assert all(a.equal(b) for a, b in zip(out, expected, strict=True))
+
+
 def test_labels_give_the_native_loss_and_gradients(pair):
     native, ours = pair
     labels = IDS.clone()
