@@ -11,6 +11,11 @@ from .generation.config import PlannedDiffusionGenerationConfig
 from .generation.mixin import PlannedDiffusionGenerationMixin
 from .generation.visibility import additive_mask
 
+# What some native heads do to their logits and this one does not; nothing where the value is None or 1.
+BEHIND_THE_HEAD = (
+    "final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier",
+)  # fmt: skip
+
 
 class PlannedDiffusionPreTrainedModel(PreTrainedModel):
     """Capabilities are the backbone's own; `PlannedDiffusionForCausalLM` copies them when it is built."""
@@ -35,6 +40,9 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
 
     `config.backbone_config` says which decoder. `forward` is that of an ordinary causal language model; `generate`
     (see `PlannedDiffusionGenerationMixin`) plans and fills.
+
+    Raises:
+        ValueError: a backbone whose native model names its parameters otherwise, or changes its logits behind the head.
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -46,9 +54,23 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
     def __init__(self, config: PlannedDiffusionConfig):
         super().__init__(config)
         self.model = AutoModel.from_config(config.backbone_config)
+        self._refuse_other_kinds(config.backbone_config)
         self._no_split_modules = self.model._no_split_modules
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def _refuse_other_kinds(self, backbone) -> None:
+        changes = [name for name in BEHIND_THE_HEAD if getattr(backbone, name, None) not in (None, 1)]
+        if changes:
+            raise ValueError(
+                f"{backbone.model_type} changes its logits behind the head ({changes[0]}="
+                f"{getattr(backbone, changes[0])}), which this model does not; choose another backbone."
+            )
+        if not hasattr(self.model, "embed_tokens"):
+            raise ValueError(
+                f"{backbone.model_type} keeps its embedding elsewhere than in embed_tokens, so its weights are not "
+                "found; choose a backbone that is built like Llama."
+            )
 
     def get_input_embeddings(self):
         return self.model.get_input_embeddings()

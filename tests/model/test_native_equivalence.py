@@ -130,6 +130,30 @@ def test_resizing_the_vocabulary(tie, build_model):
     assert model.generate(IDS[:1], max_new_tokens=20).shape[1] > 7
 
 
+@pytest.mark.parametrize(
+    "architecture, name, value, neutral",
+    [
+        ("gemma2", "final_logit_softcapping", 30.0, None),
+        ("granite", "logits_scaling", 8.0, 1.0),
+        ("cohere", "logit_scale", 0.0625, 1.0),
+    ],
+)
+def test_heads_that_do_more_are_refused(architecture, name, value, neutral, build_model):
+    message = f"{architecture} changes its logits behind the head \\({name}={value}\\), .* choose another backbone"
+    with pytest.raises(ValueError, match=message):
+        build_model(architecture, backbone={name: value})
+    ours = build_model(architecture, backbone={name: neutral})
+    native = AutoModelForCausalLM.from_config(ours.config.backbone_config).eval()
+    native.load_state_dict(ours.state_dict())
+    assert ours(IDS).logits.equal(native(IDS).logits)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox"])
+def test_backbones_with_other_names_are_refused(architecture, build_config):
+    with pytest.raises(ValueError, match=f"{architecture} keeps its embedding elsewhere than in embed_tokens.*choose"):
+        PlannedDiffusionForCausalLM(build_config(architecture))
+
+
 def test_embeddings_can_be_replaced(build_model):
     model = build_model()
     model.set_input_embeddings(torch.nn.Embedding(112, 64))
