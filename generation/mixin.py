@@ -97,6 +97,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         config = self.resolve_fields(generation_config, plan, kwargs)
         tokenizer = tokenizer or self._own_tokenizer()
         self._check_assistant(assistant_model, config, tokenizer)
+        self._refuse_trained_prompt()
         maker = RequestMaker(self.config, config, tokenizer, has_assistant=assistant_model is not None)
         # 2. Prompts
         prompts = maker.prompts(input_ids, attention_mask)
@@ -162,6 +163,19 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
                 "decoding='adaptive_parallel'."
             )
         check_assistant(assistant, self, tokenizer)
+
+    def _refuse_trained_prompt(self) -> None:
+        """Raises ValueError where PEFT puts trained embeddings in front of a prompt.
+
+        It does so in `prepare_inputs_for_generation`, which it replaces and nothing here calls.
+        """
+        wrapper = getattr(self.prepare_inputs_for_generation, "__self__", None)
+        adapter = getattr(wrapper, "active_peft_config", None)
+        if getattr(adapter, "is_prompt_learning", False):
+            raise ValueError(
+                f"{adapter.peft_type.value} trains a prompt, which generate would leave out; train LoRA or another "
+                "adapter that changes layers."
+            )
 
     # 4. Run
 

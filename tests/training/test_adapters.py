@@ -66,6 +66,20 @@ def test_only_adapters_and_control_rows_train_and_the_adapter_generates_as_train
     assert torch.equal(answers(AutoModelForCausalLM.from_pretrained("merged"), tokenizer), expected)
 
 
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
+def test_trained_prompts_are_refused_rather_than_left_out(kind, config):
+    sizes = {"num_virtual_tokens": 2, "num_layers": 2, "token_dim": 64, "num_attention_heads": 4}
+    model = peft.get_peft_model(
+        PlannedDiffusionForCausalLM(config), getattr(peft, kind)(task_type="CAUSAL_LM", **sizes)
+    )
+    ids = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ValueError, match="P[A-Z]+_TUNING trains a prompt.*generate would leave out; train LoRA"):
+        model.generate(ids)
+    with model.disable_adapter():
+        assert model.generate(ids, max_new_tokens=30).shape[0] == 1
+    assert model.get_base_model().generate(ids, max_new_tokens=30).shape[0] == 1
+
+
 def test_untied_heads_learn_their_control_rows_too(config_for, tokenizer):
     for tie in (True, False):
         config = config_for(tokenizer)
