@@ -84,6 +84,18 @@ def test_blocks_and_outlines_cover_every_text():
         ("Pros:\n- a\n- b\n\nCons:\n- c", SECTIONS, ["Pros:\n- a\n- b", "\n\nCons:\n- c"]),
         ("a\n\nb\n\nIn conclusion, c", PARAGRAPHS, ["a", "\n\nb", "[\n\nIn conclusion, c]"]),
         ("a\n\nFor all these reasons, b", NONE, []),
+        ("I. a\nII. b\nIII. Conclusion\n- c", LIST, ["I. a", "\nII. b", "[\nIII. Conclusion\n- c]"]),
+        ("- a\n- b\n- **Overall**: c\n\nd", LIST, ["- a", "\n- b", "[\n- **Overall**: c\n\nd]"]),
+        (
+            "## 1. A\nx\n## 2. B\ny\n## 3. Conclusion\nz",
+            SECTIONS,
+            ["## 1. A\nx", "\n## 2. B\ny", "[\n## 3. Conclusion\nz]"],
+        ),
+        (
+            "# T\n## A\nx\n## B\ny\n# Conclusion\nz",
+            SECTIONS,
+            ["(# T)", "\n## A\nx", "\n## B\ny", "[\n# Conclusion\nz]"],
+        ),
         ("Look:\n\n```\n- no\n\n- item\n```\n\nb", PARAGRAPHS, ["Look:\n\n```\n- no\n\n- item\n```", "\n\nb"]),
         ("- this\n- that\n\n" + "long text " * 9 + "\n\n" + "more text " * 9, PARAGRAPHS, None),
     ],
@@ -98,4 +110,5 @@ def test_what_refers_to_the_parts():
     assert announces_parts("Here are three tips:") and announces_parts("Benefits include")
     assert not announces_parts("An aurora is light in the sky.")
     assert refers_to_parts("\n\nOverall, sleep well.") and refers_to_parts("\nDo all of these.")
+    assert refers_to_parts("\n\n5. **Conclusion**: sleep well.")
     assert not refers_to_parts("\n\nSincerely, Ann")

@@ -28,7 +28,8 @@ _ITEM = re.compile(
 _TAB = 4  # columns
 LABEL_WORDS = 12  # a line of at most so many words and a colon is the title of what follows it
 _CONCLUSION = re.compile(
-    r"[#*_]*[ \t]*(?:in (?:conclusion|summary|closing|short|a nutshell|the end)|overall|ultimately|"
+    r"(?:[-#*_+\u2022\u2013\u2014\s]|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.):])*"  # of headings and items
+    r"(?:in (?:conclusion|summary|closing|short|a nutshell|the end)|overall|ultimately|"
     r"to (?:conclude|sum up|summari[sz]e|recap|wrap up)|all in all|conclusion)\b",
     re.IGNORECASE,
 )
@@ -75,7 +76,7 @@ def is_label(text: str) -> bool:
 
 
 def is_conclusion(text: str) -> bool:
-    """Whether a text begins with words that only a conclusion begins with."""
+    """Whether a text begins, behind its markers, with words that only a conclusion begins with."""
     return _CONCLUSION.match(text.lstrip()) is not None
 
 

@@ -66,7 +66,8 @@ def outline_of(text: str) -> Outline:
         kind = LIST
         if len(starts) < 2 or _span_of(blocks, starts[0], stop) < LEAST_LIST_SHARE * len(text):
             starts, kind, stop, marker = _paragraph_starts(blocks, text), PARAGRAPHS, len(blocks), ""
-    if kind is not LIST and len(starts) > 1 and is_closing(text[blocks[starts[-1]].start : blocks[stop - 1].stop]):
+    last = text[blocks[starts[-1]].start : blocks[stop - 1].stop] if len(starts) > 1 else ""
+    if is_conclusion(last) or (kind is not LIST and is_closing(last)):
         stop = starts.pop()
     elif len(starts) > 1:
         stop = _first(starts[-1] + 1, stop, lambda index: _is_conclusion(blocks[index], text))
@@ -90,8 +91,8 @@ def _span_of(blocks: list[Block], first: int, stop: int) -> int:
 
 
 def _section_starts(blocks: list[Block], text: str) -> list[int]:
-    """Headings of the highest level that occurs twice; or else the titles of at least two lists."""
-    levels = [block.level for block in blocks if block.kind is HEADING]
+    """Headings of the highest level that occurs twice beside conclusions; or else the titles of at least two lists."""
+    levels = [block.level for block in blocks if block.kind is HEADING and not _is_conclusion(block, text)]
     often = [level for level in set(levels) if levels.count(level) >= 2]
     if often:
         return [index for index, block in enumerate(blocks) if block.kind is HEADING and block.level == min(often)]
@@ -170,7 +171,12 @@ def is_directions(text: str) -> bool:
 
 def refers_to_parts(closing: str) -> bool:
     """Whether a closing speaks of the parts before it, so that it should see them."""
-    return is_closing(closing) or is_directions(closing) or _REFERS_BACK.search(closing) is not None
+    return (
+        is_closing(closing)
+        or is_conclusion(closing)
+        or is_directions(closing)
+        or _REFERS_BACK.search(closing) is not None
+    )
 
 
 def announces_parts(preamble: str) -> bool:
