@@ -45,6 +45,17 @@ CASES = (
     ("Write a story", "Once upon a time there was a king.\n\nHe had a daughter who loved the sea.", PLAIN),
     ("Why is it so?", "It is old.\n\nSo it fell, and we walked home, and I was sad.", PLAIN),
     ("Why?", "Because.", PLAIN),
+    ("Why did it sink?", "- It was fast.\n- Because of that, it was hit.\n- As a result, it sank.", PLAIN),
+    ("Are all cats lazy?", "1. Cats rest.\n2. Who rests is lazy.\n3. So all cats are lazy.", PLAIN),
+    ("Prove that two is prime.", "## Divisors\nOne divides it.\n## Others\nNone divides it.", PLAIN),
+    ("Give three facts that prove it.", "- The ice melts.\n- The sea rises.\n- The air warms.", PARALLEL),
+    ("Convert 98 F to C.", "- Subtract 32, which leaves 66.\n- Divide it by 1.8, which leaves 37.", PLAIN),
+    ("What is 15% of 240?", "- 10% of it are 24.\n- 5% of it are 12.\n- Together they are 36.", PLAIN),
+    ("Calculate the area of 3 by 4.", "- The sides are three and four.\n- The area is twelve.", PLAIN),
+    ("Explain the plot of the play.", "- They meet at a ball.\n- They marry in secret.\n- They die.", PLAIN),
+    ("Suggest a recipe for pasta.", "- Bring water to a boil.\n- Add the pasta.\n- Serve it with oil.", STEPS),
+    ("List the steps to write an essay.", "1. Gathering sources\n2. Writing a draft\n3. Proofreading", STEPS),
+    ("How is bread made?", "## Day one\nMix it.\n## Day two\nBake it.", STEPS),
 )
 
 
@@ -60,8 +71,10 @@ def test_rules_hold_for_answers_without_parts_too():
 
 
 def test_features_are_shares_or_flags_for_every_direction():
-    for prompt, answer, _ in CASES[:-1]:
-        features = features_of(prompt, answer, outline_of(answer))
+    for prompt, answer, _ in CASES:
+        if not (outline := outline_of(answer)).parts:
+            continue
+        features = features_of(prompt, answer, outline)
         assert set(features) == set(DIRECTIONS) and all(0 <= value <= 1 for value in features.values())
 
 

@@ -17,13 +17,14 @@ DIRECTIONS = {
     "code_signs": -1, "quotes": -1, "asks_creation": -1, "asks_code": -1,
     "has_code": 0, "says_steps": 0, "opens_sequence": 0, "imperative": 0, "asks_procedure": 0, "asks_making": 0,
     "asks_ideas": 0, "asks_story": 0, "asks_quantity": 0, "asks_several": 0, "asks_algebra": 0, "announces_steps": 0,
-    "has_directions": 0,
+    "has_directions": 0, "asks_steps": 0, "asks_proof": 0, "opens_consequence": 0,
 }  # fmt: skip
 
 _OPENINGS = ("sequence", "link", "pronoun", "person")
 _COUNTED = ("sequence", "story", "past", "person", "you", "modal")
 _QUANTITY = re.compile(
-    r"\bhow (?:many|much|long|far|old|fast|tall|often)\b|\bwhat (?:is|was) the (?:total|average|sum)\b"
+    r"\bhow (?:many|much|long|far|old|fast|tall|often)\b|\bwhat (?:is|was) the (?:total|average|sum)\b|"
+    r"\b(?:calculate|compute|convert \d+|probability)\b|\d(?: ?%| percent) of \d"
 )
 _SEVERAL = re.compile(
     r"\b(?:a list|list (?:of|the|all|out|some|any)|name|(?:two|three|four|five|six|seven|eight|nine|ten|several|some|"
@@ -40,6 +41,13 @@ _STEPS_FOLLOW = re.compile(
     r"\bsteps\b[^.!?\n]*$|\bstep[- ]by[- ]step\b|\b(?:instructions|directions|method|procedure)\b[^.!?\n]{0,40}:|"
     r"\bhere(?:'s| is) how\b"
 )
+_STEPS = re.compile(r"\bthe (?:[\w-]+ ){0,2}steps\b|\b\d+[- ]step\b|\bstep[- ]by[- ]step\b")
+_PROOF = re.compile(r"\b(?:prove|proof of|(?:proof|show) that|by (?:induction|contradiction))\b")
+_CONSEQUENCE = re.compile(
+    r"(?:so|therefore|thus|hence|consequently|as a (?:result|consequence)|because of (?:this|that|these|those)|"
+    r"this (?:means|implies|shows|proves|contradicts|gives|leads)|it follows|from (?:this|that|these|those))\b",
+    re.IGNORECASE,
+)
 _ALGEBRA = re.compile(
     r"(?<![\w.])\d*[a-z](?:\^?\d)?\s*[-+*/]\s*\d*[a-z(]?\d*[^=\n]{0,40}=|(?<![\w.])\d*[a-z]\s*=\s*-?\d"
 )
@@ -47,7 +55,9 @@ _CLAUSE = re.compile(r"[^.:;!?\n]{3,60}?,\s*")  # "In a bowl, ", "Once the butte
 _NUMBER = re.compile(r"\d")
 _WORD = re.compile(r"[a-z']+")
 _MARKER = re.compile(r"\s*(?:#{1,6}|[^\w\s\"'(\[<]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.):])?[ \t*_]*", re.IGNORECASE)
-_STEP = re.compile(r"(?:step|phase|stage|day|week|chapter|scene|act|verse|stanza)\s*\d", re.IGNORECASE)
+_STEP = re.compile(
+    r"(?:step|phase|stage|day|week|chapter|scene|act|verse|stanza)\s*(?:\d|one|two|three|[ivx]+\b)", re.IGNORECASE
+)
 _LABEL = re.compile(r"[^\n.!?:]{2,60}(?::|\*\*| [-\u2013\u2014] |\n)")
 _PROMPT_READ = 2000  # characters; what a long prompt asks stands at its beginning or end
 _PART_READ = 1500
@@ -79,6 +89,9 @@ def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
         "asks_quantity": float(_QUANTITY.search(asked) is not None and _NUMBER.search(asked) is not None),
         "asks_making": float(_MAKING.search(asked) is not None),
         "asks_several": float(_SEVERAL.search(asked) is not None),
+        "asks_steps": float(_STEPS.search(asked) is not None),
+        "asks_proof": float(_PROOF.search(asked) is not None),
+        "opens_consequence": sum(_CONSEQUENCE.match(part) is not None for part in parts[1:]) / max(len(parts) - 1, 1),
         **_word_shares(parts),
         **_sign_shares("".join(parts)),
     }

@@ -33,6 +33,7 @@ LEAST_IMPERATIVE = 0.5
 LEAST_IMPERATIVE_OF_STEPS = 0.3  # where steps were asked for or announced
 LEAST_SEQUENCE_OPENINGS = 0.3
 MOST_LINKED_OPENINGS = 0.25
+LEAST_CONSEQUENCES = 0.3
 MARGIN_OF_PROSE = 0.6  # paragraphs flow on unless much speaks against it (chosen on folds 0 to 3)
 
 
@@ -73,6 +74,8 @@ def ruled(answer: str, outline: Outline, features: dict[str, float]) -> Verdict 
         return Verdict(PLAIN, "narrative")
     if is_procedure(outline, features):
         return Verdict(PLAIN, "chain") if outline.kind is PARAGRAPHS else Verdict(STEPS, "procedure")
+    if features["opens_consequence"] >= LEAST_CONSEQUENCES or (features["asks_proof"] and not features["asks_list"]):
+        return Verdict(PLAIN, "reasoning")
     if is_enumeration(outline, features):
         return Verdict(PARALLEL, "enumeration")
     return None
@@ -92,6 +95,8 @@ def is_procedure(outline: Outline, features: dict[str, float]) -> bool:
         return features["asks_procedure"] > 0
     if outline.kind is not LIST or features["asks_ideas"]:
         return False
+    if features["asks_steps"]:
+        return True
     if is_asked_for_steps(features) and features["imperative"] >= LEAST_IMPERATIVE_OF_STEPS:
         return True
     if features["imperative"] < LEAST_IMPERATIVE:

@@ -40,12 +40,12 @@ _ASKED = {
         "class compile query android django function functions"
     ),
     "asks_ideas": (
-        "tips ways ideas advice suggestions suggest reasons examples things activities strategies methods options "
+        "tips ways ideas advice suggestions reasons examples things activities strategies methods options "
         "recommendations benefits factors questions"
     ),
     "asks_story": (
         "story poem tale novel song lyrics letter dialogue conversation scene rap haiku sonnet fiction narrative wp "
-        "roleplay monologue diary script skit"
+        "roleplay monologue diary script skit plot"
     ),
 }
 _OTHERS = {
