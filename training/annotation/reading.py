@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -88,8 +89,7 @@ def _file(path: Path) -> tuple[str, Callable[[], Iterator[tuple[int, dict]]]]:
 
 
 def _open(path: Path):
-    is_gzip = path.name.lower().endswith(".gz")
-    return gzip.open(path, "rt", encoding="utf-8-sig") if is_gzip else path.open(encoding="utf-8-sig")
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict]]:
@@ -99,14 +99,14 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict]]:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, _object(line, f"{path}, line {number}")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}, after line {number}: cannot be read on ({error}); is the file whole?") from error
 
 
-def _object(line: str, where: str) -> dict:
+def _object(line: bytes, where: str) -> dict:
     try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        row = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not JSON ({error}); write one object per line.") from error
     if not isinstance(row, dict):
         raise ValueError(f"{where}: {type(row).__name__} instead of an object; write one object per line.")
@@ -116,8 +116,8 @@ def _object(line: str, where: str) -> dict:
 def _json_list(path: Path) -> Iterator[tuple[int, dict]]:
     try:
         with _open(path) as file:
-            rows = json.load(file)
-    except (OSError, EOFError, ValueError, RecursionError) as error:
+            rows = json.loads(file.read().decode("utf-8-sig"))
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); write a list of objects, or JSONL.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path} is not a list of objects; write one, or JSONL with one object per line.")
