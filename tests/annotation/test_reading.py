@@ -12,6 +12,10 @@ from planned_diffusion.training.annotation.schemas import Schema, schema_of, spl
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
 SYSTEM = [{"role": "system", "content": "Be kind."}]
 SHAREGPT = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
+IN_PARTS = [
+    {"role": role, "content": [{"type": "text", "text": text} for text in texts]}
+    for role, texts in (("user", ("Wh", "y?")), ("assistant", ("Because.",)))
+]
 
 
 def read(row):
@@ -28,6 +32,8 @@ def read(row):
         ({"prompt": "Why?", "response": "Because.", "source": "s"}, CHAT, {"source": "s"}),
         ({"prompt": "Why?", "completion": "Because."}, CHAT, {}),
         ({"prompt": CHAT[:1], "completion": CHAT[1:]}, CHAT, {}),
+        ({"messages": [{"role": "developer", "content": "Be kind."}, *CHAT]}, [*SYSTEM, *CHAT], {}),
+        ({"messages": IN_PARTS}, CHAT, {}),
         ({"instruction": "Why?", "input": "", "output": "Because."}, CHAT, {}),
         ({"question": "Why?", "answer": "Because."}, CHAT, {}),
         ({"system_prompt": "Be kind.", "question": "Why?", "response": "Because."}, [*SYSTEM, *CHAT], {}),
@@ -89,6 +95,7 @@ def test_a_byte_order_mark_and_empty_lines_are_no_rows(tmp_path):
     assert open_source(str(tmp_path / "in.jsonl")).count == 1
 
 
+BROKEN_INSIDE = gzip.compress(b"", mtime=0)[:10] + b"\xff" * 30
 GOOD = b'{"prompt": "a", "response": "b"}\n'
 
 
@@ -99,7 +106,10 @@ GOOD = b'{"prompt": "a", "response": "b"}\n'
         ("in.jsonl", b"\n \n", "holds no records"),
         ("in.jsonl", GOOD + b'{"prompt": "a", "respo\n', "line 2: not JSON"),
         ("in.jsonl", GOOD + b"[1]\n", "line 2: list instead of an object"),
-        ("in.jsonl", GOOD + b"\xff\xfe\n", "cannot be read on"),
+        ("in.jsonl", GOOD + b"\xff\xfe\n", "line 2: not JSON .'utf-8' codec"),
+        ("in.jsonl", GOOD + b'{"prompt": "a", "response": "b", "id": ' + b"1" * 5000 + b"}\n", "line 2: not JSON"),
+        ("in.jsonl.gz", BROKEN_INSIDE, "cannot be read on"),
+        ("in.json.gz", BROKEN_INSIDE, "not JSON"),
         (
             "in.jsonl",
             GOOD + b'{"messages": []}\n',

@@ -11,7 +11,7 @@ SYSTEMS = ("system", "system_prompt")
 _ROLES = {
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
-    "system": "system",
+    "system": "system", "developer": "system",
 }  # fmt: skip
 
 
@@ -82,7 +82,14 @@ def _message(turn) -> dict:
     role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
     if role not in _ROLES:
         raise ValueError(f"A turn has the role {role!r}; known are {', '.join(_ROLES)}.")
-    return {"role": _ROLES[role], "content": _text(content, "a turn")}
+    return {"role": _ROLES[role], "content": _text(_joined(content), "a turn")}
+
+
+def _joined(content):
+    """The text of a content in parts, `[{"type": "text", "text": ...}, ...]`; another content as it is."""
+    is_text = isinstance(content, list) and all(isinstance(part, Mapping) and "text" in part for part in content)
+    texts = [part["text"] for part in content] if is_text else []
+    return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else content
 
 
 def _pair(row: Mapping, schema: Schema) -> list[dict]:
