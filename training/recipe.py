@@ -22,7 +22,7 @@ def arguments(kinds: Sequence[type], argv: list[str] | None = None) -> tuple:
         if not following or following[0].startswith("--"):
             raise ValueError("--config has no value; give it the name of a recipe, a YAML file.")
         settings(following[0])
-    given = TrlParser(kinds).parse_args_and_config(argv)
+    given = TrlParser(kinds, allow_abbrev=False).parse_args_and_config(argv)
     for instance, kind in zip(given, kinds, strict=True):
         _check_lists(instance, kind)
     return given

@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         ValueError: bad arguments, data or model, in a sentence.
     """
     script, args, adapter = arguments((ScriptArguments, SFTConfig, AdapterArguments), argv)
-    check_script(script)
+    check_script(script, args)
     check(adapter, evaluates=args.eval_strategy != "no", on_cpu=args.device.type == "cpu")
     check_source(script, adapter)
     checkpoint = checkpoint_to_resume(args)
@@ -138,14 +138,26 @@ def main(argv: list[str] | None = None) -> int:
     return train_and_save(trainer, interrupt, checkpoint)
 
 
-def check_script(script: ScriptArguments) -> None:
+def check_script(script: ScriptArguments, args: SFTConfig) -> None:
     """Refuses fields that nothing below would.
 
     Raises:
-        ValueError: no train_file, or a number that counts less than nothing.
+        ValueError: no train_file, evaluation without eval_file, a best model without evaluation, or a number that
+            counts less than it can.
     """
     if not script.train_file:
         raise ValueError("There is no train_file; give a JSONL file of records with --train_file, or in the recipe.")
+    if args.eval_strategy != "no" and script.eval_file is None:
+        raise ValueError(
+            f"eval_strategy is {args.eval_strategy.value} and there is no eval_file; give one, or set eval_strategy no."
+        )
+    if args.load_best_model_at_end and args.eval_strategy == "no":
+        raise ValueError(
+            "load_best_model_at_end is set and nothing is evaluated, so no model is the best; set eval_strategy and "
+            "eval_file."
+        )
+    if args.gradient_accumulation_steps < 1:
+        raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}; give at least 1.")
     if script.samples < 0:
         raise ValueError(f"samples is {script.samples}; give a number of prompts, at least 0.")
     if script.packed_length is not None and script.packed_length < 1:
@@ -249,6 +261,11 @@ def train_and_save(trainer: PlannedDiffusionTrainer, interrupt: SaveOnInterrupt,
             f"Interrupted by {interrupt.signal_name} after step {step}: saved {folder}/checkpoint-{step}. Run "
             "the same command with --resume_from_checkpoint true to go on from there.",
             file=sys.stderr,
+        )
+    elif not trainer.state.global_step:
+        raise ValueError(
+            "There was no step to train, so no model was saved; give more records, a smaller batch, or more "
+            "max_steps or num_train_epochs."
         )
     else:
         trainer.save_model(folder)

@@ -166,6 +166,12 @@ def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch
         (["--plain_share", "2"], "plain_share is 2.0"),
         (["--samples", "-1"], "samples is -1; give a number of prompts, at least 0"),
         (["--packed_length", "0"], "packed_length is 0; give a number of tokens, at least 1"),
+        (["--eval_strategy", "epoch"], "eval_strategy is epoch and there is no eval_file; give one"),
+        (["--load_best_model_at_end", "true"], "load_best_model_at_end is set and nothing is evaluated"),
+        (["--gradient_accumulation_steps", "0"], "gradient_accumulation_steps is 0; give at least 1"),
+        (["--max_steps", "-1", "--num_train_epochs", "0"], "There was no step to train, so no model was saved"),
+        (["--dataloader_drop_last", "true", "--per_device_train_batch_size", "9"], "There was no step to train"),
+        (["--learning_rat", "1"], "--learning_rat"),
         (["--tokenizer", "/absent"], "/absent cannot be loaded: .*; give the folder or Hub repository"),
     ],
 )
