@@ -24,7 +24,8 @@ _OPENINGS = ("sequence", "link", "pronoun", "person")
 _COUNTED = ("sequence", "story", "past", "person", "you", "modal")
 _QUANTITY = re.compile(
     r"\bhow (?:many|much|long|far|old|fast|tall|often)\b|\bwhat (?:is|was) the (?:total|average|sum)\b|"
-    r"\b(?:calculate|compute|convert \d+|probability)\b|\d(?: ?%| percent) of \d"
+    r"\b(?:calculate|compute|convert \d+|probability|simplify (?:the fraction|\d+))\b|\d(?: ?%| percent) of \d|"
+    r"\bfind (?:the|its|her|his)\b[^.?!]{0,20}\b(?:area|perimeter|volume|value|sum|number)\b"
 )
 _SEVERAL = re.compile(
     r"\b(?:a list|list (?:of|the|all|out|some|any)|name|(?:two|three|four|five|six|seven|eight|nine|ten|several|some|"
@@ -35,7 +36,8 @@ _MAKING = re.compile(
     r"tie|knit|change|replace|fix|register|sign up|log in)\b"
 )
 _PROCESS = re.compile(
-    r"\bprocess (?:of|for|to|that)\b|\b(?:describe|explain|outline|document) (?:the|a) (?:[\w-]+ ){1,4}process\b"
+    r"\bwalk (?:me|us) through\b|\bprocess (?:of|for|to|that)\b|"
+    r"\b(?:describe|explain|outline|document) (?:the|a) (?:[\w-]+ ){1,4}process\b"
 )
 _STEPS_FOLLOW = re.compile(
     r"\bsteps\b[^.!?\n]*$|\bstep[- ]by[- ]step\b|\b(?:instructions|directions|method|procedure)\b[^.!?\n]{0,40}:|"
