@@ -250,6 +250,17 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
 
     # What transformers asks of a model that generates.
 
+    def init_continuous_batching(self, *args, **kwargs):
+        """Refuses `generate_batch` and its kin: they would go round every decoder.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "Continuous batching of transformers reads left to right only; give generate the prompts as one batch: "
+            "its engine lets none wait for another."
+        )
+
     def adjust_generation_fn(
         self, generation_config, from_auto_class, from_pipeline, pretrained_model_name_or_path, *args, **kwargs
     ):

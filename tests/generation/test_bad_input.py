@@ -263,6 +263,11 @@ def test_a_checkpoint_with_a_mask_and_an_eos_can_diffuse(build_model):
 # Failures while running
 
 
+def test_continuous_batching_of_transformers_is_refused(build_model):
+    with pytest.raises(ValueError, match="reads left to right only; give generate the prompts as one batch"):
+        build_model().generate_batch([[1, 2, 3]], max_new_tokens=40)
+
+
 def test_nan_logits_are_an_error_and_nothing_is_lost(build_model):
     model = build_model().train()
     weight = model.lm_head.weight[3].clone()
