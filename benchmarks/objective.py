@@ -26,10 +26,10 @@ from transformers import AutoTokenizer
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
 from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.evaluation.facts.checkpoint import as_record
 from planned_diffusion.evaluation.facts.evaluate import answer
 from planned_diffusion.evaluation.facts.generator import held_out_examples, training_examples
 from planned_diffusion.evaluation.facts.metric import facts_right
+from planned_diffusion.evaluation.facts.records import as_record
 from planned_diffusion.evaluation.facts.sentences import COMPARISON_TOPIC
 from planned_diffusion.evaluation.facts.table import load_countries
 from planned_diffusion.generation.tokens import ControlTokens

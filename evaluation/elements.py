@@ -128,13 +128,13 @@ def write_questions(path: Path, count: int, seed: int = 1) -> None:
 
 def write_replay(path: Path, count: int, seed: int = 2) -> None:
     """Annotated answers about countries, with the embedded checkpoint's tokenizer and length unit."""
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     from .facts import EMBEDDED
-    from .facts.checkpoint import write_records
     from .facts.generator import training_examples
+    from .facts.records import write_records
 
-    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(EMBEDDED)
     unit = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))["tokens_per_length_unit"]
     write_records(path, training_examples(count, seed), tokenizer, unit)
 

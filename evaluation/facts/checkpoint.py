@@ -16,11 +16,10 @@ from transformers import AutoTokenizer
 from ...generation.config import PlannedDiffusionGenerationConfig
 from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ...training import sft
-from ...training.records import encode_text
-from ...training.tagged import write_tagged
 from . import evaluate
 from .card import write_card
-from .generator import Example, held_out_examples, training_examples
+from .generator import held_out_examples, training_examples
+from .records import write_records
 from .tokenizer import train_tokenizer
 
 VOCABULARY = 2048
@@ -32,20 +31,6 @@ EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
 STAGES = (("planner", Path("training/recipes/facts.yaml")), ("model", Path("training/recipes/facts_blocks.yaml")))
-
-
-def as_record(example: Example, tokenizer, tokens_per_length_unit: int) -> dict:
-    """A training record: the prompt, and the answer in tagged text."""
-    rounds = [[(part.topic, part.text) for part in parts] for parts in example.rounds]
-    tagged = write_tagged(rounds, lambda text: len(encode_text(tokenizer, text)), tokens_per_length_unit)
-    messages = [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": tagged}]
-    return {"messages": messages, "kind": example.kind}
-
-
-def write_records(path: Path, examples, tokenizer, tokens_per_length_unit: int) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for example in examples:
-            file.write(json.dumps(as_record(example, tokenizer, tokens_per_length_unit)) + "\n")
 
 
 def prepare(folder: Path, tokens_per_length_unit: int) -> None:
