@@ -9,6 +9,7 @@ import heapq
 import torch
 from transformers.cache_utils import Cache
 
+from .host import integers
 from .visibility import NO_DOCUMENT, Labels
 
 SLOTS_PER_BUCKET = 64  # attention reads whole buckets, so that its shapes repeat
@@ -66,7 +67,7 @@ class SlotCache(Cache):
 
     def release(self, slots: list[int]) -> None:
         """Gives slots back; they are invisible from now on."""
-        self._labels[0, torch.tensor(slots, dtype=torch.long, device=self._labels.device)] = NO_DOCUMENT
+        self._labels[0, integers(slots, self._labels.device)] = NO_DOCUMENT
         self._free.update(slots)
         while self._fresh and self._fresh - 1 in self._free:
             self._fresh -= 1
@@ -79,7 +80,7 @@ class SlotCache(Cache):
 
     def copy(self, source: list[int], target: list[int], document: int) -> None:
         """Copies states, in all layers, into slots of another document."""
-        source, target = (torch.tensor(slots, device=self._labels.device) for slots in (source, target))
+        source, target = (integers(slots, self._labels.device) for slots in (source, target))
         for states in (self._labels, *(part[0] for pair in self._buffers for part in pair)):
             states.index_copy_(1, target, states[:, source])
         self._labels[0, target] = document

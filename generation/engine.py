@@ -17,7 +17,7 @@ from itertools import accumulate
 
 import torch
 
-from .attention import Document
+from .attention import Part
 from .prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
 from .query import Query, Reply, Sampling
 from .runner import Runner
@@ -56,11 +56,15 @@ class _Live:
 
 
 def fitting(asking: list[_Live]) -> list[_Live]:
-    """Those whose turn it is in a forward, who has waited longest first; one that is wider runs without others."""
+    """Those whose turn it is in a forward, who has waited longest first; one that is wider runs without others.
+
+    They come by purpose: neighbours that are drawn alike are drawn in one go.
+    """
     by_turn = sorted(asking, key=lambda request: request.turn)
     widths = accumulate(len(request.query.token_ids) for request in by_turn)
-    return [request for request, width in zip(by_turn, widths, strict=True)
-            if width <= TOKENS_PER_FORWARD or request is by_turn[0]]  # fmt: skip
+    fit = [request for request, width in zip(by_turn, widths, strict=True)
+           if width <= TOKENS_PER_FORWARD or request is by_turn[0]]  # fmt: skip
+    return sorted(fit, key=lambda request: request.query.purpose)
 
 
 class Engine:
@@ -197,7 +201,7 @@ class Engine:
 
     def _run(self, index: int, asking: list[_Live]) -> torch.Tensor:
         """One forward of a model over the tokens of all queries; the logits of the wanted rows, [W, V]."""
-        packed, documents, wanted, tokens = [[] for _ in range(7)], [], [], 0
+        packed, requests, wanted, tokens = [[] for _ in range(7)], [], [], 0
         for request in asking:
             query = request.query
             count = len(query.token_ids)
@@ -215,10 +219,10 @@ class Engine:
             )
             for column, more in zip(packed, columns, strict=True):
                 column += more
-            documents.append(Document(range(tokens, tokens + count), list(request.slots[index].values())))
+            requests.append(Part(range(tokens, tokens + count), request.slots[index].values()))
             wanted += [tokens + row for row in query.wanted]
             tokens += count
-        logits = self.runners[index].logits(packed, documents, wanted)
+        logits = self.runners[index].logits(packed, requests, wanted)
         return in_vocabulary(logits, self.vocabulary).to(self.device)
 
     def _forget(self, index: int, request: _Live, positions: list[int]) -> None:

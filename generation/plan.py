@@ -235,6 +235,7 @@ class RoundGrammar:
         self._spent = TERMINATOR  # tokens that the round costs as it stands, the terminator included
         self._open: list[int] | None = None  # ids of the promise being written
         self._digits = frozenset(tokens.digits)
+        self._allowed_inside: dict[tuple, Allowed] = {}  # by state; they recur, also in copies
 
     @property
     def in_promise(self) -> bool:
@@ -257,12 +258,24 @@ class RoundGrammar:
         if self._open is None:
             return self._allowed_between_promises()
         number, _ = self._last_number(self._open)
-        digits = {token for value, token in enumerate(self.tokens.digits) if self._completes(10 * number + value)}
         may_close = number > 0 and self._fits(number, more_tokens=1)
+        state = (self._digits_behind(number), may_close, self._completes(0))
+        if state not in self._allowed_inside:
+            self._allowed_inside[state] = self._allowed_in_promise(*state)
+        return self._allowed_inside[state]
+
+    def _digits_behind(self, number: int) -> frozenset[int]:
+        """Those that may go on with it: a larger number never asks for less."""
+        tens = 10 * number
+        if self._completes(tens) and self._completes(tens + 9):
+            return self._digits
+        return frozenset(token for value, token in enumerate(self.tokens.digits) if self._completes(tens + value))
+
+    def _allowed_in_promise(self, digits: frozenset[int], may_close: bool, may_go_on: bool) -> Allowed:
         end = {self.tokens.topic_end} if may_close else set()
-        if self._completes(0):
+        if may_go_on:
             return Allowed(only=False, ids=(self.tokens.all | self._digits) - digits - end)
-        return Allowed(only=True, ids=frozenset(digits | end))
+        return Allowed(only=True, ids=digits | end)
 
     def _allowed_between_promises(self) -> Allowed:
         ids = set(self.tokens.eos)

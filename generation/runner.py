@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import torch
 from transformers import CompileConfig
 
-from .attention import Document, mask_by_document, pays
+from .attention import Part, by_span, mask_in_parts, pays
 from .cache import SlotCache
+from .host import integers, table_of_integers
 from .visibility import Labels, attention_mask
 
 NARROW = (2, 4, 8, 16, 24, 32, 48, 64)  # rows of a compiled forward; beyond, multiples of the last
@@ -60,12 +61,12 @@ class Runner:
         weakref.finalize(self, idle.append, cache).atexit = False
         return cache
 
-    def logits(self, packed: list[list[int]], documents: Sequence[Document], wanted: list[int]) -> torch.Tensor:
+    def logits(self, packed: list[list[int]], requests: Sequence[Part], wanted: list[int]) -> torch.Tensor:
         """One forward.
 
         Args:
             packed: seven columns of N entries: token ids, slots, and the five labels of `visibility.py`.
-            documents: whose the N rows are, in order, and every slot that a document holds.
+            requests: whose the N rows are, in order, and every slot that a request holds.
             wanted: W of the N rows.
 
         Returns:
@@ -78,34 +79,38 @@ class Runner:
             packed = [column + column[-1:] * (rounded_up(count) - count) for column in packed]
         token_ids, *places = packed
         if self._places != (places, self.cache.used, compiled):  # a step of a fill mostly runs the tokens it ran before
-            self._place(places, documents, compiled)
+            self._place(places, requests, compiled)
         hidden = forward(
             self.backbone,
-            input_ids=self._on_device([token_ids]),
+            input_ids=integers(token_ids, self.device)[None],
             position_ids=self._positions,
             attention_mask=self._mask,
             past_key_values=self.cache,
             use_cache=True,
         )
-        return self.head(hidden[self._on_device(wanted)])
+        return self.head(hidden[integers(wanted, self.device)])
 
     def _compiles(self, rows: int) -> bool:
         """Whether a forward runs compiled: not the first, which makes the buffers, and none that is too wide."""
         return self._compiled is not None and self.cache.built and rows <= WIDEST
 
-    def _place(self, places: list[list[int]], documents: Sequence[Document], compiled: bool) -> None:
+    def _place(self, places: list[list[int]], requests: Sequence[Part], compiled: bool) -> None:
         """Tells the cache where the tokens lie, and works out what they see."""
-        on_device = self._on_device(places)  # [6, N]
+        on_device = table_of_integers(places, self.device)  # [6, N]
         self.cache.write_to(on_device[0], on_device[1:])
         query = Labels(*on_device[1:, None])  # [1, N]
         key = self.cache.labels.each(lambda label: label[None])  # [1, S]
         self._positions = query.position
-        by_document = self.device.type == "cpu" and self.implementation == "sdpa" and not compiled
-        if by_document and pays(documents, self.cache.used):
-            self._mask = mask_by_document(query, key, documents)
+        parts = [] if compiled else self._parts(places, requests)
+        if pays(parts, self.cache.used):
+            self._mask = mask_in_parts(query, key, parts, self.dtype)
         else:
             self._mask = attention_mask(query, key, self.implementation, self.dtype)
         self._places = (places, self.cache.used, compiled)
 
-    def _on_device(self, numbers: list) -> torch.Tensor:
-        return torch.tensor(numbers, dtype=torch.long).to(self.device, non_blocking=True)
+    def _parts(self, places: list[list[int]], requests: Sequence[Part]) -> list[Part]:
+        """In which parts to attend, on devices and in implementations that gain by it; none elsewhere."""
+        if self.device.type != "cpu" or self.implementation != "sdpa":
+            return []
+        slots, _, spans, rounds, streams, _ = places
+        return [part for request in requests for part in by_span(request, slots, spans, rounds, streams)]

@@ -1,76 +1,128 @@
-"""Attention of packed requests, document by document: what different requests would show each other is not computed.
+"""Attention of a packed forward in parts: what rows cannot see is not computed.
 
-A packed forward of N tokens over S slots asks for N x S pairs, although a token sees its own request alone: of eight
-equal requests that fill at the same time, seven eighths of the pairs are of no use.
+A packed forward of N tokens over S slots asks for N x S pairs, although a token sees its own request alone, and in a
+span only that and what is outside of spans: of eight equal requests that fill at the same time, seven eighths of the
+pairs are of no use, and of six equal spans about half of the rest.
 
-        slots  a a b a b b c            a   a a a  |  b   b b b  |  c   c
-    a   #  #  .  #  .  .  .             #  #  #    |             |            three small attentions over gathered
-    a   #  #  .  #  .  .  .      ->     #  #  #    |  #  #  #    |  #         slots in place of a large one
-    b   .  .  #  .  #  #  .
-    c   .  .  .  .  .  .  #
+        slots  a a b a b b c            a   a a a  |  c   c
+    a   #  #  .  #  .  .  .             #  #  #    |  #         parts of like size as one batch over gathered slots,
+    a   #  #  .  #  .  .  .      ->     #  #  #    |            padded; others, such as `c`, in a batch of their own
+    b   .  .  #  .  #  #  .             ---------
+    c   .  .  .  .  .  .  #             b   b b b
+                                        #  #  #
 
 The model is not told: it hands its mask to `scaled_dot_product_attention`, and the mask knows how to do that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._pytree import tree_map
 
-from .generation_visibility import Labels, dense_mask
+from .generation_host import integers, table_of_integers
+from .generation_visibility import CLEAN, NO_SPAN, Labels, additive_mask, dense_mask
 
-# A call for each document, and a gathering of its slots, take as long as so many pairs: measured on one thread of a CPU
-# with 4 to 14 heads of 64 (benchmarks/results/profile.md). Kernels of other devices are not measured.
-PAIRS_PER_DOCUMENT = 4096
-PAIRS_PER_SLOT = 8
+# What takes as long as so many pairs of one forward, measured on CPUs with 4 to 14 heads of 64
+# (benchmarks/results/profile.md). Kernels of other devices are not measured.
+PAIRS_OF_PARTS = 8192  # working them out, and putting their rows together again
+PAIRS_PER_BATCH = 1024  # a call
+PAIRS_PER_PART = 512
+PAIRS_PER_SLOT = 4  # its gathering
+ROWS_ARE_EVEN = 2  # bfloat16 takes twice as long for one row as for two
 
 
 @dataclass(frozen=True)
-class Document:
-    """Where a request lies in a packed forward: its rows, one after another, and its slots, wherever they are."""
+class Part:
+    """Rows of a packed forward, one after another, and the slots among which is all that they see."""
 
     rows: range
-    slots: Sequence[int]
+    slots: Collection[int]
+
+    @property
+    def cost(self) -> int:
+        """In pairs, of attending by itself."""
+        return PAIRS_PER_PART + (len(self.rows) + PAIRS_PER_SLOT) * len(self.slots)
 
 
-def pays(documents: Sequence[Document], used: int) -> bool:
-    """Whether a CPU attends faster document by document than at once over `used` slots."""
-    if len(documents) == 1:
+def by_span(request: Part, slots: list[int], spans: list[int], rounds: list[int], streams: list[int]) -> list[Part]:
+    """A request's rows span by span, where that costs less; the columns are those of the whole forward.
+
+    What a span cannot see is what runs along of other spans of its round, or of a later one.
+    """
+    rows = slice(request.rows.start, request.rows.stop)
+    if request.cost < PAIRS_OF_PARTS or any(stream != CLEAN for stream in streams[rows]):
+        return [request]
+    runs, stop = [], rows.start
+    for span, run in groupby(spans[rows]):
+        start, stop = stop, stop + len(list(run))
+        runs.append((span, range(start, stop)))
+    parts = []
+    for span, run in runs:
+        hidden = {
+            slot
+            for other, theirs in runs
+            if NO_SPAN != span != other != NO_SPAN and rounds[theirs.start] >= rounds[run.start]
+            for slot in slots[theirs.start : theirs.stop]
+        }
+        parts.append(Part(run, [slot for slot in request.slots if slot not in hidden]))
+    return parts if sum(part.cost for part in parts) < request.cost else [request]
+
+
+def in_batches(parts: Sequence[Part]) -> list[list[Part]]:
+    """Parts that attend together: those of like size, as long as padding costs less than a further call."""
+    batches: list[list[Part]] = []
+    pairs = longest = 0
+    for part in sorted(parts, key=lambda part: len(part.rows)):
+        rows, slots = len(part.rows), len(part.slots)
+        joined = (len(batches[-1]) + 1) * rows * max(longest, slots) if batches else 0
+        if batches and joined <= pairs + rows * slots + PAIRS_PER_BATCH:
+            batches[-1].append(part)
+            pairs, longest = joined, max(longest, slots)
+        else:
+            batches.append([part])
+            pairs, longest = rows * slots, slots
+    return batches
+
+
+def pays(parts: Sequence[Part], used: int) -> bool:
+    """Whether a CPU attends faster in parts than with all rows at once over `used` slots."""
+    rows = parts[-1].rows.stop if parts else 0
+    if rows < 2:  # of a single row transformers may make several, which share its mask
         return False
-    rows = documents[-1].rows.stop
-    saved = rows * used - sum(len(document.rows) * len(document.slots) for document in documents)
-    slots = sum(len(document.slots) for document in documents)
-    return saved > PAIRS_PER_DOCUMENT * len(documents) + PAIRS_PER_SLOT * slots
+    return rows * used > PAIRS_OF_PARTS + PAIRS_PER_BATCH + sum(part.cost for part in parts)
 
 
-def mask_by_document(query: Labels, key: Labels, documents: Sequence[Document]) -> "DocumentMask":
-    """The mask [1, 1, N, S] of labels [1, N] and [1, S]; the documents cover the N rows in order."""
-    device, blocks = query.span.device, []
-    rows, slots = (
-        torch.tensor(_padded(lists)).to(device)  # [D, most of a document]; what pads is cut off again
-        for lists in ([list(one.rows) for one in documents], [list(one.slots) for one in documents])
-    )
-    visible = dense_mask(query.each(lambda label: label[0, rows]), key.each(lambda label: label[0, slots]))
-    for index, one in enumerate(documents):
-        count = len(one.slots)
-        keys = range(index * slots.shape[1], index * slots.shape[1] + count)
-        blocks.append((slice_of(one.rows), slice_of(keys), visible[None, None, index, : len(one.rows), :count]))
-    shape = (1, 1, query.span.shape[1], key.span.shape[1])
-    mask = torch.zeros((), dtype=torch.bool, device=device).expand(shape).as_subclass(DocumentMask)
-    mask.query, mask.key, mask.gathered, mask.blocks = query, key, slots.flatten(), blocks
+def mask_in_parts(query: Labels, key: Labels, parts: Sequence[Part], dtype: torch.dtype) -> "MaskInParts":
+    """The mask [1, 1, N, S] of labels [1, N] and [1, S], for queries of this type; the parts cover the N rows."""
+    device, count = query.span.device, query.span.shape[1]
+    mask = torch.zeros((), dtype=torch.bool, device=device).expand(1, 1, count, key.span.shape[1])
+    mask = mask.as_subclass(MaskInParts)
+    mask.query, mask.key, mask.masks, mask.slots, mask.flat = query, key, [], [], {}
+    asking, asked = query.stacked()[:, 0], key.stacked()[:, 0]  # [5, N], [5, S]
+    every_row, places, filled = [], [0] * count, 0
+    for batch in in_batches(parts):
+        rows = table_of_integers(_padded([part.rows for part in batch], ROWS_ARE_EVEN), device)
+        slots = table_of_integers(_padded([[*part.slots] for part in batch]), device)
+        visible = dense_mask(Labels(*asking[:, rows]), Labels(*asked[:, slots]))
+        held = integers([len(part.slots) for part in batch], device)[:, None, None]
+        visible &= torch.arange(slots.shape[1], device=device) < held  # what pads is there already
+        mask.masks.append(additive_mask(visible[:, None], dtype))
+        mask.slots.append(slots)
+        every_row.append(rows.flatten())
+        for part in batch:
+            places[part.rows.start : part.rows.stop] = range(filled, filled + len(part.rows))
+            filled += rows.shape[1]
+    mask.rows, mask.places = torch.cat(every_row), integers(places, device)
     return mask
 
 
-def slice_of(indices: range) -> slice:
-    return slice(indices.start, indices.stop)
-
-
-def _padded(lists: list[list[int]]) -> list[list[int]]:
-    """Lists of one length; the last entry is repeated."""
-    longest = max(map(len, lists))
-    return [entries + entries[-1:] * (longest - len(entries)) for entries in lists]
+def _padded(lists: Sequence[Sequence[int]], multiple: int = 1) -> list[list[int]]:
+    """Lists of one length, which is a multiple of so many; the last entry of each is repeated."""
+    longest = -(-max(map(len, lists)) // multiple) * multiple
+    return [[*entries, *[entries[-1]] * (longest - len(entries))] for entries in lists]
 
 
 ANSWERED_WITHOUT_CONTENTS = (
@@ -83,15 +135,17 @@ ANSWERED_WITHOUT_CONTENTS = (
 )
 
 
-class DocumentMask(torch.Tensor):
-    """A mask [1, 1, N, S] without contents: `scaled_dot_product_attention` goes by its documents.
+class MaskInParts(torch.Tensor):
+    """A mask [1, 1, N, S] without contents: `scaled_dot_product_attention` goes by its parts.
 
     Whatever else is asked of it is done to the dense mask that it stands for.
 
     Attributes:
         query, key: labels [1, N], [1, S].
-        gathered: slots of all documents side by side, int64 [G].
-        blocks: per document the slices of the N rows and of `gathered`, and their bool mask [1, 1, rows, slots].
+        rows: of all batches one after another, padding included, int64 [P].
+        slots, masks: of each batch of D parts, int64 [D, K] and additive, [D, 1, R, K].
+        places: for each of the N rows one of the P that hold it, int64 [N].
+        flat: what `_indices` found, by its arguments.
     """
 
     @classmethod
@@ -109,15 +163,41 @@ class DocumentMask(torch.Tensor):
 
     def attend(self, query, key, value, **options) -> torch.Tensor:
         """Attention of queries [1, heads, N, size] over keys and values [1, heads, S, size]."""
-        key, value = key.index_select(2, self.gathered), value.index_select(2, self.gathered)
         attended = [
-            scaled_dot_product_attention(
-                query[:, :, rows], key[:, :, slots], value[:, :, slots], attn_mask=visible, **options
+            scaled_dot_product_attention(*states, attn_mask=mask, **options).transpose(1, 2).flatten(0, 1)
+            for *states, mask in zip(
+                self._queries(query), self._states(key), self._states(value), self.masks, strict=True
             )
-            for rows, slots, visible in self.blocks
         ]
-        return torch.cat(attended, dim=2)
+        return torch.cat(attended).index_select(0, self.places).transpose(0, 1)[None]
+
+    def _queries(self, query: torch.Tensor) -> list[torch.Tensor]:
+        """[D, heads, R, size] of each batch."""
+        rows = query[0].transpose(0, 1).index_select(0, self.rows)
+        shapes = [(mask.shape[0], mask.shape[2]) for mask in self.masks]
+        parts = rows.split([count * length for count, length in shapes])
+        return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, shapes, strict=True)]
+
+    def _states(self, states: torch.Tensor) -> list[torch.Tensor]:
+        """[D, heads, K, size] of each batch, from keys or values [1, heads, S, size].
+
+        Gathered from one table of all heads' slots: four times as fast as `index_select` in the third dimension.
+        """
+        _, heads, count, size = states.shape
+        if states.stride()[2:] != (size, 1) or states.stride(1) % size:
+            states = states.contiguous()
+        between = states.stride(1) // size  # lines of the table from a head to the next
+        table = states.as_strided(((heads - 1) * between + count, size), (size, 1))
+        lines = table.index_select(0, self._indices(heads, between))
+        parts = lines.split([heads * slots.numel() for slots in self.slots])
+        return [part.view(len(slots), heads, -1, size) for part, slots in zip(parts, self.slots, strict=True)]
+
+    def _indices(self, heads: int, between: int) -> torch.Tensor:
+        if (heads, between) not in self.flat:
+            starts = between * torch.arange(heads, device=self.rows.device)[:, None]
+            self.flat[heads, between] = torch.cat([(slots[:, None] + starts).flatten() for slots in self.slots])
+        return self.flat[heads, between]
 
 
 def _plain(argument):
-    return argument.dense() if isinstance(argument, DocumentMask) else argument
+    return argument.dense() if isinstance(argument, MaskInParts) else argument

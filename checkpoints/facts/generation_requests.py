@@ -77,10 +77,11 @@ class RequestMaker:
         return prompts
 
     def _check_vocabulary(self, what: str, ids) -> None:
-        wrong = [token for token in ids if not 0 <= token < self.model_config.vocab_size]
+        size = self.model_config.vocab_size
+        wrong = [token for token in ids if not 0 <= token < size]
         if wrong:
             raise ValueError(
-                f"{what} has token id {wrong[0]}, outside the vocabulary of {self.model_config.vocab_size}; encode it "
+                f"{what} has token id {wrong[0]}, outside the vocabulary of {size}; encode it "
                 "with this checkpoint's tokenizer."
             )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from .generation_host import integers
 from .generation_plan import Allowed
 from .generation_query import Sampling
 
@@ -19,17 +20,19 @@ class AllowedTable:
         self.device = device
         self._ids: dict[Allowed, torch.Tensor] = {}
 
-    def apply(self, logits: torch.Tensor, allowed: Allowed) -> torch.Tensor:
-        """Logits [W, V] with what is not allowed at the lowest finite number; may change its argument."""
+    def apply(self, logits: torch.Tensor, allowed: Allowed) -> None:
+        """Sets what is not allowed, in logits [W, V], to the lowest finite number."""
         if not allowed.ids and not allowed.only:
-            return logits
+            return
         ids = self._ids.get(allowed)
         if ids is None:
-            ids = self._ids[allowed] = torch.tensor(sorted(allowed.ids), dtype=torch.long).to(self.device)
+            ids = self._ids[allowed] = integers(sorted(allowed.ids), self.device)
         lowest = torch.finfo(logits.dtype).min
-        if not allowed.only:
-            return logits.index_fill_(-1, ids, lowest)
-        return torch.full_like(logits, lowest).index_copy_(-1, ids, logits.index_select(-1, ids))
+        if allowed.only:
+            kept = logits.index_select(-1, ids)
+            logits.fill_(lowest).index_copy_(-1, ids, kept)
+        else:
+            logits.index_fill_(-1, ids, lowest)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class RowGroup:
     rows: range
     sampling: Sampling
     allowed: Allowed
-    score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    score: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     noise: torch.Generator | None = None
     process: object = None
     draft: "Draft | None" = None
@@ -119,10 +122,16 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
     """
     drawn = torch.empty(3, logits.shape[0], dtype=torch.float32, device=logits.device)
     rows_at_once = rows_per_group(logits.device.type, logits.shape[-1])
-    for group in _merged(groups):
-        for start in range(group.rows.start, group.rows.stop, rows_at_once):
-            rows = slice(start, min(start + rows_at_once, group.rows.stop))
-            drawn[:, rows] = _draw_alike(logits[rows].float(), group, table, rows.start - group.rows.stop)
+    for alike in _in_one_go(groups):
+        stop = alike[-1].rows.stop
+        for start in range(alike[0].rows.start, stop, rows_at_once):
+            rows = range(start, min(start + rows_at_once, stop))
+            some = logits[rows.start : rows.stop].float()
+            if alike[0].process is not None:
+                # What a processor excludes stays above what is forbidden, even if it excludes all that is allowed.
+                some = alike[0].process(some).clamp(min=EXCLUDED)
+            _forbid(some, rows, alike, table)
+            drawn[:, rows.start : rows.stop] = _draw_alike(some, alike[0], start - stop)
     return drawn
 
 
@@ -147,32 +156,44 @@ def in_vocabulary(logits: torch.Tensor, size: int) -> torch.Tensor:
     return torch.nn.functional.pad(logits, (0, lacking), value=torch.finfo(logits.dtype).min)
 
 
-def _merged(groups: list[RowGroup]) -> list[RowGroup]:
-    """Neighbouring greedy groups that differ in their rows alone become one, so that requests share the work."""
-    merged: list[RowGroup] = []
+def _in_one_go(groups: list[RowGroup]) -> list[list[RowGroup]]:
+    """Neighbouring greedy groups that differ at most in what they allow, so that requests share the work.
+
+    Of those that allow the same, too, one remains.
+    """
+    together: list[list[RowGroup]] = []
     for group in groups:
-        last = merged[-1] if merged else None
-        if last and _likeness(last) == _likeness(group) is not None:
-            merged[-1] = replace(last, rows=range(last.rows.start, group.rows.stop))
+        last = together[-1][-1] if together else None
+        if last is None or _likeness(last) is None or _likeness(last) != _likeness(group):
+            together.append([group])
+        elif last.allowed == group.allowed:
+            together[-1][-1] = replace(last, rows=range(last.rows.start, group.rows.stop))
         else:
-            merged.append(group)
-    return merged
+            together[-1].append(group)
+    return together
 
 
 def _likeness(group: RowGroup):
     """What must be equal for two groups to be drawn together; None for a group that must stay alone."""
     if group.noise is not None or group.process is not None or group.draft is not None:
         return None
-    return group.allowed, group.sampling.top_k, group.sampling.top_p, group.score
+    return group.sampling.top_k, group.sampling.top_p, group.score
 
 
-def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable, first: int) -> torch.Tensor:
-    """float32 [W, V] of one group, which it may change, to [3, W]; its first row is `first`, from the group's end."""
+def _forbid(logits: torch.Tensor, rows: range, groups: list[RowGroup], table: AllowedTable) -> None:
+    """Sets what the groups do not allow, in logits [W, V] of these rows, to the lowest finite number."""
+    for group in groups:
+        first, stop = max(rows.start, group.rows.start), min(rows.stop, group.rows.stop)
+        if first < stop:
+            table.apply(logits[first - rows.start : stop - rows.start], group.allowed)
+
+
+def _draw_alike(logits: torch.Tensor, group: RowGroup, first: int) -> torch.Tensor:
+    """float32 [W, V] of rows drawn like this group's, which it may change, to [3, W].
+
+    `first` is the first row, counted from the group's end. What is not allowed is at the lowest finite number.
+    """
     sampling, noise = group.sampling, None
-    if group.process is not None:
-        # What a processor excludes stays above what is forbidden, even if it excludes all that is allowed.
-        logits = group.process(logits).clamp(min=EXCLUDED)
-    logits = table.apply(logits, group.allowed)
     if sampling.temperature > 0:
         temperature = max(sampling.temperature, torch.finfo(logits.dtype).tiny)  # less would be 0 in its precision
         logits = (logits - logits.amax(-1, keepdim=True)) / temperature
@@ -186,11 +207,13 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, table: AllowedTable, firs
             noise = torch.empty_like(logits).exponential_(generator=group.noise).log_()
         if group.draft is not None:
             group.draft.add(logits.clone(), noise)
-    logits -= logits.amax(-1, keepdim=True)
+    likeliest = argmax(logits)[:, None]
+    logits -= logits.gather(-1, likeliest)
     probabilities = logits.softmax(-1)
+    largest = probabilities.gather(-1, likeliest)[:, 0]
     # The Gumbel-max trick: argmax(logits - log(exponential noise)) is a draw from the softmax.
-    tokens = argmax(logits if noise is None else logits - noise)
-    return torch.stack([tokens.float(), group.score(logits, probabilities), probabilities.amax(-1)])
+    tokens = likeliest[:, 0] if noise is None else argmax(logits - noise)
+    return torch.stack([tokens.float(), group.score(logits, probabilities, largest), largest])
 
 
 def argmax(logits: torch.Tensor) -> torch.Tensor:

@@ -48,6 +48,10 @@ class Labels:
         """The labels with `change` applied to each tensor (indexing, reshaping, moving)."""
         return Labels(*map(change, (self.document, self.span, self.round, self.stream, self.position)))
 
+    def stacked(self) -> torch.Tensor:
+        """[5, ..., N]; `Labels(*stacked)` takes it apart."""
+        return torch.stack((self.document, self.span, self.round, self.stream, self.position))
+
     def to(self, device) -> "Labels":
         return self.each(lambda label: label.to(device))
 

@@ -1,56 +1,63 @@
-"""Attention document by document: the same numbers as over the dense mask, chosen where pairs are saved."""
+"""Attention in parts: the same numbers as over the dense mask, chosen where pairs are saved."""
 
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from planned_diffusion.generation import attention, runner
-from planned_diffusion.generation.attention import Document, DocumentMask, mask_by_document, pays
+from planned_diffusion.generation.attention import MaskInParts, Part, by_span, in_batches, mask_in_parts, pays
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import Engine
-from planned_diffusion.generation.plan import Unit
+from planned_diffusion.generation.plan import Plan, Unit, write_round
 from planned_diffusion.generation.query import Request, Settings
 from planned_diffusion.generation.trace import Ended, Forward
-from planned_diffusion.generation.visibility import NO_DOCUMENT, NO_SPAN, Labels, dense_mask
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NO_DOCUMENT, NO_SPAN, Labels, dense_mask
 
-ROWS_OF_DOCUMENTS = (4, 1, 3)
+ROWS_OF_REQUESTS = (4, 1, 3)
 SLOTS = 24
 
 
 @pytest.fixture
 def packed():
-    """Labels of 8 rows [1, 8] and 24 slots [1, 24] of three documents, some slots empty, and where they lie."""
+    """Labels of 8 rows [1, 8] and 24 slots [1, 24] of three requests, some slots empty, and where they lie."""
     noise = torch.Generator().manual_seed(0)
     owners = torch.randint(NO_DOCUMENT, 3, (SLOTS,), generator=noise)
     held = [(owners == document).nonzero()[:, 0].tolist() for document in range(3)]
     span, round_ = torch.randint(NO_SPAN, 2, (SLOTS,), generator=noise), torch.zeros(SLOTS, dtype=torch.long)
     key = Labels(owners, span, round_, round_, torch.arange(SLOTS))
-    chosen = [slot for slots, count in zip(held, ROWS_OF_DOCUMENTS, strict=True) for slot in slots[-count:]]
+    chosen = [slot for slots, count in zip(held, ROWS_OF_REQUESTS, strict=True) for slot in slots[-count:]]
     starts = (0, 4, 5)
-    documents = [
-        Document(range(start, start + count), slots)
-        for start, count, slots in zip(starts, ROWS_OF_DOCUMENTS, held, strict=True)
+    parts = [
+        Part(range(start, start + count), slots)
+        for start, count, slots in zip(starts, ROWS_OF_REQUESTS, held, strict=True)
     ]
-    return key.each(lambda label: label[None, chosen]), key.each(lambda label: label[None]), documents
+    return key.each(lambda label: label[None, chosen]), key.each(lambda label: label[None]), parts
 
 
-def test_a_mask_by_document_attends_like_the_dense_one(packed):
-    query, key, documents = packed
-    mask = mask_by_document(query, key, documents)
+@pytest.mark.parametrize("form", ["tight", "slice of a larger buffer", "heads last", "size in between"])
+def test_a_mask_in_parts_attends_like_the_dense_one(packed, form):
+    query, key, parts = packed
+    mask = mask_in_parts(query, key, parts, torch.float32)
     noise = torch.Generator().manual_seed(1)
     queries = torch.randn(1, 2, 8, 16, generator=noise)
     keys, values = torch.randn(2, 1, 2, SLOTS, 16, generator=noise)
     expected = scaled_dot_product_attention(queries, keys, values, attn_mask=dense_mask(query, key)[:, None], scale=0.3)
+    if form == "slice of a larger buffer":
+        keys, values = (torch.cat([states, states], 2)[:, :, :SLOTS] for states in (keys, values))
+    elif form == "heads last":
+        keys, values = (states.transpose(1, 2).contiguous().transpose(1, 2) for states in (keys, values))
+    elif form == "size in between":
+        keys, values = (states.transpose(2, 3).contiguous().transpose(2, 3) for states in (keys, values))
     attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=0.3)
     assert type(attended) is torch.Tensor
     torch.testing.assert_close(attended, expected)
 
 
-def test_a_mask_by_document_is_the_dense_one_to_everything_else(packed):
-    query, key, documents = packed
-    mask, dense = mask_by_document(query, key, documents), dense_mask(query, key)[:, None]
-    assert isinstance(mask, DocumentMask)
+def test_a_mask_in_parts_is_the_dense_one_to_everything_else(packed):
+    query, key, parts = packed
+    mask, dense = mask_in_parts(query, key, parts, torch.float32), dense_mask(query, key)[:, None]
+    assert isinstance(mask, MaskInParts)
     assert (mask.shape, mask.dtype, mask.device, mask.ndim, mask.dim(), mask.size(-1)) == (
         dense.shape, torch.bool, dense.device, 4, 4, SLOTS,
     )  # fmt: skip
@@ -65,22 +72,91 @@ def test_a_mask_by_document_is_the_dense_one_to_everything_else(packed):
         assert type(change(mask)) is torch.Tensor
 
 
-def test_pays_where_documents_would_see_much_of_each_other_in_vain():
-    def documents(count: int, rows: int, slots: int) -> list[Document]:
-        return [Document(range(n * rows, (n + 1) * rows), range(n * slots, (n + 1) * slots)) for n in range(count)]
+# Which parts
 
-    assert not pays(documents(1, 500, 1000), used=4096)  # alone
-    assert not pays(documents(8, 1, 100), used=832)  # a token each: one call is cheaper than eight
-    assert pays(documents(8, 25, 100), used=832)
-    assert pays(documents(64, 1, 100), used=6400)
+SIX_SPANS = [span for span in range(6) for _ in range(42)]
 
+
+def alike(count: int, rows: int, slots: int) -> list[Part]:
+    return [Part(range(n * rows, (n + 1) * rows), range(n * slots, (n + 1) * slots)) for n in range(count)]
+
+
+def filling(spans: list[int], context: int = 70, rounds: list[int] | None = None, stream: int = CLEAN) -> list[Part]:
+    """The parts of a request whose rows have these spans, behind a context."""
+    count = len(spans)
+    request = Part(range(count), range(context + count))
+    return by_span(request, [*range(context, context + count)], spans, rounds or [0] * count, [stream] * count)
+
+
+def test_spans_of_a_round_attend_one_by_one_where_that_costs_less():
+    assert [(len(part.rows), len(part.slots)) for part in filling(SIX_SPANS)] == [(42, 112)] * 6
+    assert len(filling([0] * 252)) == 1  # dense attention: one label for all
+    assert len(filling([span for span in range(6) for _ in range(3)])) == 1  # too small
+    assert len(filling(SIX_SPANS, context=8000)) == 1  # all of them ask for the context
+    assert len(filling(SIX_SPANS, stream=CAUSAL)) == 1
+
+
+def test_what_follows_a_round_attends_to_all_of_it():
+    parts = filling([*SIX_SPANS, NO_SPAN, NO_SPAN], rounds=[0] * 252 + [1, 1])
+    assert [(len(part.rows), len(part.slots)) for part in parts] == [(42, 114)] * 6 + [(2, 324)]
+
+
+def test_a_part_holds_all_that_its_rows_see(monkeypatch):
+    """Brute force: whatever labels run, and even where splitting costs more than it saves."""
+    for name in ("PAIRS_OF_PARTS", "PAIRS_PER_PART", "PAIRS_PER_SLOT"):
+        monkeypatch.setattr(attention, name, 0)
+    noise = torch.Generator().manual_seed(0)
+    split = 0
+    for _ in range(200):
+        spans = torch.randint(NO_SPAN, 3, (10,), generator=noise)
+        rounds = torch.randint(0, 2, (4,), generator=noise)[spans]  # of each span; the last of those outside
+        columns = torch.stack([torch.zeros(10).long(), spans, rounds, torch.zeros(10).long(), torch.arange(10)])
+        ran = slice(4, 10)
+        parts = by_span(
+            Part(range(6), range(10)), list(range(4, 10)), spans[ran].tolist(), rounds[ran].tolist(), [CLEAN] * 6
+        )
+        split += len(parts) > 1
+        assert [row for part in parts for row in part.rows] == list(range(6))
+        visible = dense_mask(Labels(*columns[:, ran]), Labels(*columns))
+        for part in parts:
+            seen = visible[part.rows.start : part.rows.stop].any(0).nonzero()[:, 0].tolist()
+            assert set(seen) <= set(part.slots)
+    assert split > 50
+
+
+def test_pays_where_requests_would_see_much_of_each_other_in_vain():
+    assert not pays([], used=832)
+    assert not pays(alike(1, 500, 1000), used=1000)  # alone
+    assert pays(alike(1, 100, 200), used=512)  # alone, among slots that others left
+    assert not pays(alike(1, 1, 200), used=10**6)
+    assert not pays(alike(8, 1, 100), used=832)  # a token each: gathering costs more
+    assert pays(alike(8, 25, 100), used=832)
+    assert pays(alike(64, 1, 100), used=6400)
+    assert pays(filling(SIX_SPANS), used=384)
+
+
+def test_parts_of_like_size_attend_together():
+    def sizes(parts: list[Part]) -> list[list[int]]:
+        return [[len(part.rows) for part in batch] for batch in in_batches(parts)]
+
+    assert sizes(alike(8, 40, 100)) == [[40] * 8]
+    mixed = [*alike(1, 50, 110), *alike(5, 4, 80), *alike(1, 48, 120), *alike(1, 1, 90)]
+    assert sizes(mixed) == [[1, *[4] * 5], [48, 50]]
+    assert sizes([*alike(2, 10, 20), *alike(1, 10, 2000)]) == [[10, 10], [10]]  # padding slots costs as well
+
+
+# In the engine
 
 @pytest.fixture(scope="module")
 def requests(golden_tokens, prompts):
     settings = Settings(max_new_tokens=60, max_spans=3, suppress_in_spans=golden_tokens.all - {golden_tokens.span_pad})
+    unit = Unit(2.0)
+    three_spans = write_round([((80, 81), 6), ((82,), 4), ((83,), 8)], golden_tokens.eos[0], golden_tokens, unit, list)
+    plans = [None, None, None, Plan((three_spans,))]
+    decoders = (planned, autoregressive, planned, planned)
     return [
-        (decoder, Request(tuple(prompt), golden_tokens, Unit(2.0), settings))
-        for decoder, prompt in zip((planned, autoregressive, planned, planned), prompts(4, 30, seed=4), strict=True)
+        (decoder, Request(tuple(prompt), golden_tokens, unit, settings, plan=plan))
+        for decoder, prompt, plan in zip(decoders, prompts(4, 30, seed=4), plans, strict=True)
     ]
 
 
@@ -95,12 +171,16 @@ def endings(model, requests) -> list[Ended]:
 
 def test_requests_answer_alike_in_both_forms(planner, requests, monkeypatch):
     alone = [endings(planner, [request])[0] for request in requests]
-    by_document = []
-    monkeypatch.setattr(runner, "mask_by_document", lambda *args: by_document.append(1) or mask_by_document(*args))
+    in_parts, split = [], []
+    monkeypatch.setattr(runner, "mask_in_parts", lambda *args: in_parts.append(args[2]) or mask_in_parts(*args))
+    monkeypatch.setattr(runner, "by_span", lambda *args: split.append(by_span(*args)) or split[-1])
+    monkeypatch.setattr(attention, "PAIRS_PER_PART", 0)
+    monkeypatch.setattr(attention, "PAIRS_PER_SLOT", 0)
     for pairs in (10**9, -(10**9)):
-        monkeypatch.setattr(attention, "PAIRS_PER_DOCUMENT", pairs)
+        monkeypatch.setattr(attention, "PAIRS_OF_PARTS", pairs)
         assert endings(planner, requests) == alone
-        assert bool(by_document) == (pairs < 0)
+        assert bool(in_parts) == (pairs < 0)
+    assert max(map(len, split)) > 2  # span by span, too
 
 
 def test_a_fill_makes_its_mask_once(planner, requests, monkeypatch):

@@ -5,7 +5,7 @@ import torch
 from transformers import CompileConfig
 
 from planned_diffusion.generation import runner
-from planned_diffusion.generation.attention import Document
+from planned_diffusion.generation.attention import Part
 from planned_diffusion.generation.cache import SlotCache
 from planned_diffusion.generation.engine import Engine
 from planned_diffusion.generation.runner import Runner, rounded_up
@@ -54,7 +54,7 @@ def step(one: Runner, rows: int) -> torch.Tensor:
     """A forward over the first rows of one document; the logits of the last."""
     inside, positions = [0] * rows, list(range(rows))
     packed = [list(range(20, 20 + rows)), positions, inside, [NO_SPAN] * rows, inside, inside, positions]
-    return one.logits(packed, [Document(range(rows), range(LONGEST))], [rows - 1])
+    return one.logits(packed, [Part(range(rows), range(LONGEST))], [rows - 1])
 
 
 def runner_of(model, config: CompileConfig | None = None) -> Runner:

@@ -17,7 +17,8 @@ def logits_of(*rows) -> torch.Tensor:
 
 def score_of(name: str, logits: torch.Tensor) -> torch.Tensor:
     shifted = logits - logits.amax(-1, keepdim=True)
-    return SCORES[name](shifted, shifted.softmax(-1))
+    probabilities = shifted.softmax(-1)
+    return SCORES[name](shifted, probabilities, probabilities.amax(-1))
 
 
 ROWS = logits_of([0.5, 0.25, 0.25, 0], [0.9, 0.1, 0, 0], [1.0, 0, 0, 0], [0.25, 0.25, 0.25, 0.25])

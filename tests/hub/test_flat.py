@@ -134,8 +134,8 @@ def test_a_class_that_is_not_where_auto_map_says_is_refused():
 # Every module of the standard library that exported code uses; none of them reaches files, sockets or processes, but
 # for sys, of which only what is listed is used.
 HARMLESS = {
-    "collections", "copy", "dataclasses", "functools", "hashlib", "heapq", "itertools", "math", "re", "struct", "time",
-    "types", "typing", "weakref",
+    "array", "collections", "copy", "dataclasses", "functools", "hashlib", "heapq", "itertools", "math", "re", "struct",
+    "time", "types", "typing", "weakref",
 }  # fmt: skip
 OF_SYS = {"modules", "version_info"}
 REFUSED_NAMES = {

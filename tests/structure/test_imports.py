@@ -33,6 +33,7 @@ LAYERS = (  # from the top down; inside generation/ as well
     "generation.skeleton",
     "generation.tokens",
     "generation.visibility",
+    "generation.host",
     "configuration_planned_diffusion",
     "generation.versions",
 )
