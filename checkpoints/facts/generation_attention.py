@@ -28,7 +28,7 @@ from .generation_visibility import CLEAN, NO_SPAN, Labels, additive_mask, dense_
 # What takes as long as so many pairs of one forward, measured on CPUs with 4 to 14 heads of 64
 # (benchmarks/results/profile.md). Kernels of other devices are not measured.
 PAIRS_OF_PARTS = 8192  # working them out, and putting their rows together again
-PAIRS_PER_BATCH = 1024  # a call
+PAIRS_PER_BATCH = 4096  # a call
 PAIRS_PER_PART = 512
 PAIRS_PER_SLOT = 4  # its gathering
 ROWS_ARE_EVEN = 2  # bfloat16 takes twice as long for one row as for two
