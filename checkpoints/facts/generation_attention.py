@@ -75,7 +75,7 @@ def in_batches(parts: Sequence[Part]) -> list[list[Part]]:
     """Parts that attend together: those of like size, as long as padding costs less than a further call."""
     batches: list[list[Part]] = []
     pairs = longest = 0
-    for part in sorted(parts, key=lambda part: len(part.rows)):
+    for part in sorted(parts, key=lambda part: (len(part.rows), len(part.slots))):
         rows, slots = len(part.rows), len(part.slots)
         joined = (len(batches[-1]) + 1) * rows * max(longest, slots) if batches else 0
         if batches and joined <= pairs + rows * slots + PAIRS_PER_BATCH:
@@ -95,12 +95,12 @@ def pays(parts: Sequence[Part], used: int) -> bool:
     return rows * used > PAIRS_OF_PARTS + PAIRS_PER_BATCH + sum(part.cost for part in parts)
 
 
-def mask_in_parts(query: Labels, key: Labels, parts: Sequence[Part], dtype: torch.dtype) -> "MaskInParts":
-    """The mask [1, 1, N, S] of labels [1, N] and [1, S], for queries of this type; the parts cover the N rows."""
+def mask_in_parts(query: Labels, key: Labels, parts: Sequence[Part]) -> "MaskInParts":
+    """The mask [1, 1, N, S] of labels [1, N] and [1, S]; the parts cover the N rows."""
     device, count = query.span.device, query.span.shape[1]
     mask = torch.zeros((), dtype=torch.bool, device=device).expand(1, 1, count, key.span.shape[1])
     mask = mask.as_subclass(MaskInParts)
-    mask.query, mask.key, mask.masks, mask.slots, mask.flat = query, key, [], [], {}
+    mask.query, mask.key, mask.visible, mask.slots, mask.found = query, key, [], [], {}
     asking, asked = query.stacked()[:, 0], key.stacked()[:, 0]  # [5, N], [5, S]
     every_row, places, filled = [], [0] * count, 0
     for batch in in_batches(parts):
@@ -109,7 +109,7 @@ def mask_in_parts(query: Labels, key: Labels, parts: Sequence[Part], dtype: torc
         visible = dense_mask(Labels(*asking[:, rows]), Labels(*asked[:, slots]))
         held = integers([len(part.slots) for part in batch], device)[:, None, None]
         visible &= torch.arange(slots.shape[1], device=device) < held  # what pads is there already
-        mask.masks.append(additive_mask(visible[:, None], dtype))
+        mask.visible.append(visible[:, None])
         mask.slots.append(slots)
         every_row.append(rows.flatten())
         for part in batch:
@@ -143,9 +143,9 @@ class MaskInParts(torch.Tensor):
     Attributes:
         query, key: labels [1, N], [1, S].
         rows: of all batches one after another, padding included, int64 [P].
-        slots, masks: of each batch of D parts, int64 [D, K] and additive, [D, 1, R, K].
+        slots, visible: of each batch of D parts, int64 [D, K] and bool [D, 1, R, K].
         places: for each of the N rows one of the P that hold it, int64 [N].
-        flat: what `_indices` found, by its arguments.
+        found: what every layer asks for again: additive masks by type, indices by shape.
     """
 
     @classmethod
@@ -166,7 +166,7 @@ class MaskInParts(torch.Tensor):
         attended = [
             scaled_dot_product_attention(*states, attn_mask=mask, **options).transpose(1, 2).flatten(0, 1)
             for *states, mask in zip(
-                self._queries(query), self._states(key), self._states(value), self.masks, strict=True
+                self._queries(query), self._states(key), self._states(value), self._masks(query.dtype), strict=True
             )
         ]
         return torch.cat(attended).index_select(0, self.places).transpose(0, 1)[None]
@@ -174,7 +174,7 @@ class MaskInParts(torch.Tensor):
     def _queries(self, query: torch.Tensor) -> list[torch.Tensor]:
         """[D, heads, R, size] of each batch."""
         rows = query[0].transpose(0, 1).index_select(0, self.rows)
-        shapes = [(mask.shape[0], mask.shape[2]) for mask in self.masks]
+        shapes = [(visible.shape[0], visible.shape[2]) for visible in self.visible]
         parts = rows.split([count * length for count, length in shapes])
         return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, shapes, strict=True)]
 
@@ -192,11 +192,18 @@ class MaskInParts(torch.Tensor):
         parts = lines.split([heads * slots.numel() for slots in self.slots])
         return [part.view(len(slots), heads, -1, size) for part, slots in zip(parts, self.slots, strict=True)]
 
+    def _masks(self, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Additive, of each batch; a bool one would be made so in every layer."""
+        if dtype not in self.found:
+            self.found[dtype] = [additive_mask(visible, dtype) for visible in self.visible]
+        return self.found[dtype]
+
     def _indices(self, heads: int, between: int) -> torch.Tensor:
-        if (heads, between) not in self.flat:
+        """Lines of the table in `_states`: every slot of every head, part by part."""
+        if (heads, between) not in self.found:
             starts = between * torch.arange(heads, device=self.rows.device)[:, None]
-            self.flat[heads, between] = torch.cat([(slots[:, None] + starts).flatten() for slots in self.slots])
-        return self.flat[heads, between]
+            self.found[heads, between] = torch.cat([(slots[:, None] + starts).flatten() for slots in self.slots])
+        return self.found[heads, between]
 
 
 def _plain(argument):

@@ -103,7 +103,7 @@ class Runner:
         self._positions = query.position
         parts = [] if compiled else self._parts(places, requests)
         if pays(parts, self.cache.used):
-            self._mask = mask_in_parts(query, key, parts, self.dtype)
+            self._mask = mask_in_parts(query, key, parts)
         else:
             self._mask = attention_mask(query, key, self.implementation, self.dtype)
         self._places = (places, self.cache.used, compiled)

@@ -38,7 +38,7 @@ def packed():
 @pytest.mark.parametrize("form", ["tight", "slice of a larger buffer", "heads last", "size in between"])
 def test_a_mask_in_parts_attends_like_the_dense_one(packed, form):
     query, key, parts = packed
-    mask = mask_in_parts(query, key, parts, torch.float32)
+    mask = mask_in_parts(query, key, parts)
     noise = torch.Generator().manual_seed(1)
     queries = torch.randn(1, 2, 8, 16, generator=noise)
     keys, values = torch.randn(2, 1, 2, SLOTS, 16, generator=noise)
@@ -56,7 +56,7 @@ def test_a_mask_in_parts_attends_like_the_dense_one(packed, form):
 
 def test_a_mask_in_parts_is_the_dense_one_to_everything_else(packed):
     query, key, parts = packed
-    mask, dense = mask_in_parts(query, key, parts, torch.float32), dense_mask(query, key)[:, None]
+    mask, dense = mask_in_parts(query, key, parts), dense_mask(query, key)[:, None]
     assert isinstance(mask, MaskInParts)
     assert (mask.shape, mask.dtype, mask.device, mask.ndim, mask.dim(), mask.size(-1)) == (
         dense.shape, torch.bool, dense.device, 4, 4, SLOTS,
@@ -143,6 +143,7 @@ def test_parts_of_like_size_attend_together():
     mixed = [*alike(1, 50, 110), *alike(5, 4, 80), *alike(1, 48, 120), *alike(1, 1, 90)]
     assert sizes(mixed) == [[1, *[4] * 5], [48, 50]]
     assert sizes([*alike(2, 10, 20), *alike(1, 10, 2000)]) == [[10, 10], [10]]  # padding slots costs as well
+    assert sizes([*alike(1, 10, 2000), *alike(1, 10, 20)] * 3) == [[10] * 3, [10] * 3]
 
 
 # In the engine
@@ -181,6 +182,16 @@ def test_requests_answer_alike_in_both_forms(planner, requests, monkeypatch):
         assert endings(planner, requests) == alone
         assert bool(in_parts) == (pairs < 0)
     assert max(map(len, split)) > 2  # span by span, too
+
+
+@torch.no_grad()
+def test_autocast_attends_in_its_own_type(planner, requests, monkeypatch):
+    monkeypatch.setattr(attention, "PAIRS_OF_PARTS", -(10**9))
+    in_parts = []
+    monkeypatch.setattr(runner, "mask_in_parts", lambda *args: in_parts.append(1) or mask_in_parts(*args))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(ending.answer_ids for ending in endings(planner, requests))
+    assert in_parts
 
 
 def test_a_fill_makes_its_mask_once(planner, requests, monkeypatch):
