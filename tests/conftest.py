@@ -4,6 +4,8 @@ Their vocabulary is that of the recorded cases: 112 ids, control ids 100 ... 107
 with a scripted model and a vocabulary that reads as text: tests/generation/conftest.py.)
 """
 
+import os
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -29,6 +31,7 @@ GOLDEN_IDS = {
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)  # the models are too small to share
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the commands that tests start, too
 
 
 def tiny_config(architecture: str = "qwen2", plans: bool = True, tie: bool = False, backbone=None, **fields):
