@@ -114,7 +114,7 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
     """Draws every wanted row.
 
     Args:
-        logits: [W, V], any float dtype, as the head gave them.
+        logits: [W, V], any float dtype, as the head gave them; float32 ones are changed.
         groups: cover the W rows in order.
 
     Returns:
