@@ -32,7 +32,7 @@ lint: $(VENV)/development
 	$(BIN)/ruff check .
 
 checkpoint: $(VENV)/development
-	$(BIN)/python -m planned_diffusion.evaluation.facts.checkpoint
+	$(BIN)/python -m planned_diffusion.evaluation.facts_checkpoint
 
 # The code that the embedded checkpoint carries along, anew from the sources.
 flat: $(VENV)/runtime

@@ -28,7 +28,7 @@ __all__ = ["__version__", *_HOME]
 def __getattr__(name):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    importlib.import_module(f"{__name__}.generation.versions").check_versions()
+    importlib.import_module(f"{__name__}.versions_planned_diffusion").check_versions()
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 

@@ -12,10 +12,9 @@ from machine import Machine
 from plans import ordinary_ids
 from roofline import Work, forward_work
 
-from planned_diffusion.generation.engine import Engine
-from planned_diffusion.generation.plan import Allowed
+from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.query import Query, Sampling
-from planned_diffusion.generation.tokens import ControlTokens
+from planned_diffusion.generation.tokens import Allowed, ControlTokens
 
 CHUNK = 512  # tokens of context that are run in one forward
 SPAN = 42  # tokens of a benchmark span, tags included: the mean of the paper's

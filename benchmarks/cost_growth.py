@@ -21,11 +21,11 @@ import transformers
 from models import random_model
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.generation.engine import Engine
-from planned_diffusion.generation.plan import EVERYTHING
+from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.query import Query, Sampling
+from planned_diffusion.generation.tokens import EVERYTHING
 from planned_diffusion.generation.visibility import NO_SPAN
+from planned_diffusion.loading.embedded import EMBEDDED
 
 ORDINARY_ID = 500
 MOST_GROWTH = 1.15  # an exponent above it is more than proportional, and more than noise

@@ -20,12 +20,12 @@ from harness import arguments, interleaved, ratio, report, stamp, timing
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.evaluation.facts.evaluate import PLANNED
-from planned_diffusion.evaluation.facts.generator import Example, held_out_examples
-from planned_diffusion.evaluation.facts.metric import facts_right
-from planned_diffusion.generation import engine
-from planned_diffusion.generation.trace import Forward, PlanDone
+from planned_diffusion.evaluation.measure import PLANNED
+from planned_diffusion.facts.generator import Example, held_out_examples
+from planned_diffusion.facts.metric import facts_right
+from planned_diffusion.generation.engine import engine
+from planned_diffusion.generation.events import Forward, PlanDone
+from planned_diffusion.loading.embedded import EMBEDDED
 
 SEED = 7
 SAMPLES = 8

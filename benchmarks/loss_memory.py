@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from planned_diffusion import PlannedDiffusionConfig, PlannedDiffusionForCausalLM
 from planned_diffusion.generation.visibility import CLEAN, NO_SPAN
-from planned_diffusion.training.objective import planned_diffusion_loss
+from planned_diffusion.training.loss import planned_diffusion_loss
 
 VOCABULARY = 152_064
 CONTROL = (

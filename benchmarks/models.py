@@ -1,12 +1,11 @@
 """Models in the shapes that benchmarks need: random weights, or the embedded checkpoint; nothing is downloaded."""
 
-
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from planned_diffusion import PlannedDiffusionConfig, PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts import EMBEDDED
+from planned_diffusion.loading.embedded import EMBEDDED
 
 SHAPES = {
     # 630 M parameters: Qwen2.5-0.5B with an untied head

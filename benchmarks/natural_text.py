@@ -21,8 +21,8 @@ from harness import Arguments, print_table, shown, stamp, write_json
 from matplotlib.figure import Figure
 from transformers.trainer_utils import get_last_checkpoint
 
-from planned_diffusion.evaluation.facts.tokenizer import train_tokenizer
-from planned_diffusion.training.tagged import is_tagged, plain_text
+from planned_diffusion.evaluation.facts_tokenizer import train_tokenizer
+from planned_diffusion.records.tagged import is_tagged, plain_text
 
 HELD_OUT_ONE_IN = 50
 PANELS = {

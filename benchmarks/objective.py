@@ -25,19 +25,20 @@ from rich.progress import Progress
 from transformers import AutoTokenizer
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.evaluation.facts.evaluate import answer
-from planned_diffusion.evaluation.facts.generator import held_out_examples, training_examples
-from planned_diffusion.evaluation.facts.metric import facts_right
-from planned_diffusion.evaluation.facts.records import as_record
-from planned_diffusion.evaluation.facts.sentences import COMPARISON_TOPIC
-from planned_diffusion.evaluation.facts.table import load_countries
+from planned_diffusion.evaluation.measure import answer
+from planned_diffusion.facts.generator import held_out_examples, training_examples
+from planned_diffusion.facts.metric import facts_right
+from planned_diffusion.facts.sentences import COMPARISON_TOPIC
+from planned_diffusion.facts.table import load_countries
+from planned_diffusion.facts.training_records import as_record
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.generation.visibility import CLEAN, NO_SPAN, NOISY
+from planned_diffusion.loading.embedded import EMBEDDED
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.training.corruption import Objective
+from planned_diffusion.training.collator import PlannedDiffusionCollator
 from planned_diffusion.training.dataset import as_dataset, encode_records
-from planned_diffusion.training.objective import PlannedDiffusionCollator, planned_diffusion_loss
+from planned_diffusion.training.loss import planned_diffusion_loss
+from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.row import NO_LABEL, PLAN, Row
 
 OURS = Objective(span_padding=(0, 0), span_multiple=8, noise_range=(0.05, 1.0), plain_share=0.3)

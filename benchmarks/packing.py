@@ -1,7 +1,7 @@
 """Useful training tokens per second: examples in padded rows of their own, against rows that they share.
 
-    planned-diffusion annotate ../shared/data/structured_pool.jsonl.gz runs/pool.jsonl
-    python benchmarks/packing.py --data runs/pool.jsonl
+planned-diffusion annotate ../shared/data/structured_pool.jsonl.gz runs/pool.jsonl
+python benchmarks/packing.py --data runs/pool.jsonl
 """
 
 from pathlib import Path
@@ -11,12 +11,13 @@ from harness import arguments, interleaved, ratio, report, stamp
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts import EMBEDDED
 from planned_diffusion.generation.tokens import ControlTokens
-from planned_diffusion.training.corruption import Objective
+from planned_diffusion.loading.embedded import EMBEDDED
+from planned_diffusion.training.collator import PlannedDiffusionCollator
 from planned_diffusion.training.dataset import as_dataset, encode_records, read_records, within
-from planned_diffusion.training.loading import new_model
-from planned_diffusion.training.objective import PlannedDiffusionCollator, planned_diffusion_loss
+from planned_diffusion.training.loss import planned_diffusion_loss
+from planned_diffusion.training.objective import Objective
+from planned_diffusion.training.starting_point import new_model
 
 
 def batches(data: str, tokenizer, model, batch: int, count: int, longest: int) -> list[list[dict]]:

@@ -29,12 +29,12 @@ import transformers
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.evaluation.facts.evaluate import SYSTEMS, answer
-from planned_diffusion.evaluation.facts.generator import held_out_examples
-from planned_diffusion.generation import engine as engine_file
-from planned_diffusion.generation import runner as runner_file
-from planned_diffusion.generation.cache import SlotCache
+from planned_diffusion.evaluation.measure import SYSTEMS, answer
+from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.generation.engine import engine as engine_file
+from planned_diffusion.generation.engine import runner as runner_file
+from planned_diffusion.generation.engine.cache import SlotCache
+from planned_diffusion.loading.embedded import EMBEDDED
 
 PARTS = ("trunk", "head", "mask", "tensors", "draw", "pack", "decoder")
 PROFILED = ("planned, ratio 1", "planned, threshold 0.9", "autoregressive")

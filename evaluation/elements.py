@@ -130,9 +130,9 @@ def write_replay(path: Path, count: int, seed: int = 2) -> None:
     """Annotated answers about countries, with the embedded checkpoint's tokenizer and length unit."""
     from transformers import PreTrainedTokenizerFast
 
-    from .facts import EMBEDDED
-    from .facts.generator import training_examples
-    from .facts.records import write_records
+    from ..facts.generator import training_examples
+    from ..facts.training_records import write_records
+    from ..loading.embedded import EMBEDDED
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(EMBEDDED)
     unit = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))["tokens_per_length_unit"]
@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500)
     args = parser.parse_args(argv)
     if args.action == "measure":
-        from ..hub.loading import load
+        from ..loading.load import load
 
         model, tokenizer = load(args.path)
         share = measure(model.eval(), tokenizer, args.count)

@@ -22,7 +22,8 @@ from .decoders.planned import READS as PLANNED_READS
 from .decoders.planned import planned
 from .decoders.self_verified import READS as SELF_VERIFIED_READS
 from .decoders.self_verified import self_verified
-from .unmasking import RULE_FIELDS, RULES, SCORES
+from .decoders.unmasking import RULE_FIELDS, RULES
+from .engine.scores import SCORES
 
 # name -> generator function of a Request (decoders/)
 DECODERS = {

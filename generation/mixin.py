@@ -15,12 +15,15 @@ import torch
 from transformers import GenerationConfig, GenerationMixin
 from transformers.utils import ModelOutput, logging
 
+from .assistant import check_assistant
 from .config import DECODERS, OWN_DEFAULTS, PLANNING, PlannedDiffusionGenerationConfig
-from .engine import Engine
+from .engine.engine import Engine
+from .events import Ended, FinishedSpan, Text, TokensWritten
+from .live_state import Board
 from .query import Request
 from .requests import RequestMaker, as_ids
-from .trace import Board, Ended, FinishedSpan, Text, TokensWritten, Trace, TraceRecorder
-from .vocabulary import check_assistant, tokenizer_beside
+from .tokenizer_beside import tokenizer_beside
+from .trace import Trace, TraceRecorder
 
 logger = logging.get_logger(__name__)
 

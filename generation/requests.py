@@ -10,7 +10,8 @@ import torch
 from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList, StopStringCriteria
 
 from .config import OWN_DEFAULTS, PLANNING, READS, PlannedDiffusionGenerationConfig
-from .plan import Plan, PlanError, Round, RoundGrammar, Span, Unit, parse_round, write_round
+from .grammar import RoundGrammar
+from .plan import Plan, PlanError, Round, Span, Unit, parse_round, write_round
 from .query import Request, Sampling, Settings, never
 from .tokens import SPELLING, ControlTokens
 

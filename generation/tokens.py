@@ -88,3 +88,17 @@ class ControlTokens:
     def all(self) -> frozenset[int]:
         """Every control id, EOS included: what the content of a span never contains, but for `[PAD]`."""
         return self.tags | frozenset(self.eos)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """A set of tokens: `ids` alone (`only`), or all tokens but `ids`."""
+
+    only: bool
+    ids: frozenset[int]
+
+    def __contains__(self, token: int) -> bool:
+        return (token in self.ids) == self.only
+
+
+EVERYTHING = Allowed(only=False, ids=frozenset())

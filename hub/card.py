@@ -13,7 +13,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
-from .memory import memory_of, readable
+from ..loading.memory import memory_of, readable
 
 START, END = "<!-- planned-diffusion push: from here on written anew -->", "<!-- planned-diffusion push: end -->"
 TEMPLATE_MARK = "[More Information Needed]"  # in cards that nobody filled in

@@ -14,10 +14,10 @@ from pathlib import Path
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
 from ..generation.tokens import SPELLING
+from ..loading.load import load
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from ..training.vocabulary import check_agreement
+from ..records.vocabulary import check_agreement
 from .flat import AUTO_MAP, ExportError, flat_code, is_flat_code
-from .loading import load
 
 SHARD_SIZE = "5GB"
 GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")

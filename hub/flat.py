@@ -20,7 +20,7 @@ AUTO_MAP = {
     "AutoModel": "modeling_planned_diffusion.PlannedDiffusionForCausalLM",
     "AutoModelForCausalLM": "modeling_planned_diffusion.PlannedDiffusionForCausalLM",
 }
-EXPORTED = ("configuration_planned_diffusion", "modeling_planned_diffusion", "generation")
+EXPORTED = ("configuration_planned_diffusion", "modeling_planned_diffusion", "versions_planned_diffusion", "generation")
 LIBRARIES = frozenset({"torch", "transformers"})
 # What transformers.dynamic_module_utils takes for a relative import, in code and docstrings alike.
 LOADER_READS = re.compile(r"^\s*import\s+\.(\S+)\s*$|^\s*from\s+\.(\S+)\s+import", re.MULTILINE)
@@ -158,7 +158,7 @@ def check_classes(files: dict[str, bytes]) -> None:
 @functools.cache
 def flat_code() -> dict[str, bytes]:
     """The flat files of this package: file name -> content, the same whenever and wherever it is called."""
-    files = [PACKAGE / f"{name}.py" for name in EXPORTED[:2]] + sorted((PACKAGE / "generation").rglob("*.py"))
+    files = [PACKAGE / f"{name}.py" for name in EXPORTED[:3]] + sorted((PACKAGE / "generation").rglob("*.py"))
     names = {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in files}
     sources = {name: file.read_bytes() for name, file in names.items() if not name.endswith("__init__")}
     return flatten(sources)

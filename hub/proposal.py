@@ -1,8 +1,8 @@
 """What pushing a checkpoint would change on the Hub: nothing is sent here.
 
-    1. files     an export as it is; anything else is exported into a temporary folder first; of an adapter, its own
-    2. card      its program is run on those files
-    3. compare   with what the repository holds
+1. files     an export as it is; anything else is exported into a temporary folder first; of an adapter, its own
+2. card      its program is run on those files
+3. compare   with what the repository holds
 """
 
 import hashlib

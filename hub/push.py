@@ -12,8 +12,8 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
+from ..loading.memory import readable
 from .card import About
-from .memory import readable
 from .proposal import Proposal, propose
 
 

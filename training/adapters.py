@@ -6,7 +6,6 @@ Fields have TRL's names (`ModelConfig`). The backbone stays frozen, in bfloat16 
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 
 from ..generation.tokens import ControlTokens
@@ -16,6 +15,8 @@ TARGETS = {
     "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
     "mlp": ["gate_proj", "up_proj", "down_proj"],
 }
+
+
 ALL_LINEAR = "all-linear"  # PEFT's word for every linear layer but the head
 
 
@@ -64,29 +65,6 @@ def check(adapter: AdapterArguments, evaluates: bool, on_cpu: bool) -> None:
             "On a CPU bitsandbytes repacks nf4 weights when it evaluates, and gradients are wrong from then on; set "
             "eval_strategy: no and evaluate the saved adapter afterwards, or train on a GPU."
         )
-
-
-def quantization_config(adapter: AdapterArguments, compute_dtype: torch.dtype):
-    """The `BitsAndBytesConfig` to load with, or None.
-
-    Raises:
-        ValueError: bitsandbytes is not installed.
-    """
-    if not adapter.is_quantised:
-        return None
-    from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
-
-    if not is_bitsandbytes_available():
-        raise ValueError("Quantised loading needs bitsandbytes; run pip install 'planned-diffusion[int4]'.")
-    if adapter.load_in_8bit:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=compute_dtype,
-        bnb_4bit_use_double_quant=adapter.use_bnb_nested_quant,
-    )
 
 
 def lora_config(adapter: AdapterArguments, model):

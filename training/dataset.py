@@ -8,8 +8,8 @@ from pathlib import Path
 from datasets import Dataset
 
 from ..generation.tokens import ControlTokens
-from .corruption import Objective
-from .records import Example, encode_example
+from .examples import Example, encode_example
+from .objective import Objective
 
 COLUMNS = ("index", "ids", "span", "round", "is_target", "plain_answer", "length")
 _MAGIC = {b"PAR1": "Parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip"}

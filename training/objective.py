@@ -1,147 +1,75 @@
-"""From rows to one number: batches of rows, and the loss on exactly those rows that carry a label.
+"""The training objective: what is drawn at each use of an example, and how much each token counts."""
 
-B rows of a batch, L its padded length, K labelled rows, V vocabulary, H width.
-"""
+from dataclasses import dataclass
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
-import torch
-from torch import nn
-
-from ..generation.tokens import ControlTokens
-from ..generation.visibility import CLEAN, NO_SPAN, Labels, attention_mask
-from .corruption import Objective, draw_row
-from .packing import pack
-from .records import Example
-from .row import NEXT_TOKEN, NO_LABEL, PARTS, SPAN, Row
-from .row_losses import head_gives_losses
-
-# A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nobody sees it.
-PADDING_DOCUMENT = 0
-PADDED_TO_MULTIPLE_OF = 8
-# Field of a row -> key of the batch, and what padding holds.
-_ARRAYS = {
-    "ids": ("input_ids", 0),
-    "position": ("position_ids", 0),
-    "labels": ("labels", NO_LABEL),
-    "weights": ("loss_weights", 0.0),
-    "part": ("part", 0),
-    "span": ("span", NO_SPAN),
-    "round": ("round", 0),
-    "stream": ("stream", CLEAN),
-}
-
-
-@dataclass
-class PlannedDiffusionCollator:
-    """Draws the rows of a batch and pads them to one length.
-
-    Every draw depends on (seed, epoch, the example's index) alone: a resumed run, a prefetching loader or another batch
-    size changes nothing. The trainer sets `epoch` when one begins; `is_evaluation` gives evaluation draws of its own,
-    always the same, and uses a tagged example neither as plain text nor in blocks.
-
-    packed_length: lay as many examples into one row as fit into so many tokens, or into the batch's longest row where
-        that is longer, each a document of its own; None gives every example its own row. The loss is the same: only
-        padding is saved.
-    """
-
-    objective: Objective
-    control: ControlTokens
-    is_evaluation: bool = False
-    epoch: int = 0
-    packed_length: int | None = None
-
-    def __post_init__(self):
-        if self.is_evaluation:
-            self.objective = replace(self.objective, plain_share=0.0, block_share=0.0)
-
-    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
-        """A batch of items {"index", "ids", "span", "round", "is_target", "plain_answer"} (see `dataset.as_dataset`).
-
-        Returns:
-            input_ids, position_ids, labels, part, document, span, round, stream: int64 [B, L]; loss_weights: float32
-            [B, L]; part_targets: int64 [4], `Row.targets` summed; num_targets: int64 scalar, what the batch adds to the
-            normaliser.
-        """
-        return as_batch([self._row(item) for item in items], self.packed_length)
-
-    def _row(self, item: dict) -> Row:
-        columns = {name: np.asarray(item[name]) for name in ("ids", "span", "round", "is_target", "plain_answer")}
-        seed = (
-            self.objective.seed,
-            int(self.is_evaluation),
-            0 if self.is_evaluation else self.epoch,
-            int(item["index"]),
-        )
-        return draw_row(Example(**columns), self.objective, self.control, np.random.default_rng(seed))
-
-
-def as_batch(rows: Sequence[Row], packed_length: int | None = None) -> dict[str, torch.Tensor]:
-    """Rows padded on the right to a multiple of 8 tokens; several share a line where `packed_length` lets them."""
-    lengths = [len(row.ids) for row in rows]
-    if packed_length is None:
-        lines = [[index] for index in range(len(rows))]
-    else:
-        lines = pack(lengths, max([packed_length, *lengths]))
-    longest = max(sum(lengths[index] for index in line) for line in lines)
-    longest = -(-longest // PADDED_TO_MULTIPLE_OF) * PADDED_TO_MULTIPLE_OF
-    batch = {}
-    for field, (key, padding) in _ARRAYS.items():
-        padded = np.full((len(lines), longest), padding, dtype=np.float32 if field == "weights" else np.int64)
-        for target, line in zip(padded, lines, strict=True):
-            joined = np.concatenate([getattr(rows[index], field) for index in line])
-            target[: len(joined)] = joined
-        batch[key] = torch.from_numpy(padded)  # [B, L]
-    documents = np.full((len(lines), longest), PADDING_DOCUMENT)
-    for target, line in zip(documents, lines, strict=True):
-        numbers = np.arange(len(line)) + PADDING_DOCUMENT + 1
-        of_tokens = np.repeat(numbers, [lengths[index] for index in line])
-        target[: len(of_tokens)] = of_tokens
-    batch["document"] = torch.from_numpy(documents)
-    batch["part_targets"] = torch.from_numpy(np.sum([row.targets for row in rows], axis=0))  # [4]
-    # The causal copies are an auxiliary loss on tokens that count already.
-    batch["num_targets"] = batch["part_targets"].sum() - batch["part_targets"][NEXT_TOKEN]
-    return batch
+from ..configuration_planned_diffusion import SPAN_ATTENTIONS
 
 
 @dataclass(frozen=True)
-class Loss:
-    """`total` float32 scalar, differentiable: the weighted sum over labels, not yet divided by the normaliser.
-
-    `by_part`, float32 [4], detached: sums of cross entropy, in nats, weighted by 1/t in the spans and by 1 elsewhere.
-    """
-
-    total: torch.Tensor
-    by_part: torch.Tensor
-
-
-def planned_diffusion_loss(
-    model: nn.Module, batch: dict[str, torch.Tensor], unwrapped: nn.Module | None = None, chunk_rows: int | None = None
-) -> Loss:
-    """The objective of a batch: one forward through the model, its head on the K labelled rows only, in chunks.
-
-    `model` may be wrapped (DistributedDataParallel, PEFT, autocast); `unwrapped` is then the model inside, whose head
-    and configuration are read. Only the public forward is called, so wrappers and FSDP see an ordinary step.
+class Objective:
+    """What is drawn at each use of an example, and what counts how much.
 
     Args:
-        chunk_rows: rows whose logits exist at a time (see `row_losses`).
+        span_attention: "sparse" or "dense", as in the model's config.
+        span_padding: least and most `[PAD]` before `</async>`, drawn uniformly; 0 to 10 in the paper.
+        span_multiple: further pads fill each span to a multiple of this many tokens; with the checkpoint's
+            `tokens_per_length_unit` to the very room that generation gives it. A span sees its own tokens, the plan and
+            its place; only where rooms are as promised does the place tell which promise is its own.
+        noise_range: least and greatest probability t of masking a content token, drawn uniformly.
+        fully_masked_share: probability of t = 1 instead. A span that shows some of its words tells what it is about;
+            only one that shows none, as at the first step of generation, must find its promise by its place, and
+            uniform t makes those rare (1 in 15 for 14 tokens).
+        plan_loss_weight: weight of a plan token.
+        span_next_token_weight: weight of the next-token loss on a causal copy of the spans; 0 leaves the copy out.
+        complementary_masks: every span gets a second noisy copy, in which what the first one masked is kept and what
+            it kept is masked; each of the two counts half (Fast-dLLM v2, arXiv 2509.26328).
+        plain_share: probability of using a tagged example as plain text, which teaches left-to-right decoding.
+        plain_start_weight: weight of the answer's first token where a tagged example is used as plain text or in
+            blocks. There the model decides whether to plan: where most uses are plain, 1 teaches it to plan no more,
+            and a smaller weight leaves the decision to the tagged uses.
+        block_share: probability of using an example as a plain answer in blocks, which teaches block diffusion and
+            plain diffusion; drawn before `plain_share`.
+        block_sizes: tokens of a block, drawn from these at each use. A block that holds the whole answer is a canvas of
+            plain diffusion. Sizes that grow from one stage of training to the next are next-block prediction's way to
+            take a left-to-right model along (arXiv 2512.06776).
+        seed: of everything drawn.
 
     Raises:
-        ValueError: an attention implementation that cannot express spans.
+        ValueError: a field outside its range.
     """
-    unwrapped = model if unwrapped is None else unwrapped
-    names = ("document", "span", "round", "stream")
-    labels = Labels(*(batch[name] for name in names), position=batch["position_ids"])
-    implementation = unwrapped.config.get_text_config()._attn_implementation
-    mask = attention_mask(labels, labels, implementation, unwrapped.dtype)
-    rows = torch.nonzero(batch["labels"].flatten() != NO_LABEL).squeeze(1)  # [K]
-    targets, weights, part = (batch[name].flatten()[rows] for name in ("labels", "loss_weights", "part"))
-    with head_gives_losses(unwrapped.get_output_embeddings(), rows, targets, chunk_rows):
-        losses = model(
-            input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"], use_cache=False
-        ).logits  # [K], not logits: cross entropies
-    reported = losses.detach() * torch.where(part == SPAN, weights, 1.0)
-    by_part = reported.new_zeros(len(PARTS)).index_add_(0, part, reported)
-    return Loss(total=(losses * weights).sum(), by_part=by_part)
+
+    span_attention: str = "sparse"
+    span_padding: tuple[int, int] = (0, 10)
+    span_multiple: int = 1
+    noise_range: tuple[float, float] = (1e-3, 1.0)
+    fully_masked_share: float = 0.0
+    plan_loss_weight: float = 1.0
+    span_next_token_weight: float = 0.0
+    complementary_masks: bool = False
+    plain_share: float = 0.0
+    plain_start_weight: float = 1.0
+    block_share: float = 0.0
+    block_sizes: tuple[int, ...] = (4, 8, 16, 32)
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.span_attention not in SPAN_ATTENTIONS:
+            raise ValueError(f"span_attention is {self.span_attention!r}; choose one of {', '.join(SPAN_ATTENTIONS)}.")
+        if len(self.span_padding) != 2 or not 0 <= self.span_padding[0] <= self.span_padding[1]:
+            raise ValueError(
+                f"span_padding is {self.span_padding}; give the least and the most pads, 0 <= least <= most."
+            )
+        if self.span_multiple < 1:
+            raise ValueError(f"span_multiple is {self.span_multiple}; give a number of tokens, at least 1.")
+        if len(self.noise_range) != 2 or not 0 < self.noise_range[0] <= self.noise_range[1] <= 1:
+            raise ValueError(f"noise_range is {self.noise_range}; give two probabilities, 0 < least <= greatest <= 1.")
+        for name in ("plan_loss_weight", "span_next_token_weight", "plain_start_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}; give a finite number, at least 0.")
+        for name in ("plain_share", "block_share", "fully_masked_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a fraction from 0 to 1.")
+        if not self.block_sizes or min(self.block_sizes) < 1:
+            raise ValueError(f"block_sizes is {self.block_sizes}; give at least one number of tokens, each at least 1.")
+        if self.seed < 0:
+            raise ValueError(f"The objective's seed is {self.seed}; give an integer, at least 0.")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .records import Example
-from .tagged import parse_tagged
+from ..records.tagged import parse_tagged
+from .examples import Example
 
 SHORT_SHARE = 0.05  # of the spans; annotate never promises too little
 WIDE = 4  # times the units that a span needs, in the median

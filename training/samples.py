@@ -19,7 +19,7 @@ FREE_PLAN_TOKENS = 96
 
 
 class SampleAnswers(TrainerCallback):
-    """Answers the prompts of `examples` (training.records.Example) after every evaluation of `trainer`.
+    """Answers the prompts of `examples` (training.examples.Example) after every evaluation of `trainer`.
 
     All processes generate, because weights may be sharded over them; the first one writes.
     """

@@ -50,15 +50,15 @@ from trl import SFTConfig
 
 from ..generation.tokens import ControlTokens
 from .adapters import AdapterArguments, check, lora_config
-from .corruption import Objective
+from .collator import PlannedDiffusionCollator
 from .dataset import as_dataset, encode_records, numbered_records, within
 from .interruption import SaveOnInterrupt
-from .loading import check_source, load
-from .objective import PlannedDiffusionCollator
+from .objective import Objective
 from .promises import misfit
 from .recipe import arguments
 from .run_folder import check_output_folder, checkpoint_to_resume
 from .samples import SampleAnswers
+from .starting_point import check_source, load
 from .trainer import PlannedDiffusionTrainer
 
 

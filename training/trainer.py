@@ -11,9 +11,10 @@ import torch
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from .collator import PlannedDiffusionCollator
 from .dataset import COLUMNS
-from .objective import PlannedDiffusionCollator, planned_diffusion_loss
-from .order import LengthGroupedOrder
+from .length_grouping import LengthGroupedOrder
+from .loss import planned_diffusion_loss
 from .row import NEXT_TOKEN, PARTS, PLAIN, PLAN, SPAN
 
 _LOGGED = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}

@@ -6,9 +6,9 @@ from bench import Bench
 from harness import interleaved, ratio, timing
 from transformers import AutoTokenizer
 
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.evaluation.facts.evaluate import MANY_PARTS, SYSTEMS, answer
-from planned_diffusion.evaluation.facts.generator import held_out_examples
+from planned_diffusion.evaluation.measure import MANY_PARTS, SYSTEMS, answer
+from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.loading.embedded import EMBEDDED
 
 TOGETHER = 8
 REQUESTS = 16

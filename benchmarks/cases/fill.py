@@ -14,9 +14,9 @@ from ideal import Ideal
 from plans import SIX_BY_FORTY, Scripted, recorded, scripted_request
 from roofline import Work, forward_work
 
-from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.events import Ended
 from planned_diffusion.generation.query import Query, Sampling
-from planned_diffusion.generation.trace import Ended
 
 PROMPT = 64  # tokens
 

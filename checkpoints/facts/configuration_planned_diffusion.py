@@ -2,7 +2,7 @@
 
 import sys
 
-from .generation_versions import check_versions
+from .versions_planned_diffusion import check_versions
 
 check_versions()  # before an old version fails in its own words
 

@@ -22,7 +22,8 @@ from .generation_decoders_planned import READS as PLANNED_READS
 from .generation_decoders_planned import planned
 from .generation_decoders_self_verified import READS as SELF_VERIFIED_READS
 from .generation_decoders_self_verified import self_verified
-from .generation_unmasking import RULE_FIELDS, RULES, SCORES
+from .generation_decoders_unmasking import RULE_FIELDS, RULES
+from .generation_engine_scores import SCORES
 
 # name -> generator function of a Request (decoders/)
 DECODERS = {

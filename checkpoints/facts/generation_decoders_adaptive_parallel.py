@@ -17,10 +17,10 @@ Cache of the draft: approximate by design. What was accepted runs again once it 
 tokens before it; older states stay as they are. With a window over everything it is exact.
 """
 
-from .generation_canvas import Canvas
-from .generation_plan import Allowed
+from .generation_events import BlanksPlaced, SpanClosed, Text
 from .generation_query import Drawn, Request
-from .generation_trace import BlanksPlaced, SpanClosed, Text
+from .generation_tokens import Allowed
+from .generation_decoders_canvas import Canvas
 
 READS = ("mixture_weight", "kv_window", "max_lookahead", "suppress_in_spans")
 

@@ -3,10 +3,10 @@
 Strictly causal, prompt included, over the same exact cache; control tags are suppressed, so the text is prose.
 """
 
-from .generation_canvas import Canvas
-from .generation_plan import Allowed
+from .generation_events import Text, TokensWritten
 from .generation_query import Request
-from .generation_trace import Text, TokensWritten
+from .generation_tokens import Allowed
+from .generation_decoders_canvas import Canvas
 
 READS = ()
 

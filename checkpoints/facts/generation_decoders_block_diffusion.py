@@ -11,9 +11,9 @@ A block's first token is predicted by the last one of the block before it, which
 `block_size=1` that is all there is: left-to-right decoding, token for token.
 """
 
-from .generation_canvas import Canvas
+from .generation_events import BlanksPlaced, RoundClosed
 from .generation_query import Request
-from .generation_trace import BlanksPlaced, RoundClosed
+from .generation_decoders_canvas import Canvas
 from .generation_decoders_diffusion import READS as DIFFUSION_READS
 from .generation_decoders_diffusion import fill
 from .generation_decoders_refine import refine

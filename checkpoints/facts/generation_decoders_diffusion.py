@@ -14,12 +14,12 @@ EOS the rest is closed at once (`close_padding`), so that no steps are spent on 
 
 from collections.abc import Iterable
 
-from .generation_canvas import Canvas
-from .generation_plan import Allowed
+from .generation_events import BlanksPlaced, PlacedSpan, SpanClosed, Text
 from .generation_query import Request
-from .generation_schedule import reveal_fractions, step_count
-from .generation_trace import BlanksPlaced, PlacedSpan, SpanClosed, Text
-from .generation_unmasking import reveal
+from .generation_tokens import Allowed
+from .generation_decoders_canvas import Canvas
+from .generation_decoders_schedule import reveal_fractions, step_count
+from .generation_decoders_unmasking import reveal
 
 READS = (
     "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor", "entropy_bound",

@@ -15,9 +15,9 @@ A step writes every blank of the block that reaches `confidence_threshold`, and 
 is the first step of the next block, as in the paper.
 """
 
-from .generation_canvas import Canvas
+from .generation_events import BlanksPlaced, PlacedSpan
 from .generation_query import Request
-from .generation_trace import BlanksPlaced, PlacedSpan
+from .generation_decoders_canvas import Canvas
 from .generation_decoders_diffusion import READS as DIFFUSION_READS
 from .generation_decoders_diffusion import fill
 

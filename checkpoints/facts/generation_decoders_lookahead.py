@@ -8,8 +8,8 @@ nothing is guessed; any number writes the same greedy plan.
 
 from collections.abc import Sequence
 
-from .generation_plan import Allowed, RoundGrammar
-from .generation_tokens import ControlTokens
+from .generation_grammar import RoundGrammar
+from .generation_tokens import Allowed, ControlTokens
 
 LONGEST_MATCH = 3
 SEARCHED = 512  # tokens back from the end

@@ -15,10 +15,10 @@ Cache: exact. A token runs once in each of the two streams.
 A span ends with its first `[PAD]`, or with its room.
 """
 
-from .generation_canvas import Canvas
-from .generation_plan import Allowed
+from .generation_events import PlacedSpan, SpanClosed, Text
 from .generation_query import Drawn, Request
-from .generation_trace import PlacedSpan, SpanClosed, Text
+from .generation_tokens import Allowed
+from .generation_decoders_canvas import Canvas
 from .generation_decoders_planned import in_rounds
 
 READS = ("plan_lookahead", "length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")

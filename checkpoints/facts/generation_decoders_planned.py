@@ -14,15 +14,16 @@ Steps 3 and 4 need no code of their own for the attention: the labels of the tok
 (visibility.py). The generator yields queries and events; it never touches the model (query.py).
 """
 
-from .generation_canvas import Canvas
-from .generation_plan import Allowed, RoundGrammar
+from .generation_events import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text
+from .generation_grammar import RoundGrammar
 from .generation_query import Request
-from .generation_schedule import reveal_fractions, step_count
-from .generation_trace import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text
-from .generation_unmasking import reveal
+from .generation_tokens import Allowed
 from .generation_decoders_autoregressive import write_on
+from .generation_decoders_canvas import Canvas
 from .generation_decoders_lookahead import look_ahead
 from .generation_decoders_refine import refine
+from .generation_decoders_schedule import reveal_fractions, step_count
+from .generation_decoders_unmasking import reveal
 
 READS = (
     "span_attention", "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor",

@@ -14,12 +14,12 @@ The text is final only afterwards, so a streamer gets it at the end.
 
 from dataclasses import replace
 
-from .generation_canvas import Canvas
-from .generation_plan import Allowed
+from .generation_events import PlacedSpan, Text, TokensBlanked
 from .generation_query import Request
-from .generation_schedule import reveal_fractions, step_count
-from .generation_trace import PlacedSpan, Text, TokensBlanked
-from .generation_unmasking import reveal
+from .generation_tokens import Allowed
+from .generation_decoders_canvas import Canvas
+from .generation_decoders_schedule import reveal_fractions, step_count
+from .generation_decoders_unmasking import reveal
 
 
 def refine(canvas: Canvas, request: Request):

@@ -15,10 +15,10 @@ model's left-to-right mode in spans: train that (`span_next_token_weight`) befor
 Cache: exact.
 """
 
-from .generation_canvas import Canvas
-from .generation_plan import Allowed
+from .generation_events import PlacedSpan, Text, TokensBlanked
 from .generation_query import Drawn, Reply, Request
-from .generation_trace import PlacedSpan, Text, TokensBlanked
+from .generation_tokens import Allowed
+from .generation_decoders_canvas import Canvas
 from .generation_decoders_parallel_autoregressive import READS as PARALLEL_READS
 from .generation_decoders_planned import denoise, in_rounds
 
@@ -48,9 +48,7 @@ def fill_and_verify(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Requ
         # 2. Verify.
         unsure = [range(start, span.stop) for span, start in verified.items()]
         rows = [position for positions in unsure for position in positions]
-        reply = yield canvas.query(
-            {position - 1 for position in rows}, rows, allowed, "scoring", causal=inside
-        )
+        reply = yield canvas.query({position - 1 for position in rows}, rows, allowed, "scoring", causal=inside)
         canvas.stale |= inside  # CLEAN states are those of before
         # 3. Keep.
         for span, said in zip(list(verified), reply.split(map(len, unsure)), strict=True):

@@ -15,12 +15,15 @@ import torch
 from transformers import GenerationConfig, GenerationMixin
 from transformers.utils import ModelOutput, logging
 
+from .generation_assistant import check_assistant
 from .generation_config import DECODERS, OWN_DEFAULTS, PLANNING, PlannedDiffusionGenerationConfig
-from .generation_engine import Engine
+from .generation_engine_engine import Engine
+from .generation_events import Ended, FinishedSpan, Text, TokensWritten
+from .generation_live_state import Board
 from .generation_query import Request
 from .generation_requests import RequestMaker, as_ids
-from .generation_trace import Board, Ended, FinishedSpan, Text, TokensWritten, Trace, TraceRecorder
-from .generation_vocabulary import check_assistant, tokenizer_beside
+from .generation_tokenizer_beside import tokenizer_beside
+from .generation_trace import Trace, TraceRecorder
 
 logger = logging.get_logger(__name__)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from .generation_plan import Allowed, Plan, Unit
-from .generation_tokens import ControlTokens
+from .generation_plan import Plan, Unit
+from .generation_tokens import Allowed, ControlTokens
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Sampling:
     """How the rows of a request are drawn. Filters act on greedy rows too: they shape the scores.
 
     temperature: 0 takes the most likely token; scores then use the distribution at temperature 1.
-    score: a key of `unmasking.SCORES`.
+    score: a key of `engine.scores.SCORES`.
     seed: of the request's own noise, so that a batch draws what its rows draw alone.
     """
 

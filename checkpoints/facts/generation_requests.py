@@ -10,7 +10,8 @@ import torch
 from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList, StopStringCriteria
 
 from .generation_config import OWN_DEFAULTS, PLANNING, READS, PlannedDiffusionGenerationConfig
-from .generation_plan import Plan, PlanError, Round, RoundGrammar, Span, Unit, parse_round, write_round
+from .generation_grammar import RoundGrammar
+from .generation_plan import Plan, PlanError, Round, Span, Unit, parse_round, write_round
 from .generation_query import Request, Sampling, Settings, never
 from .generation_tokens import SPELLING, ControlTokens
 

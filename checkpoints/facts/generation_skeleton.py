@@ -1,7 +1,7 @@
 """Partly filled spans: known text between blanks, for infilling, cloze prompts and forms.
 
-    ["The capital of Kenya is ", Blank(4), "."]                                          a gap of at most 4 tokens
-    ['{"name": "', Blank(8), '", "code": "', Blank(2, exact=True), '"}']                 a form
+["The capital of Kenya is ", Blank(4), "."]                                          a gap of at most 4 tokens
+['{"name": "', Blank(8), '", "code": "', Blank(2, exact=True), '"}']                 a form
 """
 
 from collections.abc import Callable, Sequence

@@ -17,10 +17,10 @@ Cache of the draft: approximate by design. What was accepted runs again once it 
 tokens before it; older states stay as they are. With a window over everything it is exact.
 """
 
-from ..canvas import Canvas
-from ..plan import Allowed
+from ..events import BlanksPlaced, SpanClosed, Text
 from ..query import Drawn, Request
-from ..trace import BlanksPlaced, SpanClosed, Text
+from ..tokens import Allowed
+from .canvas import Canvas
 
 READS = ("mixture_weight", "kv_window", "max_lookahead", "suppress_in_spans")
 

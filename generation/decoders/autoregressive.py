@@ -3,10 +3,10 @@
 Strictly causal, prompt included, over the same exact cache; control tags are suppressed, so the text is prose.
 """
 
-from ..canvas import Canvas
-from ..plan import Allowed
+from ..events import Text, TokensWritten
 from ..query import Request
-from ..trace import Text, TokensWritten
+from ..tokens import Allowed
+from .canvas import Canvas
 
 READS = ()
 

@@ -11,9 +11,9 @@ A block's first token is predicted by the last one of the block before it, which
 `block_size=1` that is all there is: left-to-right decoding, token for token.
 """
 
-from ..canvas import Canvas
+from ..events import BlanksPlaced, RoundClosed
 from ..query import Request
-from ..trace import BlanksPlaced, RoundClosed
+from .canvas import Canvas
 from .diffusion import READS as DIFFUSION_READS
 from .diffusion import fill
 from .refine import refine

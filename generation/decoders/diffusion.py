@@ -14,12 +14,12 @@ EOS the rest is closed at once (`close_padding`), so that no steps are spent on 
 
 from collections.abc import Iterable
 
-from ..canvas import Canvas
-from ..plan import Allowed
+from ..events import BlanksPlaced, PlacedSpan, SpanClosed, Text
 from ..query import Request
-from ..schedule import reveal_fractions, step_count
-from ..trace import BlanksPlaced, PlacedSpan, SpanClosed, Text
-from ..unmasking import reveal
+from ..tokens import Allowed
+from .canvas import Canvas
+from .schedule import reveal_fractions, step_count
+from .unmasking import reveal
 
 READS = (
     "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor", "entropy_bound",

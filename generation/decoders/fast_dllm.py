@@ -15,9 +15,9 @@ A step writes every blank of the block that reaches `confidence_threshold`, and 
 is the first step of the next block, as in the paper.
 """
 
-from ..canvas import Canvas
+from ..events import BlanksPlaced, PlacedSpan
 from ..query import Request
-from ..trace import BlanksPlaced, PlacedSpan
+from .canvas import Canvas
 from .diffusion import READS as DIFFUSION_READS
 from .diffusion import fill
 

@@ -8,8 +8,8 @@ nothing is guessed; any number writes the same greedy plan.
 
 from collections.abc import Sequence
 
-from ..plan import Allowed, RoundGrammar
-from ..tokens import ControlTokens
+from ..grammar import RoundGrammar
+from ..tokens import Allowed, ControlTokens
 
 LONGEST_MATCH = 3
 SEARCHED = 512  # tokens back from the end

@@ -15,10 +15,10 @@ Cache: exact. A token runs once in each of the two streams.
 A span ends with its first `[PAD]`, or with its room.
 """
 
-from ..canvas import Canvas
-from ..plan import Allowed
+from ..events import PlacedSpan, SpanClosed, Text
 from ..query import Drawn, Request
-from ..trace import PlacedSpan, SpanClosed, Text
+from ..tokens import Allowed
+from .canvas import Canvas
 from .planned import in_rounds
 
 READS = ("plan_lookahead", "length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")

@@ -14,15 +14,16 @@ Steps 3 and 4 need no code of their own for the attention: the labels of the tok
 (visibility.py). The generator yields queries and events; it never touches the model (query.py).
 """
 
-from ..canvas import Canvas
-from ..plan import Allowed, RoundGrammar
+from ..events import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text
+from ..grammar import RoundGrammar
 from ..query import Request
-from ..schedule import reveal_fractions, step_count
-from ..trace import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed, Text
-from ..unmasking import reveal
+from ..tokens import Allowed
 from .autoregressive import write_on
+from .canvas import Canvas
 from .lookahead import look_ahead
 from .refine import refine
+from .schedule import reveal_fractions, step_count
+from .unmasking import reveal
 
 READS = (
     "span_attention", "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor",

@@ -14,12 +14,12 @@ The text is final only afterwards, so a streamer gets it at the end.
 
 from dataclasses import replace
 
-from ..canvas import Canvas
-from ..plan import Allowed
+from ..events import PlacedSpan, Text, TokensBlanked
 from ..query import Request
-from ..schedule import reveal_fractions, step_count
-from ..trace import PlacedSpan, Text, TokensBlanked
-from ..unmasking import reveal
+from ..tokens import Allowed
+from .canvas import Canvas
+from .schedule import reveal_fractions, step_count
+from .unmasking import reveal
 
 
 def refine(canvas: Canvas, request: Request):

@@ -15,10 +15,10 @@ model's left-to-right mode in spans: train that (`span_next_token_weight`) befor
 Cache: exact.
 """
 
-from ..canvas import Canvas
-from ..plan import Allowed
+from ..events import PlacedSpan, Text, TokensBlanked
 from ..query import Drawn, Reply, Request
-from ..trace import PlacedSpan, Text, TokensBlanked
+from ..tokens import Allowed
+from .canvas import Canvas
 from .parallel_autoregressive import READS as PARALLEL_READS
 from .planned import denoise, in_rounds
 
@@ -48,9 +48,7 @@ def fill_and_verify(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Requ
         # 2. Verify.
         unsure = [range(start, span.stop) for span, start in verified.items()]
         rows = [position for positions in unsure for position in positions]
-        reply = yield canvas.query(
-            {position - 1 for position in rows}, rows, allowed, "scoring", causal=inside
-        )
+        reply = yield canvas.query({position - 1 for position in rows}, rows, allowed, "scoring", causal=inside)
         canvas.stale |= inside  # CLEAN states are those of before
         # 3. Keep.
         for span, said in zip(list(verified), reply.split(map(len, unsure)), strict=True):

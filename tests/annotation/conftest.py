@@ -1,6 +1,7 @@
 """The embedded tokenizer as a counter, files of rows, and a small endpoint that answers as it is told."""
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from planned_diffusion import modeling_planned_diffusion  # noqa: F401 - registers the configuration
-from planned_diffusion.training.annotation.tagging import TokenCounter
+from planned_diffusion.annotation.tagging import TokenCounter
 
 ROOT = Path(__file__).resolve().parents[2]
 FACTS = ROOT / "checkpoints" / "facts"
 DATA = ROOT.parent / "shared" / "data"
+sys.path.insert(0, str(ROOT / "benchmarks"))  # fit_independence
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from planned_diffusion.training.annotation import annotate as module
-from planned_diffusion.training.annotation.annotate import Job, run
-from planned_diffusion.training.annotation.journal import Journal
-from planned_diffusion.training.annotation.output import beside
+from planned_diffusion.annotation import pipeline as module
+from planned_diffusion.annotation.pipeline import Job, run
+from planned_diffusion.records.journal import Journal
+from planned_diffusion.records.output import beside
+from planned_diffusion.records.tagged import parse_tagged, plain_text
 from planned_diffusion.training.dataset import encode_records, read_records
-from planned_diffusion.training.tagged import parse_tagged, plain_text
 
 
 def read(path):
@@ -193,7 +193,7 @@ def test_finished_records_are_not_planned_again_and_changed_ones_are(job, jsonl,
 
 
 def test_a_disk_that_fills_at_the_end_keeps_what_is_finished(job, monkeypatch):
-    from planned_diffusion.training.annotation import output
+    from planned_diffusion.annotation import assembly as output
 
     def full(_):
         raise OSError(28, "No space left on device")

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from planned_diffusion.training.annotation.blocks import blocks_of
-from planned_diffusion.training.annotation.outline import (
+from planned_diffusion.annotation.blocks import blocks_of
+from planned_diffusion.annotation.outline import (
     LIST,
     NONE,
     PARAGRAPHS,

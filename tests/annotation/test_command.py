@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from planned_diffusion.cli import main
-from planned_diffusion.training.annotation.output import beside
+from planned_diffusion.cli.main import main
+from planned_diffusion.records.output import beside
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from itertools import combinations
 
 import pytest
 
-from planned_diffusion.training.annotation.grouping import LEAST_STEP, PROMISE_COST, for_parallel, for_steps
-from planned_diffusion.training.annotation.topics import topic_of
+from planned_diffusion.annotation.grouping import LEAST_STEP, PROMISE_COST, for_parallel, for_steps
+from planned_diffusion.annotation.topics import topic_of
 
 
 def cost(sizes, groups):

@@ -4,13 +4,13 @@ import gzip
 import json
 import re
 
+import fit_independence
 import pytest
 
-from planned_diffusion.training.annotation import fit_independence
-from planned_diffusion.training.annotation.features import DIRECTIONS, features_of
-from planned_diffusion.training.annotation.independence import PARALLEL, PLAIN, STEPS, WEIGHTS, judge, model, why_plain
-from planned_diffusion.training.annotation.outline import outline_of
-from planned_diffusion.training.annotation.structure import annotate
+from planned_diffusion.annotation.features import DIRECTIONS, features_of
+from planned_diffusion.annotation.independence import PARALLEL, PLAIN, STEPS, WEIGHTS, judge, model, why_plain
+from planned_diffusion.annotation.outline import outline_of
+from planned_diffusion.annotation.structure import annotate
 
 CASES = (
     (

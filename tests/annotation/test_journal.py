@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from planned_diffusion.training.annotation.journal import Journal
+from planned_diffusion.records.journal import Journal
 
 SETTINGS = {"annotator": "structure", "unit": 8}
 
@@ -102,7 +102,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
 FILL = """
 import resource, sys
 from pathlib import Path
-from planned_diffusion.training.annotation.journal import Journal
+from planned_diffusion.records.journal import Journal
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 with Journal(Path(sys.argv[1]), {"annotator": "structure", "unit": 8}) as journal:
     try:

@@ -7,15 +7,15 @@ from functools import partial
 
 import pytest
 
+from planned_diffusion.annotation import llm
+from planned_diffusion.annotation.llm import Endpoint, ask_all, check_endpoint, estimate
+from planned_diffusion.annotation.llm_prompt import MOST_ROUNDS, messages_for, pieces_of, rounds_of
+from planned_diffusion.annotation.outcomes import records
+from planned_diffusion.annotation.pipeline import Job, run
+from planned_diffusion.annotation.reading import open_source
 from planned_diffusion.generation.config import OWN_DEFAULTS
-from planned_diffusion.training.annotation import llm
-from planned_diffusion.training.annotation.annotate import Job, run
-from planned_diffusion.training.annotation.entries import records
-from planned_diffusion.training.annotation.llm import Endpoint, ask_all, check_endpoint, estimate
-from planned_diffusion.training.annotation.llm_prompt import MOST_ROUNDS, messages_for, pieces_of, rounds_of
-from planned_diffusion.training.annotation.output import beside
-from planned_diffusion.training.annotation.reading import open_source
-from planned_diffusion.training.tagged import parse_tagged, plain_text
+from planned_diffusion.records.output import beside
+from planned_diffusion.records.tagged import parse_tagged, plain_text
 
 openai = pytest.importorskip("openai")
 
@@ -287,7 +287,7 @@ def test_another_model_does_not_go_on_with_the_file(job, ask, endpoint):
 
 
 def test_a_full_disk_stops_the_asking(job, ask, endpoint, monkeypatch):
-    from planned_diffusion.training.annotation.journal import Journal
+    from planned_diffusion.records.journal import Journal
 
     original = Journal.append
 

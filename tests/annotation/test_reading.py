@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from planned_diffusion.training.annotation.reading import open_source
-from planned_diffusion.training.annotation.schemas import Schema, schema_of, split_row
+from planned_diffusion.annotation.reading import open_source
+from planned_diffusion.annotation.schemas import Schema, schema_of, split_row
 
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
 SYSTEM = [{"role": "system", "content": "Be kind."}]

@@ -1,6 +1,6 @@
 """Exact plans of a few answers."""
 
-from planned_diffusion.training.annotation.structure import PARALLEL, PLAIN, STEPS, Annotation, annotate
+from planned_diffusion.annotation.structure import PARALLEL, PLAIN, STEPS, Annotation, annotate
 
 
 def topics(plan):

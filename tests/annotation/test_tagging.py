@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from planned_diffusion.training.annotation.tagging import PLAN_TAGS, TokenCounter, check, tagged_answer
-from planned_diffusion.training.records import encode_example, encode_text
-from planned_diffusion.training.tagged import TaggedPart, parse_tagged, plain_text
+from planned_diffusion.annotation.tagging import PLAN_TAGS, TokenCounter, check, tagged_answer
+from planned_diffusion.records.encoding import encode_text
+from planned_diffusion.records.tagged import TaggedPart, parse_tagged, plain_text
+from planned_diffusion.training.examples import encode_example
 
 TEXTS = [
     "", " ", "Plain words.", "\n\n- Ünïcödé 世界 🙂", "1234567890", "<async>", "a <promise>-<topic> b </topic>",

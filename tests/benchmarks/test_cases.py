@@ -13,9 +13,9 @@ from plans import MIX, PAPER, SIX_BY_FORTY, Scripted, autoregressive_request, re
 from quantise import PRECISIONS, model_of
 from run import CASES, OF_THE_EMBEDDED_MODEL, run_case
 
-from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.events import Ended
 from planned_diffusion.generation.query import Sampling
-from planned_diffusion.generation.trace import Ended
 
 SMALL = Scripted(rounds=((2, 1), (1,)), unit=2, topic_tokens=1)
 

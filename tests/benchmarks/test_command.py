@@ -7,7 +7,7 @@ import run
 from targets import BEGIN, END, TARGETS, distance, precision_rows, target_rows, write_into
 from targets import Reading as R
 
-from planned_diffusion.evaluation.facts import EMBEDDED
+from planned_diffusion.loading.embedded import EMBEDDED
 
 FILL = {"fill": {"rows": [{"step": "planning", "outside ms": 0.4, "x ideal": 1.3},
                           {"step": "denoising", "outside ms": 0.7, "x ideal": 1.2}]}}  # fmt: skip

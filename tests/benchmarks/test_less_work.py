@@ -6,8 +6,8 @@ import torch
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.evaluation.facts.generator import held_out_examples
+from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.loading.embedded import EMBEDDED
 
 
 @pytest.fixture(scope="module")

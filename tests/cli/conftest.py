@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from planned_diffusion.cli import main
+from planned_diffusion.cli.main import main
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
 from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens

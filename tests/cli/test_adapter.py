@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.training.records import encode_prompt
+from planned_diffusion.records.encoding import encode_prompt
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_adapter_answers(run, adapter, checkpoint, tokenizer):
 
 
 def test_a_base_that_is_gone_and_peft_that_is_missing(run, adapter, monkeypatch):
-    from planned_diffusion.hub import loading
+    from planned_diffusion.loading import load as loading
 
     config = adapter[1] / "adapter_config.json"
     whole = config.read_text()

@@ -12,12 +12,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from planned_diffusion.app import answer as answer_module
-from planned_diffusion.app.batch import run as run_module
-from planned_diffusion.app.batch.crowd import Crowd, outcomes
-from planned_diffusion.app.batch.reading import open_input
 from planned_diffusion.generation.config import DECODERS
-from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.inference import answer as answer_module
+from planned_diffusion.inference.batch import run as run_module
+from planned_diffusion.inference.batch.batcher import Crowd, outcomes
+from planned_diffusion.inference.batch.tasks import open_input
 
 # Of different lengths, kinds and decoders, so that none of them keeps step with another.
 LINES = (
@@ -60,8 +60,8 @@ def without_time(row: dict) -> dict:
 
 def alone(loaded, row: dict) -> dict:
     """What `generate --json` says to a line's request."""
-    from planned_diffusion.app.batch.reading import read_plan
-    from planned_diffusion.app.options import with_sampling
+    from planned_diffusion.inference.batch.tasks import read_plan
+    from planned_diffusion.inference.decoding_fields import with_sampling
 
     fields = {name: value for name, value in row.items() if name not in ("id", "prompt", "messages", "plan")}
     if "plan" in row:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from planned_diffusion.app.batch.reading import open_input, read_plan
 from planned_diffusion.generation.skeleton import Blank
+from planned_diffusion.inference.batch.tasks import open_input, read_plan
 
 GOOD = '{"prompt": "What?"}\n'
 

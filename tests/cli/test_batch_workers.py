@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from planned_diffusion.app.batch import run as run_module
-from planned_diffusion.app.batch import workers
-from planned_diffusion.app.batch.crowd import Crowd
-from planned_diffusion.app.batch.reading import open_input
-from planned_diffusion.app.batch.workers import Worker
-from planned_diffusion.training.annotation.journal import Journal
+from planned_diffusion.inference.batch import ray_workers as workers
+from planned_diffusion.inference.batch import run as run_module
+from planned_diffusion.inference.batch.batcher import Crowd
+from planned_diffusion.inference.batch.ray_workers import Worker
+from planned_diffusion.inference.batch.tasks import open_input
+from planned_diffusion.records.journal import Journal
 
 
 @pytest.fixture

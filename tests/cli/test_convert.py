@@ -5,7 +5,7 @@ import json
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from planned_diffusion.app import copying
+from planned_diffusion.cli import progress as copying
 
 
 @pytest.fixture

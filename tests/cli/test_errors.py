@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from planned_diffusion import cli
-from planned_diffusion.app import answer as answer_module
-from planned_diffusion.app import options
+from planned_diffusion.cli import options
+from planned_diffusion.inference import answer as answer_module
+from planned_diffusion.loading import locate
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_missing_model_is_refused(run, tmp_path):
 
 
 def test_a_missing_embedded_checkpoint_says_how_to_make_it(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(options, "EMBEDDED", tmp_path / "facts")
+    monkeypatch.setattr(locate, "EMBEDDED", tmp_path / "facts")
     ran = run("generate", "What?")
     assert ran.status == 2 and "make checkpoint" in ran.err and ran.err.count("\n") == 1
 
@@ -138,8 +139,8 @@ def test_a_reader_that_leaves_is_no_traceback(checkpoint):
 
 def test_help_and_version_come_without_torch():
     code = (
-        "import sys; from planned_diffusion.cli import main; status = [main(['--help']), main(['generate', '--help']), "
-        "main(['--version'])]; heavy = {'torch', 'transformers', 'numpy', 'trl'} & set(sys.modules); "
+        "import sys; from planned_diffusion.cli.main import main; "
+        "status = [main(['--help']), main(['generate', '--help']), main(['--version'])]; heavy = {'torch', 'transformers', 'numpy', 'trl'} & set(sys.modules); "
         "sys.exit(f'{status} {heavy}' if heavy or any(status) else 0)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

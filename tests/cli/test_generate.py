@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from planned_diffusion.app import answer as answer_module
-from planned_diffusion.app.terminal import PipeView
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.training.records import encode_prompt
+from planned_diffusion.cli.terminal import PipeView
+from planned_diffusion.inference import answer as answer_module
+from planned_diffusion.loading.embedded import EMBEDDED
+from planned_diffusion.records.encoding import encode_prompt
 
 
 def expected(model, tokenizer, prompt, **fields):

@@ -8,10 +8,10 @@ import sys
 import pytest
 from rich.console import Console
 
-from planned_diffusion.app.answer import Answer
-from planned_diffusion.app.terminal import BLANK, LiveView
-from planned_diffusion.generation import trace
+from planned_diffusion.cli.terminal import BLANK, LiveView
+from planned_diffusion.generation import events, trace
 from planned_diffusion.generation.plan import Round, Span, Unit, render_promise
+from planned_diffusion.inference.answer import Answer
 
 WIDTH = 90
 
@@ -32,27 +32,27 @@ class Script:
         for index, (topic, number, text) in enumerate(parts):
             topic_ids = tuple(tokenizer.encode(topic + " "))
             spans.append(Span(topic_ids, number, len(text) + 1))
-            self.placed.append(trace.PlacedSpan(index, topic_ids, start, start + len(text) + 1))
+            self.placed.append(events.PlacedSpan(index, topic_ids, start, start + len(text) + 1))
             start += len(text) + 3
         self.texts = [(*tokenizer.encode(text), control.span_pad) for _, _, text in parts]
         ids = [token for span in spans for token in render_promise(span.topic_ids, span.number, control)]
         self.plan = Round(tuple(spans), tuple(ids), control.eos[0])
 
     def planning(self):
-        return [trace.PlanToken(self.round, index, token) for index, token in enumerate(self.plan.plan_ids)]
+        return [events.PlanToken(self.round, index, token) for index, token in enumerate(self.plan.plan_ids)]
 
     def laid_out(self):
-        return trace.PlanDone(self.round, self.plan, tuple(self.placed))
+        return events.PlanDone(self.round, self.plan, tuple(self.placed))
 
     def step(self, count, skip=0):
         """Writes `count` tokens of every span after the first `skip`."""
         written = {}
         for span, text in zip(self.placed, self.texts, strict=True):
             written |= dict(list(zip(span.positions, text, strict=True))[skip : skip + count])
-        return trace.TokensWritten(self.round, tuple(written), tuple(written.values()), (0.0,) * len(written))
+        return events.TokensWritten(self.round, tuple(written), tuple(written.values()), (0.0,) * len(written))
 
     def closed(self, index):
-        return trace.SpanClosed(self.round, self.placed[index], self.texts[index])
+        return events.SpanClosed(self.round, self.placed[index], self.texts[index])
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_rounds_stay_and_the_text_follows_with_its_counts(view, script, tokenize
             view.add(0, event)
         for span in rounds.placed:
             view.add(0, rounds.closed(span.index))
-        view.add(0, trace.RoundClosed(rounds.round))
-    view.add(0, trace.Ended("eos", (), ()))
+        view.add(0, events.RoundClosed(rounds.round))
+    view.add(0, events.Ended("eos", (), ()))
     counts = trace.Trace(20, 12, 8, 0, 1, 20, 30, 99, 0.5)
     view.finish(Answer("?", [1], "It is Nairobi. It is the shilling. More.", [], counts, "eos", "m", "planned"))
     shown = view.console.export_text()
@@ -124,7 +124,7 @@ def test_rounds_stay_and_the_text_follows_with_its_counts(view, script, tokenize
 
 
 def test_a_round_that_was_cut_short_stays_with_its_blanks(view, script):
-    for event in (script.laid_out(), script.step(4), trace.Ended("stop", (), ())):
+    for event in (script.laid_out(), script.step(4), events.Ended("stop", (), ())):
         view.add(0, event)
     assert "It i" + BLANK * 11 in view.console.export_text().splitlines()[-3]
 
@@ -132,7 +132,7 @@ def test_a_round_that_was_cut_short_stays_with_its_blanks(view, script):
 def test_text_without_a_plan_grows(view, tokenizer):
     for position, token in enumerate(tokenizer.encode("Plain\x1b[2J")):
         view.add(0, trace.Text((token,)))
-        view.add(0, trace.TokensWritten(0, (position,), (token,), (0.0,)))
+        view.add(0, events.TokensWritten(0, (position,), (token,), (0.0,)))
     assert drawn(view).strip() == "Plain\N{REPLACEMENT CHARACTER}[2J"  # what would steer the terminal is not passed on
     assert "green" in str(view.frame().spans[-1].style)
 

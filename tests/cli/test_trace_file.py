@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from planned_diffusion.app import recording
+from planned_diffusion.inference import recording
 
 
 @pytest.fixture
@@ -78,6 +78,6 @@ def test_the_old_file_stays_when_writing_fails(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", [".", "missing/trace.json", "/dev/null"])
 def test_a_place_that_cannot_be_written_is_refused_before_loading(run, checkpoint, tmp_path, monkeypatch, place):
-    monkeypatch.setattr("planned_diffusion.app.answer.load", lambda *arguments: pytest.fail("loaded"))
+    monkeypatch.setattr("planned_diffusion.inference.answer.load", lambda *arguments: pytest.fail("loaded"))
     ran = run("generate", "What?", "--model", checkpoint[1], "--trace", tmp_path / place)
     assert ran.status == 2 and ran.out == "" and ran.err.count("\n") == 1 and "--trace" in ran.err

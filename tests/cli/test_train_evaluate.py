@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from planned_diffusion.app import options
+from planned_diffusion.loading import locate
 
 
 def test_train_help_is_that_of_the_script(run, capsys):
@@ -45,7 +45,7 @@ def test_train_without_trl_says_what_to_install(run, monkeypatch):
 
 
 def test_evaluate_passes_its_options_on(run, checkpoint, monkeypatch):
-    from planned_diffusion.evaluation.facts import evaluate
+    from planned_diffusion.evaluation import measure as evaluate
 
     seen = []
     monkeypatch.setattr(evaluate, "run", lambda **given: seen.append(given))
@@ -60,7 +60,7 @@ def test_evaluate_passes_its_options_on(run, checkpoint, monkeypatch):
 
 
 def test_evaluate_all_passes_its_options_on(run, checkpoint, monkeypatch, tmp_path):
-    from planned_diffusion.evaluation.facts import frontier
+    from planned_diffusion.evaluation import frontier
 
     seen = []
     monkeypatch.setattr(frontier, "measure_all", lambda *given: seen.append(given))
@@ -83,6 +83,6 @@ def test_a_plot_needs_all_and_a_place(run, checkpoint, tmp_path):
 def test_evaluate_refuses_what_generate_refuses(run, checkpoint, monkeypatch, tmp_path):
     ran = run("evaluate", "--model", checkpoint[1], "--decoding", "telepathic")
     assert ran.status == 2 and "choose one of planned, autoregressive" in ran.err and ran.err.count("\n") == 1
-    monkeypatch.setattr(options, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(locate, "EMBEDDED", tmp_path)
     ran = run("evaluate")
     assert ran.status == 2 and "make checkpoint" in ran.err and ran.err.count("\n") == 1

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Qwen2ForCausalLM
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
-from planned_diffusion.hub.convert import convert
-from planned_diffusion.hub.convert_config import read_config
+from planned_diffusion.hub.convert.convert import convert
+from planned_diffusion.hub.convert.source_config import read_config
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 GOLDEN = (Path(__file__).resolve().parents[2] / "../shared/golden").resolve()

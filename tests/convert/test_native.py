@@ -9,14 +9,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig
 
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
-from planned_diffusion.hub.convert import convert
-from planned_diffusion.hub.convert_tokenizer import DESCRIPTIONS
+from planned_diffusion.hub.convert.convert import convert
+from planned_diffusion.hub.convert.source_tokenizer import DESCRIPTIONS
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.training.corruption import Objective
+from planned_diffusion.records.vocabulary import check_agreement
+from planned_diffusion.training.collator import PlannedDiffusionCollator
 from planned_diffusion.training.dataset import as_dataset, encode_records
-from planned_diffusion.training.objective import PlannedDiffusionCollator
+from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
-from planned_diffusion.training.vocabulary import check_agreement
 
 ARCHITECTURES = ["llama", "qwen2", "qwen3", "smollm3"]
 TAGGED = "<promise>-<topic>cause 3</topic><async>It is caused by the sun.</async>"

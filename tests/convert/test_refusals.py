@@ -7,9 +7,9 @@ import yaml
 from transformers import AutoTokenizer
 
 from planned_diffusion.generation.tokens import SPELLING
-from planned_diffusion.hub import convert as module
-from planned_diffusion.hub.convert import convert
-from planned_diffusion.hub.convert_tokenizer import CHATML, PLAIN_TEXT, with_control_tokens
+from planned_diffusion.hub.convert import convert as module
+from planned_diffusion.hub.convert.convert import convert
+from planned_diffusion.hub.convert.source_tokenizer import CHATML, PLAIN_TEXT, with_control_tokens
 
 CHAT = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "This."}]
 

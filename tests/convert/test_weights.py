@@ -12,10 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
-from planned_diffusion.hub import convert_rows, convert_weights
-from planned_diffusion.hub.convert import convert
-from planned_diffusion.hub.convert_config import read_config
-from planned_diffusion.hub.convert_weights import Rows, read_stored, write_file
+from planned_diffusion.hub.convert import weight_files as convert_weights
+from planned_diffusion.hub.convert import weight_rows as convert_rows
+from planned_diffusion.hub.convert.convert import convert
+from planned_diffusion.hub.convert.source_config import read_config
+from planned_diffusion.hub.convert.weight_files import Rows, read_stored, write_file
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 
@@ -160,7 +161,7 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path, native_folder):
     assert (source / "model.safetensors").stat().st_size > 200e6
     script = f"""
 import resource, sys
-from planned_diffusion.hub.convert import convert
+from planned_diffusion.hub.convert.convert import convert
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 report = convert({str(source)!r}, {str(tmp_path / "out")!r})
 assert report.rows_set == 7

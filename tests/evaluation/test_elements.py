@@ -29,8 +29,14 @@ def test_groups_and_periods_are_those_of_the_periodic_table():
 
 @pytest.mark.parametrize(
     ("name", "symbol", "number", "state"),
-    [("hydrogen", "H", "1", "gas"), ("bromine", "Br", "35", "liquid"), ("iron", "Fe", "26", "solid"),
-     ("silver", "Ag", "47", "solid"), ("tin", "Sn", "50", "solid"), ("xenon", "Xe", "54", "gas")],
+    [
+        ("hydrogen", "H", "1", "gas"),
+        ("bromine", "Br", "35", "liquid"),
+        ("iron", "Fe", "26", "solid"),
+        ("silver", "Ag", "47", "solid"),
+        ("tin", "Sn", "50", "solid"),
+        ("xenon", "Xe", "54", "gas"),
+    ],
 )
 def test_some_elements(name, symbol, number, state):
     assert [elements.value(name, key) for key in ("symbol", "atomic number", "state")] == [symbol, number, state]

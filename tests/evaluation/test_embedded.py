@@ -7,9 +7,9 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.facts import EMBEDDED
-from planned_diffusion.evaluation.facts.evaluate import HELD_OUT_SEED, SYSTEMS, answer, measure, run
-from planned_diffusion.evaluation.facts.generator import held_out_examples
+from planned_diffusion.evaluation.measure import HELD_OUT_SEED, SYSTEMS, answer, measure, run
+from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.loading.embedded import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = 48

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from planned_diffusion.evaluation.facts.frames import COMPARISON_FRAMES, FACT_FRAMES
-from planned_diffusion.evaluation.facts.generator import (
+from planned_diffusion.facts.frames import COMPARISON_FRAMES, FACT_FRAMES
+from planned_diffusion.facts.generator import (
     COMBINATION,
     PHRASING,
     combination_is_held_out,
@@ -13,11 +13,11 @@ from planned_diffusion.evaluation.facts.generator import (
     held_out_examples,
     training_examples,
 )
-from planned_diffusion.evaluation.facts.prompts import fact_prompt
-from planned_diffusion.evaluation.facts.scrambled import SCRAMBLED
-from planned_diffusion.evaluation.facts.sentences import COMPARABLE, TOPICS
-from planned_diffusion.evaluation.facts.table import ATTRIBUTES, country_named, load_countries
-from planned_diffusion.evaluation.facts.wordings import CLAUSES, FOLLOW_UPS, NOUNS, QUESTIONS, SAMENESS
+from planned_diffusion.facts.prompts import fact_prompt
+from planned_diffusion.facts.scrambled import SCRAMBLED
+from planned_diffusion.facts.sentences import COMPARABLE, TOPICS
+from planned_diffusion.facts.table import ATTRIBUTES, country_named, load_countries
+from planned_diffusion.facts.wordings import CLAUSES, FOLLOW_UPS, NOUNS, QUESTIONS, SAMENESS
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_description_is_json(training):
 def test_errors_say_what_to_do(monkeypatch):
     with pytest.raises(ValueError, match="Got comparison_share 2, expected a fraction"):
         training_examples(1, seed=0, comparison_share=2)
-    monkeypatch.setattr("planned_diffusion.evaluation.facts.generator.ATTEMPTS_PER_EXAMPLE", 0)
+    monkeypatch.setattr("planned_diffusion.facts.generator.ATTEMPTS_PER_EXAMPLE", 0)
     with pytest.raises(ValueError, match="Got count 3, expected at most the 0 distinct prompts found"):
         held_out_examples(3, seed=0)
 

@@ -1,14 +1,9 @@
 import pytest
 
-from planned_diffusion.evaluation.facts.generator import (
-    comparison_example,
-    facts_example,
-    held_out_examples,
-    training_examples,
-)
-from planned_diffusion.evaluation.facts.metric import CUES, facts_right
-from planned_diffusion.evaluation.facts.sentences import COMPARABLE, comparison_sentence, fact_sentence
-from planned_diffusion.evaluation.facts.table import ATTRIBUTES, country_named, load_countries
+from planned_diffusion.facts.generator import comparison_example, facts_example, held_out_examples, training_examples
+from planned_diffusion.facts.metric import CUES, facts_right
+from planned_diffusion.facts.sentences import COMPARABLE, comparison_sentence, fact_sentence
+from planned_diffusion.facts.table import ATTRIBUTES, country_named, load_countries
 
 
 def facts(name, *attributes):

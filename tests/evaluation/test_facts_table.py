@@ -2,13 +2,8 @@ import re
 
 import pytest
 
-from planned_diffusion.evaluation.facts.sentences import (
-    COMPARABLE,
-    TOPICS,
-    comparison_sentence,
-    fact_sentence,
-)
-from planned_diffusion.evaluation.facts.table import (
+from planned_diffusion.facts.sentences import COMPARABLE, TOPICS, comparison_sentence, fact_sentence
+from planned_diffusion.facts.table import (
     ATTRIBUTES,
     CONTINENTS,
     NAMES_WITH_ARTICLE,

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from planned_diffusion.evaluation.facts import frontier
-from planned_diffusion.evaluation.facts.evaluate import Measurement
-from planned_diffusion.evaluation.facts.frontier import VARIANTS, Point, undominated
+from planned_diffusion.evaluation import frontier
+from planned_diffusion.evaluation.frontier import VARIANTS, Point, undominated
+from planned_diffusion.evaluation.measure import Measurement
 from planned_diffusion.generation.config import DECODERS, PlannedDiffusionGenerationConfig
 
 

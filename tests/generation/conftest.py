@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from planned_diffusion.generation.decoders.planned import planned
+from planned_diffusion.generation.events import Ended, TokensWritten
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request, Settings
 from planned_diffusion.generation.tokens import ControlTokens
-from planned_diffusion.generation.trace import Ended, TokensWritten
 
 LETTERS = ControlTokens(
     mask=ord("_"),

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from planned_diffusion.generation.decoders.adaptive_parallel import adaptive_parallel
-from planned_diffusion.generation.plan import EVERYTHING
+from planned_diffusion.generation.engine.sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
+from planned_diffusion.generation.engine.scores import SCORES
 from planned_diffusion.generation.query import Reply, Sampling
-from planned_diffusion.generation.sampling import AllowedTable, Draft, RowGroup, draw, in_vocabulary
-from planned_diffusion.generation.unmasking import SCORES
+from planned_diffusion.generation.tokens import EVERYTHING
 
 PROMPT = torch.tensor([[5, 60, 33, 97, 12, 80]])
 

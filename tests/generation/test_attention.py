@@ -4,14 +4,22 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from planned_diffusion.generation import attention, runner
-from planned_diffusion.generation.attention import MaskInParts, Part, by_span, in_batches, mask_in_parts, pays
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.planned import planned
-from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.engine import attention_cpu as attention
+from planned_diffusion.generation.engine import runner
+from planned_diffusion.generation.engine.attention_cpu import (
+    MaskInParts,
+    Part,
+    by_span,
+    in_batches,
+    mask_in_parts,
+    pays,
+)
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.events import Ended, Forward
 from planned_diffusion.generation.plan import Plan, Unit, write_round
 from planned_diffusion.generation.query import Request, Settings
-from planned_diffusion.generation.trace import Ended, Forward
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NO_DOCUMENT, NO_SPAN, Labels, dense_mask
 
 ROWS_OF_REQUESTS = (4, 1, 3)
@@ -147,6 +155,7 @@ def test_parts_of_like_size_attend_together():
 
 
 # In the engine
+
 
 @pytest.fixture(scope="module")
 def requests(golden_tokens, prompts):

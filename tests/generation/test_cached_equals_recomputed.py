@@ -10,18 +10,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from planned_diffusion.generation.canvas import Canvas
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.block_diffusion import block_diffusion
+from planned_diffusion.generation.decoders.canvas import Canvas
 from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.decoders.self_verified import self_verified
-from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.events import Ended, TokensBlanked, TokensWritten
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request, Settings
-from planned_diffusion.generation.trace import Ended, TokensBlanked, TokensWritten
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, Labels, dense_mask
 
 PROMPT = (5, 60, 33, 97, 12, 80)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from planned_diffusion.generation.canvas import Canvas
-from planned_diffusion.generation.plan import EVERYTHING, Unit, parse_round
+from planned_diffusion.generation.decoders.canvas import Canvas
+from planned_diffusion.generation.plan import Unit, parse_round
+from planned_diffusion.generation.tokens import EVERYTHING
 
 
 def ids(text: str) -> list[int]:

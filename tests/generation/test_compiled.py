@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import CompileConfig
 
-from planned_diffusion.generation import runner
-from planned_diffusion.generation.attention import Part
-from planned_diffusion.generation.cache import SlotCache
-from planned_diffusion.generation.engine import Engine
-from planned_diffusion.generation.runner import Runner, rounded_up
+from planned_diffusion.generation.engine import runner
+from planned_diffusion.generation.engine.attention_cpu import Part
+from planned_diffusion.generation.engine.cache import SlotCache
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.engine.runner import Runner, rounded_up
 from planned_diffusion.generation.visibility import NO_DOCUMENT, NO_SPAN
 
 PROMPTS = ([7, 31, 64, 5, 9], [12, 80, 3])

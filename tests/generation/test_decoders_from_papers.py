@@ -186,9 +186,7 @@ class KeptStates:
         past = DynamicCache(config=self.model.model.config)
         layers = self.model.model.config.num_hidden_layers
         for layer in range(layers) if others else ():
-            keys, values = (
-                torch.cat([kept[layer, p] for p in others], dim=2) for kept in (self.keys, self.values)
-            )
+            keys, values = (torch.cat([kept[layer, p] for p in others], dim=2) for kept in (self.keys, self.values))
             past.update(keys, values, layer)
         out = self.model(
             torch.tensor([[ids[p] for p in positions]]), attention_mask=visible[None, None],

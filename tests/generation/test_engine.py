@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from planned_diffusion.generation import engine as engine_module
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.planned import planned
-from planned_diffusion.generation.engine import Engine
-from planned_diffusion.generation.plan import EVERYTHING, Unit
+from planned_diffusion.generation.engine import engine as engine_module
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.events import Ended, Failed, Forward, PlanDone, PlanToken, Text, TokensWritten
+from planned_diffusion.generation.plan import Unit
 from planned_diffusion.generation.query import Query, Request, Sampling, Settings
-from planned_diffusion.generation.trace import Ended, Failed, Forward, PlanDone, PlanToken, Text, TokensWritten
+from planned_diffusion.generation.tokens import EVERYTHING
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,7 @@
 import pytest
 
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
-from planned_diffusion.generation.trace import (
-    Board,
+from planned_diffusion.generation.events import (
     Ended,
     FinishedSpan,
     Forward,
@@ -15,8 +14,9 @@ from planned_diffusion.generation.trace import (
     SpanClosed,
     Text,
     TokensWritten,
-    TraceRecorder,
 )
+from planned_diffusion.generation.live_state import Board
+from planned_diffusion.generation.trace import TraceRecorder
 
 # The second span is written first, and the first one from behind.
 OUT_OF_ORDER = {

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from planned_diffusion.generation.trace import FinishedSpan, Trace
+from planned_diffusion.generation.events import FinishedSpan
+from planned_diffusion.generation.trace import Trace
 
 PLANS = [
     [[104, 30, 18, 105, 104, 31, 17, 105, 106], [104, 32, 16, 105, 100]],

@@ -7,7 +7,7 @@ import torch
 from transformers import LogitsProcessorList, TextStreamer
 from transformers.generation import StoppingCriteria, StoppingCriteriaList, StopStringCriteria
 
-from planned_diffusion.generation.trace import Ended, Forward, Text
+from planned_diffusion.generation.events import Ended, Forward, Text
 
 IDS = torch.tensor([[1, 2, 3]])
 PLAN = [[[104, 30, 18, 105, 104, 31, 17, 105, 106], [104, 32, 16, 105, 100]]]
@@ -163,9 +163,7 @@ def test_stopping_keeps_the_text_so_far(model):
 
 
 def test_a_single_criterion_needs_no_list(model):
-    out = model.generate(
-        IDS, stopping_criteria=Asked(lambda ids: len(ids) >= 8), return_dict_in_generate=True, **GIVEN
-    )
+    out = model.generate(IDS, stopping_criteria=Asked(lambda ids: len(ids) >= 8), return_dict_in_generate=True, **GIVEN)
     assert out.ended == ["stop"]
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from planned_diffusion.generation.config import DECODERS, PLANNING
-from planned_diffusion.generation.engine import Engine
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.events import Ended, Forward, TokensWritten
 from planned_diffusion.generation.plan import Unit
 from planned_diffusion.generation.query import Request, Sampling, Settings
-from planned_diffusion.generation.trace import Ended, Forward, TokensWritten
 
 VARIANTS = [
     ("planned", {"steps_ratio": 0.5}),

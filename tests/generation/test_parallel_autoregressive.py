@@ -1,7 +1,7 @@
 """Spans written left to right, exactly, from a scripted model; letters as in conftest.py."""
 
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
-from planned_diffusion.generation.trace import SpanClosed
+from planned_diffusion.generation.events import SpanClosed
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN
 
 

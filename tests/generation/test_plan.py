@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from planned_diffusion.generation.plan import (
-    Allowed,
     Plan,
     PlanError,
     Round,
@@ -16,6 +15,7 @@ from planned_diffusion.generation.plan import (
     render_promise,
     write_round,
 )
+from planned_diffusion.generation.tokens import Allowed
 
 TENS = Unit(10.0)
 

@@ -4,7 +4,9 @@ import random
 
 import pytest
 
-from planned_diffusion.generation.plan import EVERYTHING, RoundGrammar, Unit, parse_round
+from planned_diffusion.generation.grammar import RoundGrammar
+from planned_diffusion.generation.plan import Unit, parse_round
+from planned_diffusion.generation.tokens import EVERYTHING
 
 VOCABULARY = [ord(sign) for sign in "<>[]|._$0123456789ab "]
 

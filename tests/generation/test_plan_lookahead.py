@@ -11,10 +11,11 @@ from planned_diffusion.generation.decoders.lookahead import look_ahead
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.decoders.self_verified import self_verified
-from planned_diffusion.generation.engine import Engine
-from planned_diffusion.generation.plan import RoundGrammar, Unit
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.events import Ended, Forward, PlanToken
+from planned_diffusion.generation.grammar import RoundGrammar
+from planned_diffusion.generation.plan import Unit
 from planned_diffusion.generation.query import Reply, Request, Sampling, Settings
-from planned_diffusion.generation.trace import Ended, Forward, PlanToken
 from planned_diffusion.generation.visibility import NO_SPAN
 
 SIGNS = [ord(sign) for sign in "<>[]|._$123ab "]

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from planned_diffusion.generation import engine as engine_module
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.planned import planned
-from planned_diffusion.generation.engine import Engine
-from planned_diffusion.generation.plan import EVERYTHING, Unit
-from planned_diffusion.generation.prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
+from planned_diffusion.generation.engine import engine as engine_module
+from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.engine.prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
+from planned_diffusion.generation.events import Forward, TokensWritten
+from planned_diffusion.generation.plan import Unit
 from planned_diffusion.generation.query import Query, Request, Sampling, Settings
-from planned_diffusion.generation.trace import Forward, TokensWritten
+from planned_diffusion.generation.tokens import EVERYTHING
 from planned_diffusion.generation.visibility import CAUSAL, NO_SPAN
 
 LENGTH = 2 * WORTH_SHARING

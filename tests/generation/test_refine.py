@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from planned_diffusion.generation.decoders.block_diffusion import block_diffusion
-from planned_diffusion.generation.trace import Board, Text, TokensBlanked
+from planned_diffusion.generation.events import Text, TokensBlanked
+from planned_diffusion.generation.live_state import Board
 
 ONE_ROUND = {"says": "<a3><b1>$", "fills": "P<a3><b1>[xyz][w]$", "scores": ".........." + "517" + ".." + "3"}
 

@@ -6,11 +6,18 @@ import pytest
 import torch
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from planned_diffusion.generation import sampling as sampling_module
-from planned_diffusion.generation.plan import EVERYTHING, Allowed
+from planned_diffusion.generation.engine import sampling as sampling_module
+from planned_diffusion.generation.engine.sampling import (
+    AllowedTable,
+    RowGroup,
+    argmax,
+    draw,
+    filter_logits,
+    rows_per_group,
+)
+from planned_diffusion.generation.engine.scores import SCORES
 from planned_diffusion.generation.query import Sampling
-from planned_diffusion.generation.sampling import AllowedTable, RowGroup, argmax, draw, filter_logits, rows_per_group
-from planned_diffusion.generation.unmasking import SCORES
+from planned_diffusion.generation.tokens import EVERYTHING, Allowed
 
 VOCABULARY = 12
 LOWEST = torch.finfo(torch.float32).min

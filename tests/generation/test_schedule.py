@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from planned_diffusion.generation.schedule import EPSILON, quota, reveal_fractions, step_count
+from planned_diffusion.generation.decoders.schedule import EPSILON, quota, reveal_fractions, step_count
 
 
 def fills(length: int, ratio: float, longest: int | None = None) -> list[int]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from planned_diffusion.generation.decoders.self_verified import self_verified
+from planned_diffusion.generation.events import Text, TokensBlanked
 from planned_diffusion.generation.query import Reply
-from planned_diffusion.generation.trace import Text, TokensBlanked
 
 PROMPT = torch.tensor([[5, 60, 33, 97, 12, 80]])
 PLAN = [[[104, 30, 20, 105, 104, 31, 18, 105, 106], [104, 32, 24, 105, 100]]]
@@ -50,10 +50,7 @@ def test_the_agreeing_prefix_and_one_token_more(drafts, said, answer, passes, dr
 def test_what_is_run_and_asked(drive, request_in_letters):
     drafts, said = [HEAD + "wxyz]", HEAD + "..yz]"], [HEAD + "wXyz]", HEAD + "..yz]"]
     played = verify(drive, request_in_letters, drafts, said)
-    runs = [
-        (query.purpose, query.positions[0], query.positions[-1], set(query.streams))
-        for query in played.queries
-    ]
+    runs = [(query.purpose, query.positions[0], query.positions[-1], set(query.streams)) for query in played.queries]
     assert runs[1:] == [("scoring", 5, 8, {2}), ("denoising", 5, 10, {0}), ("scoring", 7, 8, {2})]
     assert [(event.positions, event.token_ids) for event in played.of(TokensBlanked)] == [
         ((7, 8, 9), tuple(map(ord, "xyz")))

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from planned_diffusion.generation.events import PlanDone
+from planned_diffusion.generation.live_state import Board
 from planned_diffusion.generation.plan import Plan, Unit, write_round
 from planned_diffusion.generation.skeleton import Blank, Skeleton, read_skeleton
-from planned_diffusion.generation.trace import Board, PlanDone
 
 PROMPT = torch.tensor([[5, 60, 33, 97]])
 

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from planned_diffusion.generation.cache import SLOTS_PER_BUCKET, SlotCache
+from planned_diffusion.generation.engine.cache import SLOTS_PER_BUCKET, SlotCache
 from planned_diffusion.generation.visibility import NO_DOCUMENT
 
 

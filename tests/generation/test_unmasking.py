@@ -6,7 +6,8 @@ import random
 import pytest
 import torch
 
-from planned_diffusion.generation.unmasking import SCORES, choose
+from planned_diffusion.generation.decoders.unmasking import choose
+from planned_diffusion.generation.engine.scores import SCORES
 
 
 def logits_of(*rows) -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 from planned_diffusion.generation.decoders.block_diffusion import block_diffusion
 from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
-from planned_diffusion.generation.trace import BlanksPlaced, Forward, RoundClosed, SpanClosed, Text
+from planned_diffusion.generation.events import BlanksPlaced, Forward, RoundClosed, SpanClosed, Text
 
 
 @pytest.fixture

@@ -5,15 +5,7 @@ import itertools
 import pytest
 import torch
 
-from planned_diffusion.generation.visibility import (
-    CAUSAL,
-    CLEAN,
-    NO_DOCUMENT,
-    NO_SPAN,
-    NOISY,
-    Labels,
-    dense_mask,
-)
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NO_DOCUMENT, NO_SPAN, NOISY, Labels, dense_mask
 
 # One row per label; columns are tokens. Documents and spans are letters ("." = none), the other labels digits.
 SPARSE = """

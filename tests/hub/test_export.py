@@ -173,7 +173,7 @@ def test_code_without_one_of_its_files_is_noticed(tmp_path):
     for name, content in flat_code().items():
         (tmp_path / name).write_bytes(content)
     module.check_loadable(tmp_path)
-    (tmp_path / "generation_canvas.py").unlink()
+    (tmp_path / "generation_decoders_canvas.py").unlink()
     (tmp_path / "generation_decoders_planned.py").write_text("")
-    with pytest.raises((ExportError, FileNotFoundError), match="generation_canvas.py"):
+    with pytest.raises((ExportError, FileNotFoundError), match="generation_decoders_canvas.py"):
         module.check_loadable(tmp_path)

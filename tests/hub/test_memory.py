@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import BitsAndBytesConfig
 
-from planned_diffusion.hub.memory import memory_of, readable
+from planned_diffusion.loading.memory import memory_of, readable
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planned_diffusion.cli import main
+from planned_diffusion.cli.main import main
 from planned_diffusion.hub import card
 from planned_diffusion.hub.card import About
 from planned_diffusion.hub.export import export

@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 
-from planned_diffusion.cli import main
-from planned_diffusion.hub import serve
+from planned_diffusion.cli.main import main
+from planned_diffusion.inference import serve
 
 QUESTION = [{"role": "user", "content": "What is the capital of Kenya?"}]
 CAPITAL = "The capital city of Kenya, as any atlas will show, is Nairobi."

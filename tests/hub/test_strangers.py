@@ -120,11 +120,14 @@ def test_from_the_hub(hub, embedded, bare, stranger, expected, tmp_path, tmp_pat
     # The newest revision of facts cannot be loaded: whoever gets an answer got the pinned one.
     hub.repos["user/facts"].add({"README.md": b"moved"})
     home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_loopback"}
-    program = PROGRAM + f"""
+    program = (
+        PROGRAM
+        + f"""
 print(json.dumps([
     answers("user/facts", {PROMPTS!r}, revision="v1")[2], answers("user/shards", {PROMPTS!r})[2]
 ]))
 """
+    )
     pinned, sharded = json.loads(stranger(program, bare, **home))
     assert pinned == expected and sharded == expected
     asked = len(hub.requests)

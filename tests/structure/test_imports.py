@@ -6,41 +6,43 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = (  # from the top down; inside generation/ as well
-    "cli",
-    "app",
-    "evaluation",
-    "hub",
-    "training",
-    "modeling_planned_diffusion",
-    "generation.mixin",
-    "generation.requests",
-    "generation.vocabulary",
-    "generation.config",
-    "generation.engine",
-    "generation.decoders",
-    "generation.unmasking",
-    "generation.schedule",
-    "generation.runner",
-    "generation.attention",
-    "generation.prefix",
-    "generation.sampling",
-    "generation.cache",
-    "generation.canvas",
-    "generation.trace",
-    "generation.query",
-    "generation.plan",
-    "generation.skeleton",
-    "generation.tokens",
-    "generation.visibility",
-    "generation.host",
-    "configuration_planned_diffusion",
-    "generation.versions",
+LAYERS = (  # from the top down; names on one line are siblings, which do not import each other
+    ("cli",),
+    ("evaluation",),
+    ("hub", "inference", "training", "annotation"),
+    ("facts",),
+    ("loading",),
+    ("records",),
+    ("modeling_planned_diffusion",),
+    ("generation.mixin",),
+    ("generation.requests",),
+    ("generation.assistant",),
+    ("generation.tokenizer_beside",),
+    ("generation.config",),
+    ("generation.engine",),
+    ("generation.decoders",),
+    ("generation.trace", "generation.live_state"),
+    ("generation.events",),
+    ("generation.query",),
+    ("generation.grammar",),
+    ("generation.plan",),
+    ("generation.skeleton",),
+    ("generation.tokens",),
+    ("generation.visibility",),
+    ("configuration_planned_diffusion",),
+    ("versions_planned_diffusion",),
 )
 # What the Hub's flat export may need, and nothing else.
-EXPORTED = ("modeling_planned_diffusion", "configuration_planned_diffusion", "generation")
+EXPORTED = ("modeling_planned_diffusion", "configuration_planned_diffusion", "versions_planned_diffusion", "generation")
 EXPORTED_MAY_IMPORT = {"torch", "transformers"}
-FOLDERS = ("app", "evaluation", "generation", "hub", "training")
+# Decoder files that compute with torch on lists of numbers, for the sake of the published results.
+PUBLISHED_ARITHMETIC = {
+    "generation.decoders.schedule": "noise levels in float32",
+    "generation.decoders.unmasking": "equal scores in the order of torch.topk",
+}
+FOLDERS = tuple(
+    sorted({name.split(".")[0] for names in LAYERS for name in names if (ROOT / name.split(".")[0]).is_dir()})
+)
 
 
 def modules() -> dict[str, Path]:
@@ -49,8 +51,14 @@ def modules() -> dict[str, Path]:
     return {name: file for name, file in names.items() if not name.endswith("__init__")}
 
 
-def layer(module: str) -> int:
-    found = [index for index, name in enumerate(LAYERS) if module == name or module.startswith(name + ".")]
+def place(module: str) -> tuple[int, str]:
+    """The layer of a module, and the name in LAYERS that it belongs to."""
+    found = [
+        (index, name)
+        for index, names in enumerate(LAYERS)
+        for name in names
+        if module == name or module.startswith(name + ".")
+    ]
     assert found, f"{module} stands in no layer; add it to LAYERS"
     return found[0]
 
@@ -77,7 +85,8 @@ ALL = modules()
 def test_imports_go_down_only(module):
     for imported, ours in imports(module, ALL[module]):
         if ours:
-            assert layer(imported) >= layer(module), f"{module} imports {imported}, which lies above it"
+            (there, room), (here, own) = place(imported), place(module)
+            assert there > here or room == own, f"{module} imports {imported}, which does not lie below it"
 
 
 @pytest.mark.parametrize("module", sorted(name for name in ALL if name.startswith(EXPORTED)))
@@ -90,7 +99,7 @@ def test_exported_code_needs_only_torch_and_transformers(module):
 
 
 def test_decoders_know_no_model():
-    for name in (name for name in ALL if name.startswith("generation.decoders.")):
+    for name in (name for name in ALL if name.startswith("generation.decoders.") and name not in PUBLISHED_ARITHMETIC):
         assert all(imported.split(".")[0] not in ("torch", "transformers") for imported, _ in imports(name, ALL[name]))
 
 

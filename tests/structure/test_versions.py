@@ -11,7 +11,7 @@ import transformers
 
 import planned_diffusion
 from planned_diffusion import configuration_planned_diffusion
-from planned_diffusion.generation import versions
+from planned_diffusion import versions_planned_diffusion as versions
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,10 +15,11 @@ from trl import SFTConfig
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.training.corruption import Objective, draw_row
+from planned_diffusion.training.collator import PlannedDiffusionCollator
 from planned_diffusion.training.dataset import as_dataset, encode_records
-from planned_diffusion.training.objective import PlannedDiffusionCollator
-from planned_diffusion.training.records import Example
+from planned_diffusion.training.examples import Example
+from planned_diffusion.training.objective import Objective
+from planned_diffusion.training.rows import draw_row
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
 
 CHAT_TEMPLATE = (
@@ -170,10 +171,19 @@ def trainer_for(config, control, tokenizer, records):
 
     def build(folder, callbacks=(), objective=None, **changes):
         settings = {
-            "learning_rate": 1e-2, "max_steps": 6, "per_device_train_batch_size": 2, "logging_steps": 100,
-            "bf16": False, "save_strategy": "no", "gradient_checkpointing": False, "use_cpu": True,
-            "report_to": "none", "disable_tqdm": True, "dataloader_pin_memory": False,
-            "lr_scheduler_type": "linear", "seed": 3,
+            "learning_rate": 1e-2,
+            "max_steps": 6,
+            "per_device_train_batch_size": 2,
+            "logging_steps": 100,
+            "bf16": False,
+            "save_strategy": "no",
+            "gradient_checkpointing": False,
+            "use_cpu": True,
+            "report_to": "none",
+            "disable_tqdm": True,
+            "dataloader_pin_memory": False,
+            "lr_scheduler_type": "linear",
+            "seed": 3,
         }
         torch.manual_seed(0)
         objective = objective or Objective(span_padding=(0, 3), plain_share=0.2)
@@ -198,14 +208,29 @@ def workspace(tmp_path, tokenizer, monkeypatch):
     tokenizer.save_pretrained("tokenizer")
     Path("train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
     backbone = {
-        "model_type": "qwen2", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256,
+        "model_type": "qwen2",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 256,
     }
     Path("scratch.yaml").write_text(yaml.safe_dump({"backbone_config": backbone, "tokens_per_length_unit": 4}))
     recipe = {
-        "train_file": "train.jsonl", "from_scratch": "scratch.yaml", "tokenizer": "tokenizer", "output_dir": "out",
-        "span_padding": [0, 3], "max_steps": 4, "per_device_train_batch_size": 2, "bf16": False, "use_cpu": True,
-        "gradient_checkpointing": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
+        "train_file": "train.jsonl",
+        "from_scratch": "scratch.yaml",
+        "tokenizer": "tokenizer",
+        "output_dir": "out",
+        "span_padding": [0, 3],
+        "max_steps": 4,
+        "per_device_train_batch_size": 2,
+        "bf16": False,
+        "use_cpu": True,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "save_strategy": "no",
     }
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     return tmp_path

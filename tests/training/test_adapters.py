@@ -10,9 +10,9 @@ from packaging.version import Version
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from planned_diffusion.app.answer import load
 from planned_diffusion.generation.tokens import SPELLING
 from planned_diffusion.hub.export import export
+from planned_diffusion.inference.answer import load
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
 from planned_diffusion.training.adapters import AdapterArguments, check, lora_config, target_modules
@@ -25,8 +25,17 @@ def base(workspace):
     """A tiny trained checkpoint in "base", and a recipe that tunes it by LoRA into "tuned"."""
     assert sft.main(["--config", "recipe.yaml", "--output_dir", "base"]) == 0
     recipe = yaml.safe_load(Path("recipe.yaml").read_text())
-    tuning = {**recipe, "from_scratch": None, "tokenizer": None, "model": "base", "output_dir": "tuned",
-              "use_peft": True, "lora_r": 4, "learning_rate": 0.02, "max_steps": 6}
+    tuning = {
+        **recipe,
+        "from_scratch": None,
+        "tokenizer": None,
+        "model": "base",
+        "output_dir": "tuned",
+        "use_peft": True,
+        "lora_r": 4,
+        "learning_rate": 0.02,
+        "max_steps": 6,
+    }
     Path("lora.yaml").write_text(yaml.safe_dump(tuning))
     return workspace
 

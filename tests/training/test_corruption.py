@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NOISY, Labels, dense_mask
-from planned_diffusion.training.corruption import Objective, draw_row
-from planned_diffusion.training.objective import as_batch
+from planned_diffusion.training.collator import as_batch
+from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.row import NEXT_TOKEN, PLAIN, PLAN, SPAN
+from planned_diffusion.training.rows import draw_row
 
 # p q = prompt, P = promise, a b c = topics, 1 2 = digits, T = </topic>, < > = <async>, </async>, S = <sync/>, E = EOS
 TWO_ROUNDS = "pqPa1TPb2T<xy><z>SPc1T<w>E"

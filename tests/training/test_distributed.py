@@ -15,8 +15,13 @@ from planned_diffusion.training import sft
 pytestmark = pytest.mark.slow
 FSDP2 = {
     "fsdp": "full_shard",
-    "fsdp_config": {"fsdp_version": 2, "version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-                    "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"], "reshard_after_forward": True},
+    "fsdp_config": {
+        "fsdp_version": 2,
+        "version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "transformer_layer_cls_to_wrap": ["Qwen2DecoderLayer"],
+        "reshard_after_forward": True,
+    },
 }
 SCRIPT = ["-m", "planned_diffusion.training.sft"]
 ON_SHARDS = [str(Path(__file__).parent / "fsdp_on_cpu.py")]
@@ -40,8 +45,9 @@ def by_two_processes(program, recipe, folder, *options, **changes):
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", *program]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([*launch, "--config", "two.yaml", *options], env=environment, capture_output=True,
-                            text=True, timeout=300)
+    result = subprocess.run(
+        [*launch, "--config", "two.yaml", *options], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     return weights(folder)
 

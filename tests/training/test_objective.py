@@ -7,8 +7,10 @@ from transformers import AutoModelForCausalLM
 
 from planned_diffusion.generation.visibility import CAUSAL, NOISY, Labels, dense_mask
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.training.corruption import Objective, draw_row
-from planned_diffusion.training.objective import PlannedDiffusionCollator, as_batch, planned_diffusion_loss
+from planned_diffusion.training.collator import PlannedDiffusionCollator, as_batch
+from planned_diffusion.training.loss import planned_diffusion_loss
+from planned_diffusion.training.objective import Objective
+from planned_diffusion.training.rows import draw_row
 
 TWO_ROUNDS = "pqPa1TPb2T<xy><z>SPc1T<w>E"  # see test_corruption.py
 
@@ -224,9 +226,12 @@ def test_packed_rows_are_full_and_keep_every_token(row_of):
     tokens = sum(len(row.ids) for row in rows)
     assert (packed["document"] > 0).sum() == (alone["document"] > 0).sum() == tokens
     assert packed["input_ids"].shape[1] <= 64 and tokens / packed["input_ids"].numel() > 0.9
-    found = sorted(tuple(line[documents == number].tolist())
-                   for line, documents in zip(packed["input_ids"], packed["document"], strict=True)
-                   for number in documents.unique().tolist() if number)
+    found = sorted(
+        tuple(line[documents == number].tolist())
+        for line, documents in zip(packed["input_ids"], packed["document"], strict=True)
+        for number in documents.unique().tolist()
+        if number
+    )
     assert found == sorted(tuple(row.ids.tolist()) for row in rows)
 
 

@@ -2,7 +2,7 @@
 
 import random
 
-from planned_diffusion.training.packing import pack
+from planned_diffusion.training.bin_packing import pack
 
 
 def test_by_hand():

@@ -11,7 +11,7 @@ from trl import SFTConfig, TrlParser
 
 from planned_diffusion.training import sft
 from planned_diffusion.training.adapters import AdapterArguments, check
-from planned_diffusion.training.corruption import Objective
+from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.sft import ScriptArguments
 
 FOLDER = Path(__file__).parents[2] / "training" / "recipes"

@@ -3,7 +3,8 @@
 import pytest
 
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
-from planned_diffusion.training.records import encode_example, encode_prompt, encode_text
+from planned_diffusion.records.encoding import encode_prompt, encode_text
+from planned_diffusion.training.examples import encode_example
 
 ANSWER = (
     "<promise>-<topic>end 12</topic><promise>-<topic>3</topic><async>sun</async><async> 4</async><sync/>"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planned_diffusion.training.tagged import TaggedPart, parse_tagged, plain_text, write_tagged
+from planned_diffusion.records.tagged import TaggedPart, parse_tagged, plain_text, write_tagged
 
 P, T, A, Z, S = "<promise>-<topic>", "</topic>", "<async>", "</async>", "<sync/>"
 ONE = f"{P}cause 2{T}{A}The sun.{Z}"

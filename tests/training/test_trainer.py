@@ -13,19 +13,25 @@ from transformers import TrainerCallback
 
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from planned_diffusion.records.vocabulary import check_agreement, control_token_ids
 from planned_diffusion.training import sft
-from planned_diffusion.training.corruption import Objective
 from planned_diffusion.training.dataset import encode_records, numbered_records, read_records, within
-from planned_diffusion.training.order import LengthGroupedOrder
+from planned_diffusion.training.length_grouping import LengthGroupedOrder
+from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
-from planned_diffusion.training.vocabulary import check_agreement, control_token_ids
 
 
 def test_accumulating_equals_one_batch(tmp_path, trainer_for):
     weights = []
     for size, steps in ((8, 1), (2, 4), (4, 2)):
-        trainer = trainer_for(tmp_path, per_device_train_batch_size=size, gradient_accumulation_steps=steps,
-            max_steps=3, train_sampling_strategy="sequential", optim="sgd", learning_rate=1.0,
+        trainer = trainer_for(
+            tmp_path,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            max_steps=3,
+            train_sampling_strategy="sequential",
+            optim="sgd",
+            learning_rate=1.0,
         )
         trainer.train()
         weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]))
@@ -75,8 +81,14 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch_size(tmp_path,
 
 def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, trainer_for):
     objective = Objective(span_padding=(0, 2), span_next_token_weight=0.5)
-    trainer = trainer_for(tmp_path, objective=objective, max_steps=80, logging_steps=20,
-        per_device_train_batch_size=8, learning_rate=2e-2, lr_scheduler_type="constant",
+    trainer = trainer_for(
+        tmp_path,
+        objective=objective,
+        max_steps=80,
+        logging_steps=20,
+        per_device_train_batch_size=8,
+        learning_rate=2e-2,
+        lr_scheduler_type="constant",
     )
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -87,9 +99,15 @@ def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, trainer_for):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("packing", True), ("label_smoothing_factor", 0.1), ("dataloader_persistent_workers", True),
-        ("loss_type", "dft"), ("eos_token", "<async>"), ("completion_only_loss", True), ("eval_packing", True),
-        ("packing_strategy", "wrapped"), ("chat_template_path", "template.jinja"),
+        ("packing", True),
+        ("label_smoothing_factor", 0.1),
+        ("dataloader_persistent_workers", True),
+        ("loss_type", "dft"),
+        ("eos_token", "<async>"),
+        ("completion_only_loss", True),
+        ("eval_packing", True),
+        ("packing_strategy", "wrapped"),
+        ("chat_template_path", "template.jinja"),
     ],
 )
 def test_refuses_settings_that_would_change_the_loss(setting, value, tmp_path, trainer_for):
@@ -240,8 +258,18 @@ def test_tags_that_split_into_several_tokens_are_refused():
 
 def test_packed_training_takes_the_same_steps(workspace):
     """The script with `packing: true`: the same examples, draws and steps, in rows that they share."""
-    same = ["--config", "recipe.yaml", "--optim", "sgd", "--learning_rate", "1.0", "--max_grad_norm", "0",
-            "--per_device_train_batch_size", "4"]
+    same = [
+        "--config",
+        "recipe.yaml",
+        "--optim",
+        "sgd",
+        "--learning_rate",
+        "1.0",
+        "--max_grad_norm",
+        "0",
+        "--per_device_train_batch_size",
+        "4",
+    ]
     assert sft.main([*same, "--output_dir", "alone"]) == 0
     assert sft.main([*same, "--output_dir", "packed", "--packing", "true", "--packed_length", "160"]) == 0
     alone, packed = (PlannedDiffusionForCausalLM.from_pretrained(name).state_dict() for name in ("alone", "packed"))
@@ -251,10 +279,34 @@ def test_packed_training_takes_the_same_steps(workspace):
 def test_evaluation_answers_prompts_and_the_best_checkpoint_is_kept(workspace, monkeypatch):
     monkeypatch.setattr(sft, "leave_the_process_group", lambda trainer: trained.append(trainer))
     trained = []
-    evaluating = ["--eval_file", "train.jsonl", "--eval_strategy", "steps", "--eval_steps", "20", "--samples", "3",
-                  "--save_strategy", "best", "--metric_for_best_model", "eval_loss", "--load_best_model_at_end", "true"]
-    learning = ["--max_steps", "60", "--learning_rate", "2e-2", "--per_device_train_batch_size", "8", "--plain_share",
-                "0.1", "--lr_scheduler_type", "constant"]
+    evaluating = [
+        "--eval_file",
+        "train.jsonl",
+        "--eval_strategy",
+        "steps",
+        "--eval_steps",
+        "20",
+        "--samples",
+        "3",
+        "--save_strategy",
+        "best",
+        "--metric_for_best_model",
+        "eval_loss",
+        "--load_best_model_at_end",
+        "true",
+    ]
+    learning = [
+        "--max_steps",
+        "60",
+        "--learning_rate",
+        "2e-2",
+        "--per_device_train_batch_size",
+        "8",
+        "--plain_share",
+        "0.1",
+        "--lr_scheduler_type",
+        "constant",
+    ]
     assert sft.main(["--config", "recipe.yaml", *evaluating, *learning]) == 0
     samples = [json.loads(line) for line in Path("out/samples.jsonl").read_text().splitlines()]
     assert [sample["step"] for sample in samples] == [20] * 3 + [40] * 3 + [60] * 3

@@ -1,0 +1,165 @@
+"""What the `llm` annotator asks and how it reads the reply.
+
+The model never repeats the answer: it sees it cut into numbered pieces and names, per span, a topic and the first and
+last piece. So the text cannot change, replies are short, and lengths are counted here rather than guessed.
+"""
+
+import json
+import re
+
+from ..records.tagged import is_tagged
+from .structure import MOST_SPANS
+from .topics import MOST_WORDS
+
+MOST_ROUNDS = 16  # as generation allows by default
+LONGEST_TOPIC = 100  # characters
+
+SYSTEM = """\
+You plan how an answer can be written in parallel. The answer is cut into numbered pieces. Group neighbouring pieces
+into spans, and spans into rounds:
+
+- All spans of one round are written at the same time, by writers who see the request and the topics but not each
+  other's text. Put two spans into one round only if each makes sense without the other: items of a list of
+  alternatives, sections on different subjects, pros and cons.
+- A later round sees everything written in earlier rounds. A conclusion that refers to the parts is a later round; so
+  are the parts that a preamble such as "Here are three tips:" announces.
+- Steps that build on each other get one round each. Reasoning, calculations, code and stories are never split: reply
+  with no rounds at all.
+- Every piece belongs to exactly one span, in order, without gaps. A span should have a sentence or two at least; put
+  small neighbours together.
+- A topic is one to three words taken from the span's text; the topics of a round differ.
+- A round has at most {most_spans} spans, and there are at most {most_rounds} rounds.
+
+Reply with one JSON object and nothing else:
+{"rounds": [[{"topic": "...", "first": 1, "last": 2}, ...], ...]}
+
+Example 1. Request: Give two tips for sleeping well.
+[1] Here are two tips:
+[2] 1. Keep a regular schedule.
+[3] Your body likes routine.
+[4] 2. Avoid screens late in the evening.
+[5] In short, routine and darkness help.
+Reply: {"rounds": [
+[{"topic": "two tips", "first": 1, "last": 1}],
+[{"topic": "regular schedule", "first": 2, "last": 3}, {"topic": "avoid screens", "first": 4, "last": 4}],
+[{"topic": "in short", "first": 5, "last": 5}]]}
+
+Example 2. Request: Compare cats and dogs.
+[1] Cats are independent.
+[2] They need little room.
+[3] Dogs are sociable.
+[4] They want walks.
+Reply: {"rounds": [[{"topic": "cats", "first": 1, "last": 2}, {"topic": "dogs", "first": 3, "last": 4}]]}
+
+Example 3. Request: Tom has 3 apples and buys twice as many. How many has he?
+[1] He buys 2 * 3 = 6 apples.
+[2] So he has 3 + 6 = 9.
+Reply: {"rounds": []}"""
+
+_SENTENCE_END = re.compile(r"(?<=[^\s\d][.!?])(?=[ \t]+[\"'(\[]?[A-Z0-9])|(?=\n+[^\n])")
+_MOST_ASKED = 2000  # characters of the request
+
+
+def pieces_of(answer: str) -> list[str]:
+    """An answer cut at its sentences and lines; the pieces joined are the answer, white space opens the later one."""
+    pieces = []
+    for piece in _SENTENCE_END.split(answer):
+        if pieces and not (piece.strip() and pieces[-1].strip()):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+    return pieces
+
+
+def messages_for(prompt: str, pieces: list[str], most_spans: int = MOST_SPANS) -> list[dict]:
+    """The chat that asks for a plan with at most so many spans per round."""
+    system = SYSTEM.replace("{most_spans}", str(most_spans)).replace("{most_rounds}", str(MOST_ROUNDS))
+    numbered = "\n".join(f"[{number}] {piece.strip()}" for number, piece in enumerate(pieces, start=1))
+    content = f"Request: {prompt[:_MOST_ASKED]}\n{numbered}\nReply:"
+    return [{"role": "system", "content": system}, {"role": "user", "content": content}]
+
+
+def rounds_of(reply: str, pieces: list[str], most_spans: int = MOST_SPANS) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """The plan that a reply describes, as rounds of (topic, text); () for an answer that should stay plain.
+
+    Raises:
+        ValueError: what is wrong with the reply, in a sentence that can be sent back.
+    """
+    if not reply.strip():
+        raise ValueError("The reply has no text.")
+    found = _plans_in(reply)
+    if not found:
+        raise ValueError('The reply is not the JSON object {"rounds": ...} asked for.')
+    rounds = next((rounds for rounds in reversed(found) if _is_rounds(rounds)), None)
+    if rounds is None:
+        raise ValueError('The reply is not {"rounds": [[span, ...], ...]} with at least one span per round.')
+    if len(rounds) > MOST_ROUNDS or max(map(len, rounds), default=0) > most_spans:
+        raise ValueError(
+            f"The reply has {len(rounds)} rounds with up to {max(map(len, rounds))} spans; plan at most {MOST_ROUNDS} "
+            f"rounds of at most {most_spans} spans."
+        )
+    planned, place = [], 0
+    for spans in rounds:
+        planned.append([])
+        for span in spans:
+            topic, first, last = _span(span)
+            if first != place + 1 or not first <= last <= len(pieces):
+                raise ValueError(
+                    f"The span {topic!r} goes from {first} to {last}; after piece {place} it must begin with "
+                    f"{place + 1}, and there are {len(pieces)} pieces."
+                )
+            planned[-1].append((topic, "".join(pieces[place:last])))
+            place = last
+        _check_topics_differ([topic for topic, _ in planned[-1]])
+    if planned and place != len(pieces):
+        raise ValueError(f"The spans end with piece {place} of {len(pieces)}; every piece must be in a span.")
+    return tuple(map(tuple, planned))
+
+
+def _plans_in(reply: str) -> list:
+    """The "rounds" of every JSON object in a reply that has them; whatever stands around the objects is passed over."""
+    found, place, decoder = [], reply.find("{"), json.JSONDecoder()
+    while place >= 0:
+        stop = place + 1
+        try:
+            value, end = decoder.raw_decode(reply, place)
+        except (ValueError, RecursionError):
+            value = {}
+        if "rounds" in value:
+            found.append(value["rounds"])
+            stop = end
+        place = reply.find("{", stop)
+    return found
+
+
+def _is_rounds(rounds) -> bool:
+    return isinstance(rounds, list) and all(isinstance(spans, list) and spans for spans in rounds)
+
+
+def _check_topics_differ(topics: list[str]) -> None:
+    folded = [topic.casefold() for topic in topics]
+    twice = next((topic for topic in topics if folded.count(topic.casefold()) > 1), None)
+    if twice is not None:
+        raise ValueError(f"The topic {twice!r} stands twice in a round; give every span of a round its own.")
+
+
+def _span(span) -> tuple[str, int, int]:
+    fields = (span.get("topic"), span.get("first"), span.get("last")) if isinstance(span, dict) else (None,) * 3
+    topic, first, last = fields
+    if not isinstance(topic, str) or any(type(number) is not int for number in (first, last)):
+        raise ValueError(f'The span {span!r} is not {{"topic": text, "first": number, "last": number}}.')
+    try:
+        topic.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The topic {topic!r} holds half a character; use words of the text.") from error
+    words = topic.split()
+    if not 1 <= len(words) <= MOST_WORDS:
+        raise ValueError(f"The topic {topic!r} has {len(words)} words; give one to {MOST_WORDS}.")
+    if len(topic) > LONGEST_TOPIC or not any(map(str.isalpha, topic)):
+        raise ValueError(
+            f"The topic {topic[:LONGEST_TOPIC]!r} is longer than {LONGEST_TOPIC} characters or without letters; "
+            "give short words of the text."
+        )
+    if is_tagged(topic):
+        raise ValueError(f"The topic {topic!r} spells a tag of plans; use words of the text.")
+    return " ".join(words), first, last

@@ -1,0 +1,137 @@
+"""Rows from JSONL (also gzipped), JSON, Parquet or a Hub dataset, one by one; complaints name file and line."""
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from ..records.jsonl import _open, json_lines
+from .schemas import Schema, schema_of
+
+JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+
+
+JSON_LIST = (".json", ".json.gz")
+
+
+PARQUET = (".parquet",)
+
+
+_BATCH = 1024  # rows of a Parquet file in memory at once
+
+
+@dataclass(frozen=True)
+class Source:
+    """A readable source: `rows()` starts from its beginning at every call; all rows have the schema."""
+
+    name: str
+    schema: Schema
+    count: int
+    rows: Callable[[], Iterator[dict]]
+
+
+def open_source(source: str, split: str = "train", limit: int | None = None) -> Source:
+    """A file, or a dataset of the Hub as owner/name, read through once to check every row.
+
+    Raises:
+        ValueError: no such file or dataset, no rows, a line that is no JSON object, columns that cannot be
+            recognised, or rows of different schemas (with the number of the line or row).
+        RuntimeError: a package that is needed to read it is not installed, or the Hub cannot be reached.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        name, word, numbered = str(path), *_file(path)
+    elif looks_like_a_file(source):
+        raise ValueError(f"There is no file {source}.")
+    else:
+        name, word, numbered = f"{source} [{split}]", "row", _hub(source, split)
+
+    def rows() -> Iterator[dict]:
+        return (row for _, row in islice(numbered(), limit))
+
+    schema, count = _checked(name, word, islice(numbered(), limit))
+    return Source(name, schema, count, rows)
+
+
+def looks_like_a_file(source: str) -> bool:
+    return source.lower().endswith((*JSON_LINES, *JSON_LIST, *PARQUET)) or source.startswith((".", "/", "~"))
+
+
+def _checked(name: str, word: str, numbered: Iterator[tuple[int, dict]]) -> tuple[Schema, int]:
+    """The schema that all rows share and their count."""
+    schema, first, count = None, 0, 0
+    for number, row in numbered:
+        count += 1
+        try:
+            found = schema_of(list(row))
+        except ValueError as error:
+            raise ValueError(f"{name}, {word} {number}: {error}") from error
+        if schema is None:
+            schema, first = found, number
+        elif found != schema:
+            raise ValueError(
+                f"{name}, {word} {number} has the columns {found}, {word} {first} the columns {schema}; split the "
+                "file, or give all rows the same columns."
+            )
+    if schema is None:
+        raise ValueError(f"{name} holds no records.")
+    return schema, count
+
+
+def _file(path: Path) -> tuple[str, Callable[[], Iterator[tuple[int, dict]]]]:
+    """What a row is called, and a function that reads the file's numbered rows."""
+    name = path.name.lower()
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name one file: {', '.join(JSON_LINES[:1] + JSON_LIST[:1] + PARQUET)}.")
+    if name.endswith(JSON_LINES):
+        return "line", lambda: json_lines(path)
+    if name.endswith(JSON_LIST):
+        return "item", lambda: _json_list(path)
+    if name.endswith(PARQUET):
+        return "row", lambda: _parquet(path)
+    raise ValueError(f"{path} is none of {', '.join(JSON_LINES + JSON_LIST + PARQUET)}; convert or rename it.")
+
+
+def _json_list(path: Path) -> Iterator[tuple[int, dict]]:
+    try:
+        with _open(path) as file:
+            rows = json.loads(file.read().decode("utf-8-sig"))
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); write a list of objects, or JSONL.") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path} is not a list of objects; write one, or JSONL with one object per line.")
+    return enumerate(rows, start=1)
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, dict]]:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise RuntimeError("Parquet needs pyarrow; run pip install 'planned-diffusion[annotate]'.") from error
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            batches = (batch.to_pylist() for batch in file.iter_batches(_BATCH))
+            yield from enumerate((row for batch in batches for row in batch), start=1)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{path}: no readable Parquet file ({error}).") from error
+
+
+def _hub(source: str, split: str) -> Callable[[], Iterator[tuple[int, dict]]]:
+    """Reads a split of a dataset through `datasets`, which keeps it in its cache."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise RuntimeError("Hub datasets need datasets; run pip install 'planned-diffusion[annotate]'.") from error
+    try:
+        loaded = datasets.load_dataset(source, split=split)
+    except ConnectionError as error:
+        raise RuntimeError(f"The dataset {source} cannot be reached: {_line(error)}") from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"There is no file {source}, and no dataset of that name ({_line(error)}).") from error
+    return lambda: enumerate(loaded, start=1)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,109 @@
+"""Builds the embedded checkpoint: tokenizer, data, training, evaluation, model card (`make checkpoint`).
+
+Everything is deterministic for the seeds below. Interrupted? Run it again: training goes on from its last checkpoint.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from ..facts.generator import held_out_examples, training_examples
+from ..facts.training_records import write_records
+from ..generation.config import PlannedDiffusionGenerationConfig
+from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..training import sft
+from . import measure as evaluate
+from .facts_card import write_card
+from .facts_tokenizer import train_tokenizer
+
+VOCABULARY = 2048
+TOKENIZER_EXAMPLES = 30_000
+TRAINING_EXAMPLES = 150_000
+# Many comparisons, whose verdicts are the hardest to learn, and many words that no phrasing holds.
+TRAINING_SHARES = {"comparison_share": 0.5, "scrambled_share": 0.4}
+EVALUATION_EXAMPLES = 512
+NEW_TOKENS = 320
+SEED = 1
+STAGES = (("planner", Path("training/recipes/facts.yaml")), ("model", Path("training/recipes/facts_blocks.yaml")))
+
+
+def prepare(folder: Path, tokens_per_length_unit: int) -> None:
+    """Writes tokenizer, train.jsonl and eval.jsonl into `folder`, unless they are there."""
+    if (folder / "train.jsonl").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = itertools.chain.from_iterable(
+        (example.prompt, example.answer) for example in training_examples(TOKENIZER_EXAMPLES, SEED)
+    )
+    train_tokenizer(texts, VOCABULARY).save_pretrained(folder / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    write_records(
+        folder / "eval.jsonl", held_out_examples(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit
+    )
+    partial = folder / "train.jsonl.partial"
+    examples = training_examples(TRAINING_EXAMPLES, SEED, **TRAINING_SHARES)
+    write_records(partial, examples, tokenizer, tokens_per_length_unit)
+    partial.rename(folder / "train.jsonl")
+
+
+def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
+    """Saves the trained model in bfloat16 with its tokenizer and decoding defaults, in Hub layout."""
+    model = PlannedDiffusionForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model.generation_config = PlannedDiffusionGenerationConfig(
+        do_sample=False,
+        max_new_tokens=NEW_TOKENS,
+        confidence_threshold=0.9,
+        plan_lookahead=3,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return model
+
+
+def train(folder: Path, training_arguments: list[str]) -> int:
+    """Runs the stages that are not done, each from its last checkpoint if there is one; an exit status."""
+    start = ["--tokenizer", str(folder / "tokenizer")]
+    for name, recipe in STAGES:
+        out = folder / name
+        if not (out / "model.safetensors").exists():
+            given = ["--config", str(recipe), "--train_file", str(folder / "train.jsonl"), "--output_dir", str(out)]
+            code = sft.main([*given, "--resume_from_checkpoint", "auto", *start, *training_arguments])
+            if code:
+                return code
+        start = ["--model", str(out)]
+    return 0
+
+
+def describe(model, out: Path) -> None:
+    """Measures the shipped checkpoint and writes its model card and results.json."""
+    measurements = evaluate.run(str(out), EVALUATION_EXAMPLES)
+    environment = evaluate.stamp(model, batch_size=8)
+    write_card(out, measurements, environment, model.num_parameters() / 1e6, model.config.vocab_size)
+    results = {"stamp": environment, "results": [asdict(row) for row in measurements]}
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where data and state are kept")
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
+    args, training_arguments = parser.parse_known_args(argv)
+    prepare(args.folder, tokens_per_length_unit=8)
+    code = train(args.folder, training_arguments)
+    if code:
+        return code
+    describe(ship(args.folder / "model", args.out), args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What a conversion mapped: a table for people, JSON for programs, and a first model card."""
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from ...generation.tokens import SPELLING
+from .source_config import ForeignConfig
+from .source_tokenizer import Vocabulary
+
+INHERITED = ("license", "license_name", "license_link", "language")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of a checkpoint, for people to check."""
+
+    source: str
+    out: str
+    model_type: str
+    tokens: dict[str, int | list[int]]  # spelling -> id
+    added: list[str]  # the spellings that are new
+    rows: tuple[int, int]  # of embedding and head, before and after
+    rows_set: int
+    tokens_per_length_unit: int
+    span_attention: str
+    span_separator: str
+    chat_template: str
+    dtypes: list[str]
+    shards: int
+    gigabytes: float
+    notes: list[str]
+
+    def table(self) -> list[tuple[str, str]]:
+        """Lines of two columns."""
+        before, after = self.rows
+        grown = "not resized" if before == after else f"resized from {before:,}"
+        lines = [("model_type", f"{self.model_type} -> planned_diffusion")]
+        lines += [(name, f"{ids}{' (added)' if name in self.added else ''}") for name, ids in self.tokens.items()]
+        lines += [
+            ("rows", f"{after:,}, {grown}; {self.rows_set} initialised"),
+            ("length unit", f"{self.tokens_per_length_unit} tokens"),
+            ("span attention", self.span_attention),
+            ("separator", repr(self.span_separator)),
+            ("chat template", self.chat_template),
+            ("weights", f"{', '.join(self.dtypes)}; {self.shards} files, {self.gigabytes:.2f} GB"),
+            *(("note", note) for note in self.notes),
+        ]
+        return lines
+
+    def as_json(self) -> dict:
+        return asdict(self)
+
+
+def spelled(vocabulary: Vocabulary) -> dict[str, int | list[int]]:
+    ids = dict(vocabulary.ids)
+    tokenizer = vocabulary.tokenizer
+    names = {"mask_token_id": tokenizer.mask_token, **SPELLING, "eos_token_id": tokenizer.eos_token}
+    return {spelling: ids[name] for name, spelling in names.items()} | {"0 ... 9": ids["digit_token_ids"]}
+
+
+def notes_on(foreign: ForeignConfig, vocabulary: Vocabulary) -> list[str]:
+    notes = []
+    if vocabulary.added:
+        notes.append("Some tags are new to these weights: train before you expect plans (planned-diffusion train).")
+    template = vocabulary.tokenizer.chat_template
+    if vocabulary.chat_template == "kept" and not re.search(r"{%-?\s*generation\b", template):
+        notes.append("The chat template has no {% generation %} marks; trainers that want them need your own.")
+    if "sliding_attention" in (getattr(foreign.backbone, "layer_types", None) or ()):
+        notes.append(f"Some layers see {foreign.backbone.sliding_window} tokens: prompt and answer must fit in there.")
+    return notes
+
+
+def card(folder: Path, source: str, is_repository: bool, notes: list[str]) -> str:
+    """A README.md that names the source and keeps its license; `planned-diffusion push` completes it.
+
+    Of a folder nobody else knows the name, so its own card's base model is kept, if it has one.
+    """
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    known = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
+    fields = {name: known[name] for name in INHERITED if known.get(name)}
+    base = source if is_repository else known.get("base_model")
+    if base:
+        fields |= {"base_model": base}
+    name = source if is_repository else Path(source).name
+    says = "\n".join(["Converted for planned diffusion from " + name + ".", *notes])
+    return f"---\n{ModelCardData(**fields).to_yaml()}\n---\n\n{says}\n" if fields else f"{says}\n"

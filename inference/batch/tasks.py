@@ -1,0 +1,158 @@
+"""Lines of requests to `Task`s; whatever is wrong with a line is said with its number, before anything runs.
+
+{"prompt": "Why is the sky blue?"}
+{"id": "a7", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "seed": 1}
+{"prompt": "What is iron?", "plan": [[["symbol", 8], ["use", 24]]]}
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ...generation.config import OWN_DEFAULTS, PlannedDiffusionGenerationConfig
+from ...generation.skeleton import Blank
+from ...records.jsonl import json_lines
+from ..decoding_fields import with_sampling
+
+SHARED = (
+    "max_new_tokens", "max_length", "max_time", "do_sample", "temperature", "top_k", "top_p", "stop_strings",
+)  # fmt: skip
+FIELDS = tuple(name for name in (*SHARED, *OWN_DEFAULTS) if name != "output_trace")
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A request as its line gives it, plain JSON throughout.
+
+    index: which request of the input, from 0.
+    id: the line's own, or else the line's number.
+    fingerprint: of the line's content.
+    prompt: text, or the messages of a chat.
+    fields: of `generate`; plan: as the line has it, see `read_plan`.
+    """
+
+    index: int
+    id: str | int
+    fingerprint: str
+    prompt: str | list[dict]
+    fields: dict
+    plan: list | None
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file whose lines are all requests: how many, and the hash of the whole."""
+
+    path: Path
+    count: int
+    sha256: str
+
+    def tasks(self) -> Iterator[Task]:
+        """The requests in order, read anew at every call."""
+        for index, (number, row) in enumerate(json_lines(self.path)):
+            yield _task(index, number, row)
+
+
+def open_input(path: Path) -> Input:
+    """Reads a file through once to check every line.
+
+    Raises:
+        ValueError: no such file, no requests in it, or a line that is none (with its number).
+    """
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}; give IN a file with one JSON object per line.")
+    seen: dict[str | int, int] = {}
+    index = -1
+    for index, (number, row) in enumerate(json_lines(path)):
+        try:
+            task = _task(index, number, row)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+        if task.id in seen:
+            raise ValueError(f"{path}, line {number}: its id {task.id!r} is that of line {seen[task.id]}; change one.")
+        seen[task.id] = number
+    if index < 0:
+        raise ValueError(f"{path} holds no requests; write one JSON object per line.")
+    with path.open("rb") as file:
+        return Input(path, index + 1, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def read_plan(plan) -> list:
+    """A plan as `generate` takes it; in a canvas {"blank": 4, "exact": true} stands for a `Blank`.
+
+    Raises:
+        ValueError: no list of rounds, or an object that is no blank.
+    """
+    if not isinstance(plan, list) or not plan or not all(isinstance(part, list) for part in plan):
+        raise ValueError("plan is no list of rounds; give one such as [[[topic, length in tokens], ...], ...].")
+    return [[_part(part) for part in parts] for parts in plan]
+
+
+def _task(index: int, number: int, row: dict) -> Task:
+    known = ("id", "prompt", "messages", "plan", *FIELDS)
+    unknown = [name for name in row if name not in known]
+    if unknown:
+        raise ValueError(f"{unknown[0]} is no field of a request; choose among {', '.join(known)}.")
+    name = row.get("id", number)
+    if isinstance(name, bool) or not isinstance(name, (str, int)):
+        raise ValueError(f"its id is {name!r}; give text or a whole number.")
+    fields = {name: row[name] for name in FIELDS if name in row}
+    if isinstance(row.get("seed"), list):
+        raise ValueError("its seed is a list; give a whole number, for the one answer of this line.")
+    _check_fields(json.dumps(fields))
+    if row.get("plan") is not None:
+        read_plan(row["plan"])
+    fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
+    return Task(index, name, fingerprint, _prompt(row), with_sampling(fields), row.get("plan"))
+
+
+@lru_cache(maxsize=1024)
+def _check_fields(fields: str) -> None:
+    """Of most files all lines have the same."""
+    PlannedDiffusionGenerationConfig(**json.loads(fields))
+
+
+def _prompt(row: dict) -> str | list[dict]:
+    if ("prompt" in row) == ("messages" in row):
+        has = "both prompt and messages" if "prompt" in row else "neither prompt nor messages"
+        raise ValueError(f"it has {has}; give one of them.")
+    if "prompt" in row:
+        _check_text("prompt", row["prompt"])
+        return row["prompt"]
+    messages = row["messages"]
+    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+        raise ValueError('messages is no list of objects; give [{"role": ..., "content": ...}, ...].')
+    for message in messages:
+        if message.get("role") not in ROLES:
+            raise ValueError(f"a message has the role {message.get('role')!r}; choose one of {', '.join(ROLES)}.")
+        _check_text("a message's content", message.get("content"))
+    if messages[-1]["role"] == "assistant":
+        raise ValueError("the last message is the assistant's, which is to be written; leave it out.")
+    return messages
+
+
+def _check_text(what: str, text) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{what} is {text!r}; give some text.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} holds half a character ({error.reason}); write it in UTF-8.") from error
+
+
+def _part(part):
+    if isinstance(part, list) and len(part) == 2 and isinstance(part[1], list):
+        return [part[0], [_piece(piece) for piece in part[1]]]
+    return part
+
+
+def _piece(piece):
+    if not isinstance(piece, dict):
+        return piece
+    if not {"blank"} <= set(piece) <= {"blank", "exact"} or not isinstance(piece.get("exact", False), bool):
+        raise ValueError(f'a piece of a canvas is {piece!r}; give text, or {{"blank": tokens, "exact": true}}.')
+    return Blank(piece["blank"], piece.get("exact", False))

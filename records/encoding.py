@@ -1,0 +1,97 @@
+"""Encode text and chats as token ids in which only the template's own control tokens are control tokens."""
+
+import uuid
+from collections.abc import Sequence
+
+from jinja2 import TemplateError
+
+from ..generation.tokens import SPELLING
+
+
+def spelled_ids(tokenizer) -> dict[str, int]:
+    """Spelling -> id of every token that text must never become: the special ones and the control tokens."""
+    names = {*SPELLING.values(), tokenizer.mask_token}
+    return {
+        token.content: index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special or token.content in names
+    }
+
+
+def encode_text(tokenizer, text: str) -> list[int]:
+    """Ids of a text, none of them special: a spelling such as `<async>` or `</s>` in it becomes ordinary tokens.
+
+    `split_special_tokens` of the fast tokenizers does that for tokens flagged as special only (checked with tokenizers
+    0.22); a control token that was added without the flag is cut in its middle, so that its two halves are text.
+    """
+    if not text:
+        return []
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    for spelling, index in spelled_ids(tokenizer).items():
+        if index in ids and spelling in text:
+            if len(spelling) < 2:
+                raise ValueError(f"The text contains {spelling!r}, a special token of one character; remove it.")
+            middle = text.index(spelling) + len(spelling) // 2
+            return encode_text(tokenizer, text[:middle]) + encode_text(tokenizer, text[middle:])
+    return ids
+
+
+def encode_prompt(tokenizer, messages: str | Sequence[dict]) -> list[int]:
+    """Ids of a chat up to the point where the answer begins, through the tokenizer's chat template.
+
+    A string is one user message. Without a chat template a single message's text is the prompt as it is.
+
+    Raises:
+        ValueError: several messages without a chat template, a template that refuses them, or one that rewrites a
+            message which spells special tokens.
+    """
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    if not tokenizer.chat_template:
+        if len(messages) != 1:
+            raise ValueError(
+                f"The tokenizer has no chat template, so it cannot join {len(messages)} messages; give one "
+                "message, or set tokenizer.chat_template."
+            )
+        start = tokenizer("")["input_ids"]  # what the tokenizer puts before any text: nothing, or a beginning token
+        return [*start, *encode_text(tokenizer, messages[0]["content"])]
+    spellings = spelled_ids(tokenizer)
+    try:
+        if any(spelling in message["content"] for message in messages for spelling in spellings):
+            return _encode_around_contents(tokenizer, messages)
+        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+    except TemplateError as error:
+        raise ValueError(
+            f"The tokenizer's chat template refuses these messages ({error}); give it roles in an order that it takes."
+        ) from error
+
+
+def _encode_around_contents(tokenizer, messages: Sequence[dict]) -> list[int]:
+    """The template's own pieces tokenized with their special tokens, the contents between them as text only."""
+    marks = [f"{uuid.uuid4().hex}{index}|" for index in range(len(messages))]
+
+    def render(contents):
+        chat = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
+        return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+
+    contents = [message["content"] for message in messages]
+    rendered, marked = render(contents), render(marks)
+    for change in (str, str.strip):  # many templates strip what they insert
+        pieces, rest = [], marked
+        for mark, content in zip(marks, map(change, contents), strict=True):
+            before, found, rest = rest.partition(mark)
+            if not found:
+                break
+            pieces += [(before, False), (content, True)]
+        pieces.append((rest, False))
+        if "".join(piece for piece, _ in pieces) == rendered:
+            break
+    else:
+        raise ValueError(
+            "A message spells a special token of the tokenizer and the chat template rewrites messages, so "
+            "it cannot be told apart from a real one; remove the token from the message."
+        )
+    ids = []
+    for piece, is_content in pieces:
+        ids += encode_text(tokenizer, piece) if is_content else tokenizer(piece, add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,0 +1,209 @@
+"""From an example to one training row: padding, noise, two streams, labels and weights (arXiv 2510.18087, section 3).
+
+A row holds the clean sequence and behind it a noisy copy of every span with its original's positions (`#` = mask):
+
+    ids       p  P  a  T  <async> x y <pad> </async>  s | <async> x # <pad> </async>
+    position  0  1  2  3  4       5 6 7     8         9 | 4       5 6 7     8
+    stream    CLEAN                                       NOISY
+    label     P  a  T  s  -       - - -     -         - | -       y - -     -
+
+Labels are already aligned with rows: the output at p-1 predicts the token at p, inside spans as outside, and a span's
+first token is predicted at its own `<async>`. Outside the spans a token predicts the next token outside the spans, so
+the last `</topic>` of a round predicts `<sync/>` or EOS. Visibility is that of `generation.visibility`: clean tokens
+never see noisy ones, a noisy span sees itself and what its clean twin would see. Clean copies of spans that no later
+round reads are left out.
+
+Weights: plan tokens `plan_loss_weight`; masked content 1/t, t being the probability with which it was masked, so that
+the expectation over masks is a sum over all content; tokens of plain answers 1.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..generation.tokens import ControlTokens
+from ..generation.visibility import CAUSAL, CLEAN, NO_SPAN, NOISY
+from .block_rows import in_blocks
+from .examples import Example
+from .objective import Objective
+from .row import NEXT_TOKEN, NO_LABEL, PARTS, PLAIN, PLAN, SPAN, Row, count
+
+
+def draw_row(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
+    """One use of an example: everything random is drawn here: blocks, plain or planned, then pads, t, masks."""
+    if objective.block_share and rng.random() < objective.block_share:
+        row = in_blocks(example, control, rng, objective.block_sizes, objective.noise_range)
+        return _with_start_weight(row, example, objective)
+    if not example.is_tagged:
+        return _without_spans(example.ids, example.is_target, PLAIN, 1.0)
+    if objective.plain_share and rng.random() < objective.plain_share:
+        return _with_start_weight(_plain(example), example, objective)
+    padded = _padded(example, objective, control, rng)
+    pieces = [_clean(padded, objective), *_noisy(padded, objective, control, rng)]
+    if objective.span_next_token_weight:
+        pieces.append(_causal(padded, objective, control))
+    return Row.joined(pieces)
+
+
+def _without_spans(ids, is_target, part: int, weight: float) -> Row:
+    """Causal rows: each token predicts the next one where that is a target. The last one predicts nothing: left out."""
+    counts = is_target[1:]
+    length = len(ids) - 1
+    zeros = np.zeros(length, dtype=np.int64)
+    return Row(
+        ids=ids[:-1],
+        span=zeros + NO_SPAN,
+        round=zeros,
+        stream=zeros + CLEAN,
+        position=np.arange(length),
+        labels=np.where(counts, ids[1:], NO_LABEL),
+        weights=(counts * weight).astype(np.float32),
+        part=zeros + part,
+        targets=count(part, counts),
+    )
+
+
+def _plain(example: Example) -> Row:
+    """A tagged example used as plain text."""
+    prompt = example.prompt_length
+    ids = np.concatenate([example.ids[:prompt], example.plain_answer])
+    return _without_spans(ids, np.arange(len(ids)) >= prompt, PLAIN, 1.0)
+
+
+def _with_start_weight(row: Row, example: Example, objective: Objective) -> Row:
+    """A tagged example's plain use, its first answer token weighed by `plain_start_weight`."""
+    if not example.is_tagged or objective.plain_start_weight == 1:
+        return row
+    is_start = (row.stream == CLEAN) & (row.position == example.prompt_length - 1)
+    return replace(row, weights=np.where(is_start, row.weights * objective.plain_start_weight, row.weights))
+
+
+@dataclass(frozen=True)
+class _Padded:
+    """An example with its pads, as if written out: position == index. `group` is the span label of the row."""
+
+    ids: np.ndarray
+    span: np.ndarray
+    group: np.ndarray
+    round: np.ndarray
+    is_target: np.ndarray
+    is_pad: np.ndarray
+
+
+def _padded(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> _Padded:
+    starts, ends = (
+        np.flatnonzero((example.ids == tag) & (example.span != NO_SPAN))
+        for tag in (control.async_start, control.async_end)
+    )
+    least, most = objective.span_padding
+    pads = rng.integers(least, most + 1, size=len(ends))
+    pads += -(ends - starts - 1 + pads) % objective.span_multiple
+    copies = np.ones(len(example.ids), dtype=np.int64)
+    copies[ends] += pads
+    order = np.repeat(np.arange(len(example.ids)), copies)  # </async> k+1 times; the first k become [PAD]
+    is_pad = np.append(order[:-1] == order[1:], False)
+    span, round_ids = example.span[order], example.round[order]
+    dense = objective.span_attention == "dense"
+    return _Padded(
+        ids=np.where(is_pad, control.span_pad, example.ids[order]),
+        span=span,
+        group=np.where(span == NO_SPAN, NO_SPAN, round_ids) if dense else span,
+        round=round_ids,
+        is_target=example.is_target[order] | is_pad,
+        is_pad=is_pad,
+    )
+
+
+def _clean(padded: _Padded, objective: Objective) -> Row:
+    """Prompt, plan, `<sync/>` and the spans that a later round reads; EOS, the last token, predicts nothing."""
+    outside = padded.span == NO_SPAN
+    is_read = outside | (padded.round < padded.round[-1])
+    is_read[-1] = False
+    labels = np.full(len(padded.ids), NO_LABEL)
+    weights = np.zeros(len(padded.ids), dtype=np.float32)
+    public = np.flatnonzero(outside)
+    current, following = public[:-1], public[1:]
+    counts = padded.is_target[following]
+    labels[current] = np.where(counts, padded.ids[following], NO_LABEL)
+    weights[current] = counts * objective.plan_loss_weight
+    position = np.flatnonzero(is_read)
+    return Row(
+        ids=padded.ids[position],
+        span=padded.group[position],
+        round=padded.round[position],
+        stream=np.full(len(position), CLEAN),
+        position=position,
+        labels=labels[position],
+        weights=weights[position],
+        part=np.full(len(position), PLAN),
+        targets=count(PLAN, counts),
+    )
+
+
+def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> list[Row]:
+    """A copy of every span in which each content token is masked with probability t; 1/t weighs the masked ones.
+
+    t is drawn per span (sparse) or per round (dense): tokens that see each other share it. Sparse spans are independent
+    given the plan, so their losses add up and each is an expectation over its own t: the joint draw changes only the
+    variance. In dense attention a span's context includes how far its round is, so one t must hold for all of it.
+
+    With complementary masks a second copy masks the other tokens, each with probability 1 - t. It needs span labels of
+    its own: the two copies must not see each other.
+    """
+    position = np.flatnonzero(padded.span != NO_SPAN)
+    group, content = padded.group[position], padded.is_target[position]
+    level = rng.uniform(*objective.noise_range, size=group.max() + 1)
+    if objective.fully_masked_share:
+        level[rng.random(len(level)) < objective.fully_masked_share] = 1.0
+    level = level[group]  # t of each token
+    is_masked = content & (rng.random(len(position)) < level)
+    if not objective.complementary_masks:
+        return [_view(padded, position, group, is_masked, 1 / level, count(SPAN, content), control)]
+    least = objective.noise_range[0]
+    share = np.where(level == 1, 1.0, 0.5)  # where all is masked, the other view has nothing to learn
+    views = ((is_masked, level, group), (content & ~is_masked, 1 - level, group + group.max() + 1))
+    counts = (count(SPAN, content), np.zeros(len(PARTS), dtype=np.int64))  # content counts once
+    return [
+        _view(padded, position, of_view, masked, share / np.maximum(chance, least), targets, control)
+        for targets, (masked, chance, of_view) in zip(counts, views, strict=True)
+    ]
+
+
+def _view(padded: _Padded, position, group, is_masked, weight, targets, control: ControlTokens) -> Row:
+    """The spans with some of their content masked; `weight` float [N] counts for the token that is predicted."""
+    ids = padded.ids[position]
+    predicts = np.append(is_masked[1:], False)  # a content token's left neighbour lies in its own span
+    following = np.append(ids[1:], 0)
+    return Row(
+        ids=np.where(is_masked, control.mask, ids),
+        span=group,
+        round=padded.round[position],
+        stream=np.full(len(position), NOISY),
+        position=position,
+        labels=np.where(predicts, following, NO_LABEL),
+        weights=(predicts * weight).astype(np.float32),
+        part=np.full(len(position), SPAN),
+        targets=targets,
+    )
+
+
+def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Row:
+    """A copy of every span without pads, read left to right; its labels do not enter the normaliser.
+
+    Its last token predicts `[PAD]`: so a span that is written left to right ends before its room does.
+    """
+    inside = (padded.span != NO_SPAN) & ~padded.is_pad
+    position = np.flatnonzero(inside & (padded.ids != control.async_end))
+    ids, span = padded.ids[position], padded.span[position]
+    following = np.append(np.where(span[1:] == span[:-1], ids[1:], control.span_pad), control.span_pad)
+    return Row(
+        ids=ids,
+        span=padded.group[position],
+        round=padded.round[position],
+        stream=np.full(len(position), CAUSAL),
+        position=position,
+        labels=following,
+        weights=np.full(len(position), objective.span_next_token_weight, dtype=np.float32),
+        part=np.full(len(position), NEXT_TOKEN),
+        targets=count(NEXT_TOKEN, np.ones(len(position))),
+    )
