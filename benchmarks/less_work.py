@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.evaluation.measure import PLANNED
-from planned_diffusion.facts.generator import Example, held_out_examples
+from planned_diffusion.facts.generator import FactsQuestion, held_out_questions
 from planned_diffusion.facts.metric import facts_right
 from planned_diffusion.generation.engine import engine
 from planned_diffusion.generation.events import Forward, PlanDone
@@ -58,7 +58,7 @@ def answer_all(model, tokenizer, prompts: list[str], listener=None, **fields) ->
     return Answers(texts, mean(trace.forwards for trace in traces), mean(trace.tokens_run for trace in traces))
 
 
-def right(examples: list[Example], texts: list[str]) -> float:
+def right(examples: list[FactsQuestion], texts: list[str]) -> float:
     scores = [facts_right(example, text) for example, text in zip(examples, texts, strict=True)]
     return sum(score.right for score in scores) / sum(score.total for score in scores)
 
@@ -75,7 +75,7 @@ def row(what: str, without: Answers, with_it: Answers, **more) -> dict:
     }
 
 
-def switched(model, tokenizer, examples: list[Example], args) -> list[dict]:
+def switched(model, tokenizer, examples: list[FactsQuestion], args) -> list[dict]:
     """A row for every saving that a field of `generate` turns on."""
     prompts, rows = [example.prompt for example in examples], []
     for what, ways in SWITCHED.items():
@@ -93,7 +93,7 @@ def timed(seconds: dict[str, list[float]]) -> dict:
     return {"seconds, without / with": f"{gain:.2f}", "spread %": timing(seconds["with"])["spread %"]}
 
 
-def shared_beginnings(model, tokenizer, examples: list[Example], args) -> dict:
+def shared_beginnings(model, tokenizer, examples: list[FactsQuestion], args) -> dict:
     """Samples of one long prompt, with and without running their beginning once."""
     prompts = [" ".join(example.prompt for example in examples[:SAMPLES])]
     fields = {**THRESHOLD, "num_return_sequences": SAMPLES, "do_sample": True, "seed": 3, "max_new_tokens": 64}
@@ -110,7 +110,7 @@ def shared_beginnings(model, tokenizer, examples: list[Example], args) -> dict:
     return row(what, without, with_it, **timed(seconds))
 
 
-def counted(model, tokenizer, examples: list[Example]) -> list[dict]:
+def counted(model, tokenizer, examples: list[FactsQuestion]) -> list[dict]:
     """Rows for what cannot be switched off, from the events of planned answers at ratio 1."""
     round_tokens, whole_rounds, rest, forwards, commits = 0, 0, 0, 0, 0
 
@@ -141,7 +141,7 @@ def main() -> None:
     args = parser.parse_args()
     model = PlannedDiffusionForCausalLM.from_pretrained(EMBEDDED, dtype=torch.float32).to(args.device).eval()
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
-    examples = held_out_examples(args.prompts, SEED)
+    examples = held_out_questions(args.prompts, SEED)
     rows = [
         *switched(model, tokenizer, examples, args),
         shared_beginnings(model, tokenizer, examples, args),

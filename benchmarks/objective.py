@@ -26,7 +26,7 @@ from transformers import AutoTokenizer
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
 from planned_diffusion.evaluation.measure import answer
-from planned_diffusion.facts.generator import held_out_examples, training_examples
+from planned_diffusion.facts.generator import held_out_questions, training_questions
 from planned_diffusion.facts.metric import facts_right
 from planned_diffusion.facts.sentences import COMPARISON_TOPIC
 from planned_diffusion.facts.table import load_countries
@@ -175,7 +175,7 @@ def shares_right(model, tokenizer, examples) -> dict[str, float | None]:
     shares = {}
     for way, decoding in DECODING.items():
         answers = answer(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **decoding)
-        scores = [(one.example, facts_right(one.example, one.text)) for one in answers]
+        scores = [(one.question, facts_right(one.question, one.text)) for one in answers]
         shares[way] = sum(score.right for _, score in scores) / sum(score.total for _, score in scores)
         if way == "ratio 1":
             compared = [score for example, score in scores if len(example.rounds) > 1]
@@ -221,10 +221,10 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     control = ControlTokens.from_config(PlannedDiffusionConfig.from_pretrained(EMBEDDED))
     countries = load_countries()[:: len(load_countries()) // args.countries][: args.countries]
-    data = training_examples(12 * args.steps, 1, comparison_share=0.5, countries=countries)
+    data = training_questions(12 * args.steps, 1, comparison_share=0.5, countries=countries)
     records = [as_record(example, tokenizer, OURS.span_multiple) for example in data]
     items = list(as_dataset(encode_records(records, tokenizer, control)))
-    held_out = held_out_examples(args.prompts, 3, comparison_share=0.5, countries=countries)
+    held_out = held_out_questions(args.prompts, 3, comparison_share=0.5, countries=countries)
     tokens = {name: tokens_per_example(items, control, name) for name in ("ours", *args.only)}
     batches = {name: round(args.batch * tokens["ours"] / tokens[name]) for name in args.only}
     if args.equal_examples:

@@ -30,7 +30,7 @@ from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.evaluation.measure import SYSTEMS, answer
-from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.generation.engine import engine as engine_file
 from planned_diffusion.generation.engine import runner as runner_file
 from planned_diffusion.generation.engine.cache import SlotCache
@@ -192,7 +192,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model = PlannedDiffusionForCausalLM.from_pretrained(EMBEDDED, dtype="auto").eval()
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
-    held_out = held_out_examples(4 * args.requests, seed=7)
+    held_out = held_out_questions(4 * args.requests, seed=7)
     examples = [example for example in held_out if len(example.parts) >= MANY_PARTS][: args.requests]
     text = [
         f"{date.today()}; {platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}, "

@@ -130,13 +130,13 @@ def write_replay(path: Path, count: int, seed: int = 2) -> None:
     """Annotated answers about countries, with the embedded checkpoint's tokenizer and length unit."""
     from transformers import PreTrainedTokenizerFast
 
-    from ..facts.generator import training_examples
+    from ..facts.generator import training_questions
     from ..facts.training_records import write_records
     from ..loading.embedded import EMBEDDED
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(EMBEDDED)
     unit = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))["tokens_per_length_unit"]
-    write_records(path, training_examples(count, seed), tokenizer, unit)
+    write_records(path, training_questions(count, seed), tokenizer, unit)
 
 
 def main(argv: list[str] | None = None) -> int:

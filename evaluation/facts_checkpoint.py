@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 
-from ..facts.generator import held_out_examples, training_examples
+from ..facts.generator import held_out_questions, training_questions
 from ..facts.training_records import write_records
 from ..generation.config import PlannedDiffusionGenerationConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
@@ -39,16 +39,16 @@ def prepare(folder: Path, tokens_per_length_unit: int) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     texts = itertools.chain.from_iterable(
-        (example.prompt, example.answer) for example in training_examples(TOKENIZER_EXAMPLES, SEED)
+        (question.prompt, question.answer) for question in training_questions(TOKENIZER_EXAMPLES, SEED)
     )
     train_tokenizer(texts, VOCABULARY).save_pretrained(folder / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     write_records(
-        folder / "eval.jsonl", held_out_examples(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit
+        folder / "eval.jsonl", held_out_questions(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit
     )
     partial = folder / "train.jsonl.partial"
-    examples = training_examples(TRAINING_EXAMPLES, SEED, **TRAINING_SHARES)
-    write_records(partial, examples, tokenizer, tokens_per_length_unit)
+    questions = training_questions(TRAINING_EXAMPLES, SEED, **TRAINING_SHARES)
+    write_records(partial, questions, tokenizer, tokens_per_length_unit)
     partial.rename(folder / "train.jsonl")
 
 

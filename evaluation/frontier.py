@@ -15,7 +15,7 @@ from textwrap import fill
 from rich.console import Console
 from rich.table import Table
 
-from ..facts.generator import Example, held_out_examples
+from ..facts.generator import FactsQuestion, held_out_questions
 from ..loading.embedded import EMBEDDED
 from ..loading.load import load
 from ..records.journal import Journal
@@ -127,12 +127,12 @@ def measure_all(
     loaded, tokenizer = load(path)
     loaded.eval()
     environment = {**stamp(loaded, batch_size), "batch": f"{batch_size} and 1"}
-    examples = held_out_examples(count, HELD_OUT_SEED)
+    questions = held_out_questions(count, HELD_OUT_SEED)
     settings = {**environment, "model": path, "count": count, "date": None, "command": None}
     rows = []
     with Journal(keep, settings) if keep else nullcontext() as journal:
         try:
-            for pair in pairs(loaded, tokenizer, examples, batch_size, variants, journal):
+            for pair in pairs(loaded, tokenizer, questions, batch_size, variants, journal):
                 rows.append(pair)
         finally:  # who interrupts it sees what there is
             if rows:
@@ -163,15 +163,20 @@ def report(
 
 
 def pairs(
-    model, tokenizer, examples: list[Example], batch_size: int, variants: dict[str, dict], journal: Journal | None
+    model,
+    tokenizer,
+    questions: list[FactsQuestion],
+    batch_size: int,
+    variants: dict[str, dict],
+    journal: Journal | None,
 ) -> Iterator[tuple[Measurement, Measurement]]:
     """(in batches, alone) of every variant; those in the journal are not measured again."""
     kept = {entry["hash"]: entry["rows"] for entry in journal.entries(len(VARIANTS))} if journal is not None else {}
     for name, fields in variants.items():
         fingerprint = jsonlib.dumps([name, fields])
         if fingerprint not in kept:
-            (batched,) = compare(model, tokenizer, examples, batch_size, {name: fields})
-            (alone,) = compare(model, tokenizer, examples[:ALONE], 1, {f"{name}, alone": fields})
+            (batched,) = compare(model, tokenizer, questions, batch_size, {name: fields})
+            (alone,) = compare(model, tokenizer, questions[:ALONE], 1, {f"{name}, alone": fields})
             kept[fingerprint] = [asdict(batched), {**asdict(alone), "system": name}]
             if journal is not None:
                 index = list(VARIANTS).index(name)

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ..facts.generator import Example, held_out_examples
+from ..facts.generator import FactsQuestion, held_out_questions
 from ..facts.metric import facts_right
 from ..generation.mixin import PlannedDiffusionOutput
 from ..loading.embedded import EMBEDDED
@@ -62,16 +62,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Answered:
-    example: Example
+    question: FactsQuestion
     text: str
     trace: object
 
 
-def answer(model, tokenizer, examples: list[Example], batch_size: int, **fields) -> Iterable[Answered]:
-    """Generates an answer per example, `batch_size` at a time."""
-    for start in range(0, len(examples), batch_size):
-        batch = examples[start : start + batch_size]
-        inputs = tokenizer([example.prompt for example in batch], padding=True, return_tensors="pt").to(model.device)
+def answer(model, tokenizer, questions: list[FactsQuestion], batch_size: int, **fields) -> Iterable[Answered]:
+    """Generates an answer per question, `batch_size` at a time."""
+    for start in range(0, len(questions), batch_size):
+        batch = questions[start : start + batch_size]
+        inputs = tokenizer([question.prompt for question in batch], padding=True, return_tensors="pt").to(model.device)
         out: PlannedDiffusionOutput = model.generate(
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
@@ -79,14 +79,14 @@ def answer(model, tokenizer, examples: list[Example], batch_size: int, **fields)
             **fields,
         )
         texts = tokenizer.batch_decode(out.sequences[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for example, text, trace in zip(batch, texts, out.trace, strict=True):
-            yield Answered(example, text, trace)
+        for question, text, trace in zip(batch, texts, out.trace, strict=True):
+            yield Answered(question, text, trace)
 
 
 def measure(system: str, answered: list[Answered], seconds: float) -> Measurement:
     """Folds the answers of one system into its row of the table."""
-    scores = [facts_right(one.example, one.text) for one in answered]
-    many = [one for one in answered if len(one.example.parts) >= MANY_PARTS]
+    scores = [facts_right(one.question, one.text) for one in answered]
+    many = [one for one in answered if len(one.question.statements) >= MANY_PARTS]
     mean = statistics.fmean
     return Measurement(
         system=system,
@@ -174,7 +174,7 @@ def run(
     path = str(model or EMBEDDED)
     loaded, tokenizer = load(path)
     loaded.eval()
-    measurements = compare(loaded, tokenizer, held_out_examples(count, HELD_OUT_SEED), batch_size, chosen)
+    measurements = compare(loaded, tokenizer, held_out_questions(count, HELD_OUT_SEED), batch_size, chosen)
     environment = stamp(loaded, batch_size)
     if json:
         print(jsonlib.dumps({"stamp": environment, "results": [asdict(row) for row in measurements]}, indent=1))
@@ -187,15 +187,17 @@ def run(
     return measurements
 
 
-def compare(model, tokenizer, examples: list[Example], batch_size: int, systems: dict[str, dict]) -> list[Measurement]:
+def compare(
+    model, tokenizer, questions: list[FactsQuestion], batch_size: int, systems: dict[str, dict]
+) -> list[Measurement]:
     """A row per system (name -> fields of generate); a progress bar on a terminal."""
     console = Console(stderr=True)
     measurements = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
         for name, fields in systems.items():
-            task = progress.add_task(name, total=len(examples))
+            task = progress.add_task(name, total=len(questions))
             started, answered = time.perf_counter(), []
-            for one in answer(model, tokenizer, examples, batch_size, **fields):
+            for one in answer(model, tokenizer, questions, batch_size, **fields):
                 answered.append(one)
                 progress.advance(task)
             measurements.append(measure(name, answered, time.perf_counter() - started))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A phrasing with fields; `form` is "comparison" for comparisons."""
+    """A phrasing with fields to fill in; `form` is "comparison" for comparisons."""
 
     text: str
     form: str
@@ -28,7 +28,7 @@ class Frame:
 
 
 def _frames(form: str, training: str, held_out: str) -> tuple[Frame, ...]:
-    """One frame per line that is not empty."""
+    """Return a frame for each line that is not empty."""
     marked = [(line.strip(), False) for line in training.splitlines()]
     marked += [(line.strip(), True) for line in held_out.splitlines()]
     return tuple(Frame(line, form, flag) for line, flag in marked if line)

@@ -1,6 +1,6 @@
-"""Checks an answer fact by fact, with rules that can be explained and that other correct wordings can pass.
+"""Checks an answer fact by fact, by rules that can be explained and that accept other correct wordings.
 
-A fact (country, attribute, value) is right when, in the sentences that speak of it,
+A fact (country, attribute, value) is right when, in the sentences about it,
 
 1. the value stands there as a whole word or phrase, case-sensitive, and not as a piece of a longer name or value of the
    table ("Guinea" in "Papua New Guinea", "Bissau" in "Guinea-Bissau", "+1" in "+1 876");
@@ -22,7 +22,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .generator import Example, Part
+from .generator import FactsQuestion, Statement
 from .table import ATTRIBUTES, load_countries
 
 CUES = {
@@ -37,7 +37,7 @@ CUES = {
     "internet_domain": r"domain|internet|\bweb",
 }
 
-# Names outside the table: a sentence about one of them says nothing about the country that was asked for.
+# Names outside the table: a sentence about such a name says nothing about the country that was asked for.
 OTHER_NAMES = frozenset(
     {
         "Afghanistan",
@@ -100,84 +100,85 @@ class FactScore:
 
     @property
     def complete(self) -> bool:
-        """Whether every fact is right."""
+        """Return whether every fact is right."""
         return self.right == self.total
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence; `found` holds the names and values of the table in it, in order, each the longest at its place."""
+    """A sentence, and the names and values of the table `found` in it: in order, each the longest at its place."""
 
     text: str
     found: tuple[str, ...]
 
     @property
     def countries(self) -> frozenset[str]:
+        """Return the names of countries in the sentence."""
         return frozenset(self.found) & _names()
 
     def values(self, attribute: str) -> list[str]:
-        """The values of an attribute, in the order of their first occurrence."""
+        """Return the values of an attribute, in the order of their first occurrence."""
         return [word for word in dict.fromkeys(self.found) if word in _values()[attribute]]
 
 
-def facts_right(example: Example, text: str) -> FactScore:
-    """Scores the text of an answer (without plan or tags) against the facts of the example."""
+def facts_right(question: FactsQuestion, text: str) -> FactScore:
+    """Score the text of an answer (without plan or tags) against the facts of the question."""
     sentences = read_sentences(text)
-    asked = frozenset(name for part in example.parts for name in part.countries)
-    wrong = tuple(part.topic for part in example.parts if not _is_right(part, asked, sentences))
-    total = len(example.parts)
-    return FactScore(total - len(wrong), total, text.strip() == example.answer, wrong)
+    asked = frozenset(name for statement in question.statements for name in statement.countries)
+    wrong = tuple(statement.topic for statement in question.statements if not _is_right(statement, asked, sentences))
+    total = len(question.statements)
+    return FactScore(total - len(wrong), total, text.strip() == question.answer, wrong)
 
 
 def read_sentences(text: str) -> list[Sentence]:
-    """The sentences of a text and what the table knows in them."""
+    """Split a text into sentences, with the names and values of the table in each."""
     pieces = [piece for piece in _SENTENCE_END.split(text) if piece and piece.strip()]
     return [Sentence(piece, tuple(_lexicon().findall(piece))) for piece in pieces]
 
 
-def _is_right(part: Part, asked: frozenset[str], sentences: list[Sentence]) -> bool:
-    if len(part.countries) == 2:
-        return _verdict_is_right(part, sentences)
-    return _fact_is_right(part, asked, sentences)
+def _is_right(statement: Statement, asked: frozenset[str], sentences: list[Sentence]) -> bool:
+    if len(statement.countries) == 2:
+        return _verdict_is_right(statement, sentences)
+    return _fact_is_right(statement, asked, sentences)
 
 
-def _fact_is_right(part: Part, asked: frozenset[str], sentences: list[Sentence]) -> bool:
-    own = frozenset(part.countries)
-    cue = re.compile(CUES[part.attribute], re.IGNORECASE)
+def _fact_is_right(statement: Statement, asked: frozenset[str], sentences: list[Sentence]) -> bool:
+    own = frozenset(statement.countries)
+    cue = re.compile(CUES[statement.attribute], re.IGNORECASE)
     relevant = [s for s in sentences if cue.search(s.text) and _speaks_of(s, own, asked)]
-    relevant = [s for s in relevant if s.values(part.attribute)]
-    claimed = {value for s in relevant for value in s.values(part.attribute)}
-    return claimed == set(part.values) and not any(_NEGATION.search(s.text) for s in relevant)
+    relevant = [s for s in relevant if s.values(statement.attribute)]
+    claimed = {value for s in relevant for value in s.values(statement.attribute)}
+    return claimed == set(statement.values) and not any(_NEGATION.search(s.text) for s in relevant)
 
 
 def _speaks_of(sentence: Sentence, own: frozenset[str], asked: frozenset[str]) -> bool:
-    """Whether a sentence is about the one country in `own`, out of those asked for."""
+    """Return whether a sentence is about the one country in `own`, among the countries asked for."""
     if len(asked) == 1 and not sentence.countries:
         return True
     return sentence.countries & asked == own
 
 
-def _verdict_is_right(part: Part, sentences: list[Sentence]) -> bool:
-    relevant = [s for s in sentences if _compares(s, part)]
+def _verdict_is_right(statement: Statement, sentences: list[Sentence]) -> bool:
+    relevant = [s for s in sentences if _compares(s, statement)]
     if not relevant:
         return False
-    same = part.values[0] == part.values[1]
+    same = statement.values[0] == statement.values[1]
     if _says_same(sentences, relevant) != same:
         return False
-    holding = [s for s in relevant if s.values(part.attribute)]
-    claimed = {value for s in holding for value in s.values(part.attribute)}
-    return claimed == set(part.values) and (same or all(_in_order(part, s) for s in holding))
+    holding = [s for s in relevant if s.values(statement.attribute)]
+    claimed = {value for s in holding for value in s.values(statement.attribute)}
+    return claimed == set(statement.values) and (same or all(_in_order(statement, s) for s in holding))
 
 
-def _compares(sentence: Sentence, part: Part) -> bool:
-    """Whether a sentence is about both countries; without a name, where it answers and gives values."""
+def _compares(sentence: Sentence, statement: Statement) -> bool:
+    """Return whether a sentence is about both countries, or names none but answers yes or no and gives values."""
     if sentence.countries:
-        return sentence.countries >= set(part.countries)
-    return bool(_YES_OR_NO.search(sentence.text) and sentence.values(part.attribute))
+        return sentence.countries >= set(statement.countries)
+    return bool(_YES_OR_NO.search(sentence.text) and sentence.values(statement.attribute))
 
 
 def _says_same(sentences: list[Sentence], relevant: list[Sentence]) -> bool | None:
-    """By "yes" or "no" anywhere in the answer, else by the wording of the relevant sentences; None when unclear."""
+    """Return whether the answer says "the same": by yes or no, else by its relevant sentences; None when unclear."""
     answers = {word.lower() for s in sentences for word in _YES_OR_NO.findall(s.text)}
     if answers:
         return answers == {"yes"} if len(answers) == 1 else None
@@ -187,13 +188,13 @@ def _says_same(sentences: list[Sentence], relevant: list[Sentence]) -> bool | No
     return True if _SAME.search(text) else None
 
 
-def _in_order(part: Part, sentence: Sentence) -> bool:
-    """Whether the values come in the same order as the countries that they belong to."""
-    first = [name for name in dict.fromkeys(sentence.found) if name in part.countries]
-    values = dict(zip(part.countries, part.values, strict=True))
+def _in_order(statement: Statement, sentence: Sentence) -> bool:
+    """Return whether the values come in the same order as their countries."""
+    first = [name for name in dict.fromkeys(sentence.found) if name in statement.countries]
+    values = dict(zip(statement.countries, statement.values, strict=True))
     if not first:
-        first = part.countries
-    return sentence.values(part.attribute) == [values[name] for name in first]
+        first = statement.countries
+    return sentence.values(statement.attribute) == [values[name] for name in first]
 
 
 @lru_cache(maxsize=1)
@@ -208,7 +209,7 @@ def _values() -> dict[str, frozenset[str]]:
 
 @lru_cache(maxsize=1)
 def _lexicon() -> re.Pattern[str]:
-    """Finds names and values, longest first, bounded by characters that belong to no word.
+    """Return the pattern of all names and values, longest first, bounded by characters that belong to no word.
 
     A calling code is also bounded by digits after a space, so that "+1" is not found in "+1 345".
     """

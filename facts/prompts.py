@@ -1,4 +1,4 @@
-"""Fills a frame: from a phrasing, countries and attributes to the text of a prompt.
+"""Fills frames: a phrasing, countries and attributes become the text of a prompt.
 
 Every prompt names the attributes in the order in which they were given. All choices come from the `random.Random` that
 the caller passes in.
@@ -27,7 +27,7 @@ CHANCE_OF_LOWER_KEYWORDS = 0.5
 
 
 def fact_prompt(frame: Frame, country: Country, attributes: tuple[str, ...], rng: Random) -> str:
-    """A prompt that asks for one attribute or more of a country, in that order."""
+    """Return a prompt that asks for one attribute or more of a country, in that order."""
     text = frame.text.format(
         the=country.the_name,
         name=country.name,
@@ -39,7 +39,7 @@ def fact_prompt(frame: Frame, country: Country, attributes: tuple[str, ...], rng
 
 
 def comparison_prompt(frame: Frame, a: Country, b: Country, attribute: str, rng: Random) -> str:
-    """A prompt that asks whether two countries, named in that order, agree in one of COMPARABLE."""
+    """Return a prompt that asks whether two countries, named in that order, agree in one of COMPARABLE."""
     sameness = wordings.SAMENESS[attribute]
     text = frame.text.format(
         a=a.the_name,
@@ -60,14 +60,15 @@ def _attribute_list(frame: Frame, country: Country, attributes: tuple[str, ...],
     return items[0] if len(items) == 1 else rng.choice(_styles(frame))(items)
 
 
-def _styles(frame: Frame):
+def _styles(frame: Frame) -> tuple[wordings.Style, ...]:
+    """Return the ways to join several attributes that suit a frame."""
     if frame.form == "keyword":
         return wordings.KEYWORDS
     return wordings.PROSE + wordings.LISTED if ": {list}" in frame.text else wordings.PROSE
 
 
 def _questions(country: Country, attributes: tuple[str, ...], rng: Random) -> str:
-    """A question that names the country, and one more for each further attribute."""
+    """Return a question that names the country, followed by one for each further attribute."""
     poss = _possessive(country.the_name)
     first = rng.choice(wordings.QUESTIONS[attributes[0]]).format(the=country.the_name, poss=poss)
     follow_ups = [rng.choice(wordings.FOLLOW_UPS[attribute]) for attribute in attributes[1:]]
@@ -81,7 +82,7 @@ def _questions(country: Country, attributes: tuple[str, ...], rng: Random) -> st
 
 
 def _surface(text: str, frame: Frame, rng: Random) -> str:
-    """Greeting, thanks, final mark and case: what people vary without thinking."""
+    """Vary greeting, thanks, final mark and case, as people do without thinking."""
     keyword = frame.form == "keyword"
     if not keyword or rng.random() >= CHANCE_OF_LOWER_KEYWORDS:
         text = _capitalized(text)

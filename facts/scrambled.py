@@ -1,14 +1,14 @@
 """Training phrasings without grammar: the fields of a prompt between words drawn at random.
 
-A model trained from scratch has never read English. Frames alone teach it to rely on their few words; between random
-words it must find the country and the attributes wherever they stand, as it has to in phrasings it was never shown.
+A model trained from scratch has never read English. Frames alone teach it to rely on their few words. Between random
+words it must find the country and the attributes wherever they stand, as it must in unseen phrasings.
 """
 
 from random import Random
 
 from .frames import Frame
 
-SCRAMBLED = "scrambled"  # stands for the frame of such an example
+SCRAMBLED = "scrambled"  # stands for the frame of such a question
 
 WORDS = """
 a about advice after afternoon again all always am and another answer anybody are as ask asked at bar be because been
@@ -33,7 +33,7 @@ MARKS = (" ", " ", " ", " ", " ", ", ", ": ", "? ", ". ", "! ", " - ")
 
 
 def scrambled_fact_frame(rng: Random) -> Frame:
-    """The country and its attributes, in either order."""
+    """Return a frame with the country and its attributes in either order."""
     form, fields = rng.choice(
         (
             ("bare", ["{poss} {list}"]),
@@ -49,7 +49,7 @@ def scrambled_fact_frame(rng: Random) -> Frame:
 
 
 def scrambled_comparison_frame(rng: Random) -> Frame:
-    """Two countries in this order, and what is compared before or behind them."""
+    """Return a frame with two countries in this order and the compared attribute before or after them."""
     pair = rng.choice((["{a}", "{b}"], ["{a} and {b}"]))
     compared = rng.choice(("{plural}", "same {noun}", "the {nouns}", "{noun}"))
     fields = [compared, *pair] if rng.random() < 0.4 else [*pair, compared]
@@ -57,6 +57,7 @@ def scrambled_comparison_frame(rng: Random) -> Frame:
 
 
 def _between_words(fields: list[str], rng: Random) -> str:
+    """Return the fields in order, with a few random words around each."""
     pieces = [_words(rng)]
     for field in fields:
         pieces += [field, _words(rng)]

@@ -1,6 +1,6 @@
 """One canonical sentence for every fact: a deterministic function of country and attribute.
 
-The wording of the answers never varies (that of the prompts does, see `frames`), so that the text of each part follows
+The wording of the answers never varies (that of the prompts does, see `frames`), so that the text of each span follows
 from its topic alone, and an answer can be checked exactly.
 """
 
@@ -31,19 +31,19 @@ _SENTENCES = {
     "internet_domain": "The internet domain that is reserved for websites in {country} is {value}.",
 }
 
-# One sentence whatever the verdict, which comes last: values copied side by side, then compared.
+# The same sentence for both verdicts, with the verdict last: values copied side by side, then compared.
 _VERDICT = "Comparing {value_a} with {value_b}, the answer is {answer}."
 _WITH_ARTICLE = ("currency", "driving_side")
 
 
 def fact_sentence(country: Country, attribute: str) -> str:
-    """The canonical sentence, without a space around it. Raises ValueError for an unknown attribute."""
+    """Return the canonical sentence, without a space around it. Raises ValueError for an unknown attribute."""
     value = country.value(attribute)
     return _SENTENCES[attribute].format(country=country.the_name, value=value)
 
 
 def comparison_sentence(a: Country, b: Country, attribute: str) -> str:
-    """The verdict on two countries, without a space around it. Raises ValueError unless attribute is COMPARABLE."""
+    """Return the verdict on two countries, without a space around it. Raises ValueError unless COMPARABLE."""
     if attribute not in COMPARABLE:
         raise ValueError(f"Got attribute {attribute!r} to compare, expected one of {', '.join(COMPARABLE)}; use those.")
     value_a, value_b = a.value(attribute), b.value(attribute)

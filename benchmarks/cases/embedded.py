@@ -7,7 +7,7 @@ from harness import interleaved, ratio, timing
 from transformers import AutoTokenizer
 
 from planned_diffusion.evaluation.measure import MANY_PARTS, SYSTEMS, answer
-from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.loading.embedded import EMBEDDED
 
 TOGETHER = 8
@@ -21,7 +21,7 @@ SEED = 7
 
 def batching(bench: Bench) -> list[dict]:
     """Held-out prompts, eight in one engine against one at a time."""
-    examples = held_out_examples(REQUESTS, SEED)[: bench.largest]
+    examples = held_out_questions(REQUESTS, SEED)[: bench.largest]
     rows = []
     for system in COMPARED:
         competitors = {
@@ -40,8 +40,8 @@ def many_parts(bench: Bench) -> list[dict]:
 
     The ways take turns prompt by prompt, so that a machine that slows down slows all of them down.
     """
-    pool = held_out_examples(8 * REQUESTS, SEED)
-    examples = [example for example in pool if len(example.parts) >= MANY_PARTS][:REQUESTS][: bench.largest]
+    pool = held_out_questions(8 * REQUESTS, SEED)
+    examples = [example for example in pool if len(example.statements) >= MANY_PARTS][:REQUESTS][: bench.largest]
     forwards = {system: fmean(one.trace.forwards for one in _run(bench, system, examples, 1)()) for system in COMPARED}
     of_prompts = [
         interleaved({system: _run(bench, system, [example], 1) for system in COMPARED}, min(bench.repeats, ROUNDS))

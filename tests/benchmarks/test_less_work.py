@@ -6,7 +6,7 @@ import torch
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.loading.embedded import EMBEDDED
 
 
@@ -22,7 +22,7 @@ def costs(row: dict) -> list[tuple[float, float]]:
 
 
 def test_what_is_counted_costs_more_without(embedded):
-    compares = [example for example in held_out_examples(60, 7) if len(example.parts) > 2][:2]
+    compares = [example for example in held_out_questions(60, 7) if len(example.statements) > 2][:2]
     rows, commit = less_work.counted(*embedded, compares)
     (forwards, same), (tokens, fewer) = costs(rows)
     assert forwards == same and tokens > fewer
@@ -34,7 +34,7 @@ def test_what_is_counted_costs_more_without(embedded):
 def test_sharing_a_beginning_saves_its_tokens_seven_times(embedded, monkeypatch):
     monkeypatch.setattr(less_work, "interleaved", lambda runs, repeats: dict.fromkeys(runs, [1.0]))  # not timed here
     args = type("Arguments", (), {"repeats": 1})
-    row = less_work.shared_beginnings(*embedded, held_out_examples(8, 7), args)
+    row = less_work.shared_beginnings(*embedded, held_out_questions(8, 7), args)
     (before, after), (tokens, fewer) = costs(row)
     assert before == after and row["answers equal"] == "8 of 8"
     prompt = int(row["what"].rsplit(" ", 2)[1])

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.evaluation.measure import HELD_OUT_SEED, SYSTEMS, answer, measure, run
-from planned_diffusion.facts.generator import held_out_examples
+from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.loading.embedded import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,9 +28,9 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def measured(model, tokenizer):
-    examples = held_out_examples(PROMPTS, HELD_OUT_SEED)
+    questions = held_out_questions(PROMPTS, HELD_OUT_SEED)
     names = ("planned, ratio 1", "planned, threshold 0.9", "autoregressive")
-    return {name: measure(name, list(answer(model, tokenizer, examples, 8, **SYSTEMS[name])), 1.0) for name in names}
+    return {name: measure(name, list(answer(model, tokenizer, questions, 8, **SYSTEMS[name])), 1.0) for name in names}
 
 
 def test_facts_are_right(measured):

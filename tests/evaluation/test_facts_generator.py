@@ -1,4 +1,3 @@
-import json
 from collections import Counter
 from random import Random
 
@@ -9,9 +8,8 @@ from planned_diffusion.facts.generator import (
     COMBINATION,
     PHRASING,
     combination_is_held_out,
-    describe,
-    held_out_examples,
-    training_examples,
+    held_out_questions,
+    training_questions,
 )
 from planned_diffusion.facts.prompts import fact_prompt
 from planned_diffusion.facts.scrambled import SCRAMBLED
@@ -22,19 +20,19 @@ from planned_diffusion.facts.wordings import CLAUSES, FOLLOW_UPS, NOUNS, QUESTIO
 
 @pytest.fixture(scope="module")
 def training():
-    return list(training_examples(20_000, seed=0))
+    return list(training_questions(20_000, seed=0))
 
 
 @pytest.fixture(scope="module")
 def held_out():
-    return held_out_examples(1_000, seed=0)
+    return held_out_questions(1_000, seed=0)
 
 
-def combination(example):
+def combination(question):
     """What may be held out: the countries and the attributes, whatever their order."""
     return (
-        frozenset(name for part in example.parts for name in part.countries),
-        frozenset(part.attribute for part in example.parts),
+        frozenset(name for statement in question.statements for name in statement.countries),
+        frozenset(statement.attribute for statement in question.statements),
     )
 
 
@@ -53,11 +51,11 @@ def test_every_attribute_has_every_wording():
 
 
 def test_same_seed_same_examples_other_seed_others():
-    first = list(training_examples(200, seed=1))
-    assert first == list(training_examples(200, seed=1))
-    assert first != list(training_examples(200, seed=2))
-    assert first[:50] == list(training_examples(50, seed=1))
-    assert held_out_examples(50, seed=1) == held_out_examples(50, seed=1)
+    first = list(training_questions(200, seed=1))
+    assert first == list(training_questions(200, seed=1))
+    assert first != list(training_questions(200, seed=2))
+    assert first[:50] == list(training_questions(50, seed=1))
+    assert held_out_questions(50, seed=1) == held_out_questions(50, seed=1)
 
 
 def test_examples_do_not_depend_on_the_process():
@@ -81,68 +79,68 @@ def test_a_combination_has_no_order():
 
 
 def test_training_never_sees_what_is_held_out(training, held_out):
-    seen_frames = {example.frame for example in training}
-    seen_combinations = {combination(example) for example in training}
+    seen_frames = {question.frame for question in training}
+    seen_combinations = {combination(question) for question in training}
     assert not seen_frames & {frame.text for frame in FACT_FRAMES + COMPARISON_FRAMES if frame.held_out}
-    assert not {example.prompt for example in training} & {example.prompt for example in held_out}
-    for example in held_out:
-        assert example.held_out
-        assert (example.frame not in seen_frames) == (PHRASING in example.held_out)
-        if COMBINATION in example.held_out:
-            assert combination(example) not in seen_combinations
+    assert not {question.prompt for question in training} & {question.prompt for question in held_out}
+    for question in held_out:
+        assert question.held_out
+        assert (question.frame not in seen_frames) == (PHRASING in question.held_out)
+        if COMBINATION in question.held_out:
+            assert combination(question) not in seen_combinations
 
 
 def test_training_covers_every_frame_and_every_single_fact(training):
     frames = {frame.text for frame in FACT_FRAMES + COMPARISON_FRAMES if not frame.held_out}
-    assert {example.frame for example in training} == frames
-    facts = {(part.countries, part.attribute) for example in training for part in example.parts}
+    assert {question.frame for question in training} == frames
+    facts = {(statement.countries, statement.attribute) for question in training for statement in question.statements}
     assert len([fact for fact in facts if len(fact[0]) == 1]) == len(load_countries()) * len(ATTRIBUTES)
 
 
 def test_held_out_prompts_are_distinct_and_half_have_a_new_phrasing(held_out):
-    assert len({example.prompt for example in held_out}) == len(held_out) == 1_000
-    several = [example for example in held_out if len(example.parts) > 1]
-    assert 0.4 < sum(PHRASING in example.held_out for example in several) / len(several) < 0.6
-    single = [example for example in held_out if len(example.parts) == 1]
-    assert single and all(example.held_out == {PHRASING} for example in single)
+    assert len({question.prompt for question in held_out}) == len(held_out) == 1_000
+    several = [question for question in held_out if len(question.statements) > 1]
+    assert 0.4 < sum(PHRASING in question.held_out for question in several) / len(several) < 0.6
+    single = [question for question in held_out if len(question.statements) == 1]
+    assert single and all(question.held_out == {PHRASING} for question in single)
 
 
 def test_mixture(training):
-    kinds = Counter(example.kind for example in training)
+    kinds = Counter(question.kind for question in training)
     assert 0.18 < kinds["comparison"] / len(training) < 0.22
-    numbers = Counter(len(example.parts) for example in training if example.kind == "facts")
+    numbers = Counter(len(question.statements) for question in training if question.kind == "facts")
     assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
-    verdicts = [example.parts[-1].values for example in training if example.kind == "comparison"]
+    verdicts = [question.statements[-1].values for question in training if question.kind == "comparison"]
     assert 0.45 < sum(a == b for a, b in verdicts) / len(verdicts) < 0.55
-    assert all(example.kind == "facts" for example in training_examples(100, seed=0, comparison_share=0))
+    assert all(question.kind == "facts" for question in training_questions(100, seed=0, comparison_share=0))
 
 
 def test_shape_of_examples(training):
-    for example in training:
-        topics = [part.topic for part in example.parts]
+    for question in training:
+        topics = [statement.topic for statement in question.statements]
         assert len(set(topics)) == len(topics)
-        if example.kind == "facts":
-            assert len(example.rounds) == 1
-            assert topics == [TOPICS[part.attribute] for part in example.parts]
+        if question.kind == "facts":
+            assert len(question.rounds) == 1
+            assert topics == [TOPICS[statement.attribute] for statement in question.statements]
         else:
-            assert [len(parts) for parts in example.rounds] == [2, 1]
-            assert topics == [*example.parts[2].countries, "comparison"]
+            assert [len(parts) for parts in question.rounds] == [2, 1]
+            assert topics == [*question.statements[2].countries, "comparison"]
 
 
 def test_spaces_belong_to_the_part_that_they_precede(training):
-    for example in training:
-        assert not example.parts[0].text.startswith(" ")
-        assert all(part.text.startswith(" ") for part in example.parts[1:])
-        assert all(part.text.endswith(".") and "  " not in part.text for part in example.parts)
-        assert example.answer == " ".join(part.text.strip() for part in example.parts)
+    for question in training:
+        assert not question.statements[0].text.startswith(" ")
+        assert all(statement.text.startswith(" ") for statement in question.statements[1:])
+        assert all(statement.text.endswith(".") and "  " not in statement.text for statement in question.statements)
+        assert question.answer == " ".join(statement.text.strip() for statement in question.statements)
 
 
 def test_prompts_read_cleanly(training):
-    for example in training:
-        prompt = example.prompt
+    for question in training:
+        prompt = question.prompt
         assert prompt and prompt == prompt.strip() and "\n" not in prompt
         assert not any(bad in prompt for bad in ("{", "}", "  ", "the the ", "s's", "?.", "?,", "..", ",,"))
-        for name in example.parts[-1].countries:
+        for name in question.statements[-1].countries:
             assert name.lower() in prompt.lower()
 
 
@@ -173,35 +171,28 @@ def test_prompts_use_the_article_and_the_possessive():
     assert all("the netherlands" in p.lower() or "etherlands" in p and "{" not in p for p in prompts)
 
 
-def test_description_is_json(training):
-    example = next(example for example in training if example.kind == "comparison")
-    described = json.loads(json.dumps(describe(example)))
-    assert described["answer"] == "".join(part["text"] for parts in described["rounds"] for part in parts)
-    assert described["kind"] == "comparison" and described["held_out"] == []
-
-
 def test_errors_say_what_to_do(monkeypatch):
     with pytest.raises(ValueError, match="Got comparison_share 2, expected a fraction"):
-        training_examples(1, seed=0, comparison_share=2)
-    monkeypatch.setattr("planned_diffusion.facts.generator.ATTEMPTS_PER_EXAMPLE", 0)
+        training_questions(1, seed=0, comparison_share=2)
+    monkeypatch.setattr("planned_diffusion.facts.generator.ATTEMPTS_PER_QUESTION", 0)
     with pytest.raises(ValueError, match="Got count 3, expected at most the 0 distinct prompts found"):
-        held_out_examples(3, seed=0)
+        held_out_questions(3, seed=0)
 
 
 def test_scrambled_prompts_keep_to_training_combinations_and_name_everything():
-    drawn = list(training_examples(500, seed=3, comparison_share=0.5, scrambled_share=1.0))
-    assert {example.frame for example in drawn} == {SCRAMBLED} and not any(example.held_out for example in drawn)
-    for example in drawn:
-        assert not combination_is_held_out(*map(tuple, combination(example)))
-        names = {name for part in example.parts for name in part.countries}
-        assert all(name.lower() in example.prompt.lower() for name in names)
-    assert list(training_examples(500, seed=3, comparison_share=0.5, scrambled_share=1.0)) == drawn
+    drawn = list(training_questions(500, seed=3, comparison_share=0.5, scrambled_share=1.0))
+    assert {question.frame for question in drawn} == {SCRAMBLED} and not any(question.held_out for question in drawn)
+    for question in drawn:
+        assert not combination_is_held_out(*map(tuple, combination(question)))
+        names = {name for statement in question.statements for name in statement.countries}
+        assert all(name.lower() in question.prompt.lower() for name in names)
+    assert list(training_questions(500, seed=3, comparison_share=0.5, scrambled_share=1.0)) == drawn
 
 
 def test_a_few_countries_without_some_kind_of_pair_are_compared_otherwise():
     """Of these no two share a currency in a combination that is held out; that must not be waited for."""
     countries = load_countries()[::10][:16]
-    prompts = {example.prompt for example in held_out_examples(64, 3, comparison_share=0.5, countries=countries)}
+    prompts = {question.prompt for question in held_out_questions(64, 3, comparison_share=0.5, countries=countries)}
     assert len(prompts) == 64
     with pytest.raises(ValueError, match="2 countries have no pair to compare that may be asked for; give more"):
-        held_out_examples(8, 3, comparison_share=1.0, countries=load_countries()[:2])
+        held_out_questions(8, 3, comparison_share=1.0, countries=load_countries()[:2])

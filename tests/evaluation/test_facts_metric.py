@@ -1,42 +1,47 @@
 import pytest
 
-from planned_diffusion.facts.generator import comparison_example, facts_example, held_out_examples, training_examples
+from planned_diffusion.facts.generator import (
+    comparison_question,
+    facts_question,
+    held_out_questions,
+    training_questions,
+)
 from planned_diffusion.facts.metric import CUES, facts_right
 from planned_diffusion.facts.sentences import COMPARABLE, comparison_sentence, fact_sentence
 from planned_diffusion.facts.table import ATTRIBUTES, country_named, load_countries
 
 
 def facts(name, *attributes):
-    return facts_example("", "", country_named(name), attributes)
+    return facts_question("", "", country_named(name), attributes)
 
 
 def comparison(a, b, attribute):
-    return comparison_example("", "", country_named(a), country_named(b), attribute)
+    return comparison_question("", "", country_named(a), country_named(b), attribute)
 
 
-def right(example, text):
-    return facts_right(example, text).right
+def right(question, text):
+    return facts_right(question, text).right
 
 
 def test_canonical_answers_are_complete_and_exact():
     assert tuple(CUES) == ATTRIBUTES
-    for example in [*training_examples(1_500, seed=3), *held_out_examples(300, seed=3)]:
-        score = facts_right(example, example.answer)
-        assert score.complete and score.exact and score.total == len(example.parts), (score, example.answer)
+    for question in [*training_questions(1_500, seed=3), *held_out_questions(300, seed=3)]:
+        score = facts_right(question, question.answer)
+        assert score.complete and score.exact and score.total == len(question.statements), (score, question.answer)
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
 def test_every_sentence_is_right_for_its_own_country_and_no_other_value(attribute):
     countries = load_countries()
     for country, other in zip(countries, countries[1:] + countries[:1], strict=True):
-        example = facts(country.name, attribute)
-        assert right(example, fact_sentence(country, attribute)) == 1
-        assert right(example, fact_sentence(other, attribute)) == 0  # it speaks of the other country
+        question = facts(country.name, attribute)
+        assert right(question, fact_sentence(country, attribute)) == 1
+        assert right(question, fact_sentence(other, attribute)) == 0  # it speaks of the other country
         value, wrong = country.value(attribute), other.value(attribute)
         if value != wrong:
             head, _, tail = fact_sentence(country, attribute).rpartition(value)
-            assert right(example, f"{head}{wrong}{tail}") == 0
-        assert right(example, fact_sentence(country, attribute).replace(value, "Nowhere")) == 0
+            assert right(question, f"{head}{wrong}{tail}") == 0
+        assert right(question, fact_sentence(country, attribute).replace(value, "Nowhere")) == 0
 
 
 @pytest.mark.parametrize(
@@ -108,16 +113,16 @@ def test_one_fact(name, attribute, text, is_right):
 
 
 def test_a_missing_sentence_costs_its_fact_only():
-    example = facts("Kenya", "capital", "currency", "language")
-    text = example.parts[0].text + example.parts[2].text
-    score = facts_right(example, text)
+    question = facts("Kenya", "capital", "currency", "language")
+    text = question.statements[0].text + question.statements[2].text
+    score = facts_right(question, text)
     assert (score.right, score.total, score.complete, score.exact) == (2, 3, False, False)
     assert score.wrong_topics == ("currency",)
 
 
 def test_another_order_is_complete_but_not_exact():
-    example = facts("Kenya", "capital", "currency")
-    score = facts_right(example, f"{example.parts[1].text} {example.parts[0].text}")
+    question = facts("Kenya", "capital", "currency")
+    score = facts_right(question, f"{question.statements[1].text} {question.statements[0].text}")
     assert score.complete and not score.exact
 
 
@@ -191,9 +196,9 @@ def test_comparison(text, wrong):
     ],
 )
 def test_verdict_on_a_shared_value(verdict, is_right):
-    example = comparison("Kenya", "Uganda", "driving_side")
-    sentences = "".join(part.text for part in example.rounds[0])
-    assert facts_right(example, f"{sentences} {verdict}").complete == is_right
+    question = comparison("Kenya", "Uganda", "driving_side")
+    sentences = "".join(statement.text for statement in question.rounds[0])
+    assert facts_right(question, f"{sentences} {verdict}").complete == is_right
 
 
 @pytest.mark.parametrize("attribute", COMPARABLE)
@@ -202,16 +207,16 @@ def test_swapped_countries_and_wrong_verdicts_are_wrong(attribute):
     for a, b in zip(countries, countries[7:], strict=False):
         if a.value(attribute) == b.value(attribute):
             continue
-        example = comparison(a.name, b.name, attribute)
+        question = comparison(a.name, b.name, attribute)
         swapped = [
-            part.text.replace(mine, "@").replace(other, mine).replace("@", other)
-            for part, mine, other in (
-                (example.parts[0], a.the_name, b.the_name),
-                (example.parts[1], b.the_name, a.the_name),
+            statement.text.replace(mine, "@").replace(other, mine).replace("@", other)
+            for statement, mine, other in (
+                (question.statements[0], a.the_name, b.the_name),
+                (question.statements[1], b.the_name, a.the_name),
             )
         ]
-        score = facts_right(example, "".join(swapped) + example.parts[2].text)
+        score = facts_right(question, "".join(swapped) + question.statements[2].text)
         assert score.wrong_topics == (a.name, b.name)
         verdict = " " + comparison_sentence(a, a, attribute).replace(f"and {a.the_name}", f"and {b.the_name}")
-        score = facts_right(example, "".join(part.text for part in example.rounds[0]) + verdict)
+        score = facts_right(question, "".join(statement.text for statement in question.rounds[0]) + verdict)
         assert score.wrong_topics == ("comparison",)

@@ -52,9 +52,9 @@ def test_every_decoder_is_measured():
 def measured(monkeypatch):
     """`measure_all` without a model: quality and cost are made up from the name."""
 
-    def compare(model, tokenizer, examples, batch_size, systems):
+    def compare(model, tokenizer, questions, batch_size, systems):
         return [
-            Measurement(name, len(examples), 0.5, (len(name) % 7) / 7, 40.0 - len(name), 50.0, 40.0, 45.0, 900.0, 0.2)
+            Measurement(name, len(questions), 0.5, (len(name) % 7) / 7, 40.0 - len(name), 50.0, 40.0, 45.0, 900.0, 0.2)
             for name in systems
         ]
 
