@@ -7,6 +7,7 @@ last piece. So the text cannot change, replies are short, and lengths are counte
 import json
 import re
 
+from ..records.checks import check_utf8
 from ..records.tagged import is_tagged
 from .structure import MOST_SPANS
 from .topics import MOST_WORDS
@@ -148,10 +149,7 @@ def _span(span) -> tuple[str, int, int]:
     topic, first, last = fields
     if not isinstance(topic, str) or any(type(number) is not int for number in (first, last)):
         raise ValueError(f'The span {span!r} is not {{"topic": text, "first": number, "last": number}}.')
-    try:
-        topic.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"The topic {topic!r} holds half a character; use words of the text.") from error
+    check_utf8(topic, f"The topic {topic!r}")
     words = topic.split()
     if not 1 <= len(words) <= MOST_WORDS:
         raise ValueError(f"The topic {topic!r} has {len(words)} words; give one to {MOST_WORDS}.")

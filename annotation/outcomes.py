@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..records.checks import check_utf8
 from .reading import Source
 from .schemas import split_row
 from .structure import Annotation
@@ -44,10 +45,7 @@ def records(source: Source) -> Iterator[Asked | dict]:
 
 def _refuse_unusable(messages: list[dict]) -> None:
     for turn in messages:
-        try:
-            turn["content"].encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("The text holds half a character (a lone surrogate).") from error
+        check_utf8(turn["content"], "The text")
         if turn["role"] == "assistant":
             refuse_tags(turn["content"])
     if not messages[-1]["content"].strip():

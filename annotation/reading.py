@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from ..records.checks import first_line
 from ..records.jsonl import _open, json_lines
 from .schemas import Schema, schema_of
 
@@ -127,11 +128,7 @@ def _hub(source: str, split: str) -> Callable[[], Iterator[tuple[int, dict]]]:
     try:
         loaded = datasets.load_dataset(source, split=split)
     except ConnectionError as error:
-        raise RuntimeError(f"The dataset {source} cannot be reached: {_line(error)}") from error
+        raise RuntimeError(f"The dataset {source} cannot be reached: {first_line(error)}.") from error
     except (ValueError, OSError) as error:
-        raise ValueError(f"There is no file {source}, and no dataset of that name ({_line(error)}).") from error
+        raise ValueError(f"There is no file {source}, and no dataset of that name ({first_line(error)}).") from error
     return lambda: enumerate(loaded, start=1)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
