@@ -20,7 +20,7 @@ from harness import arguments, interleaved, ratio, report, stamp, timing
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.measure import PLANNED
+from planned_diffusion.evaluation.variants import PLANNED
 from planned_diffusion.facts.generator import FactsQuestion, held_out_questions
 from planned_diffusion.facts.metric import facts_right
 from planned_diffusion.generation.engine import engine

@@ -25,7 +25,7 @@ from rich.progress import Progress
 from transformers import AutoTokenizer
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
-from planned_diffusion.evaluation.measure import answer
+from planned_diffusion.evaluation.measure import answer_questions
 from planned_diffusion.facts.generator import held_out_questions, training_questions
 from planned_diffusion.facts.metric import facts_right
 from planned_diffusion.facts.sentences import COMPARISON_TOPIC
@@ -174,7 +174,7 @@ def shares_right(model, tokenizer, examples) -> dict[str, float | None]:
     """
     shares = {}
     for way, decoding in DECODING.items():
-        answers = answer(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **decoding)
+        answers = answer_questions(model, tokenizer, examples, 16, max_new_tokens=240, do_sample=False, **decoding)
         scores = [(one.question, facts_right(one.question, one.text)) for one in answers]
         shares[way] = sum(score.right for _, score in scores) / sum(score.total for _, score in scores)
         if way == "ratio 1":

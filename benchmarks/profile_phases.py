@@ -29,7 +29,8 @@ import transformers
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.measure import SYSTEMS, answer
+from planned_diffusion.evaluation.measure import answer_questions
+from planned_diffusion.evaluation.variants import SYSTEMS
 from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.generation.engine import engine as engine_file
 from planned_diffusion.generation.engine import runner as runner_file
@@ -140,7 +141,7 @@ def profile(model, tokenizer, examples: list, batch: int, system: str, repeats: 
     clock, of_phase = Clock(), defaultdict(list)
     for repeat in range(repeats + 1):
         with ticks_of(model, clock) as ticks:
-            list(answer(model, tokenizer, examples, batch, **SYSTEMS[system]))
+            list(answer_questions(model, tokenizer, examples, batch, **SYSTEMS[system]))
         for name, parts in ticks if repeat else ():
             of_phase[name].append(parts)
     rows = []
@@ -209,7 +210,7 @@ def main() -> None:
 
                 def run(system: str = system, batch: int = batch) -> None:
                     few = examples[: max(batch, REQUESTS_OF_FUNCTIONS)]
-                    list(answer(model, tokenizer, few, batch, **SYSTEMS[system]))
+                    list(answer_questions(model, tokenizer, few, batch, **SYSTEMS[system]))
 
                 text += [f"### {system}, batch {batch}", f"```\n{by_function(run)}\n```", f"```\n{by_kernel(run)}\n```"]
     text = "\n\n".join(text) + "\n"

@@ -120,18 +120,17 @@ def evaluate(
             if not everything:
                 raise ValueError(f"{option} is for what --all measures; give both.")
     quiet(debug)
+    from ..evaluation.measure import Evaluation
+
+    evaluation = Evaluation(source, count, batch_size, as_json)
     if everything:
-        from ..evaluation.frontier import measure_all
+        from ..evaluation.frontier import evaluate_variants
 
-        measure_all(source, count, batch_size, as_json, plot, decoding, keep)
-        return
-    from ..evaluation.measure import SYSTEMS, run
+        evaluate_variants(evaluation, decoding, plot, keep)
+    else:
+        from ..evaluation.systems import evaluate_systems
 
-    systems = [name for name, fields in SYSTEMS.items() if decoding in (None, fields["decoding"])]
-    if not systems:
-        known = dict.fromkeys(fields["decoding"] for fields in SYSTEMS.values())
-        raise ValueError(f"decoding is {decoding!r}; choose one of {', '.join(known)}.")
-    run(model=source, count=count, batch_size=batch_size, json=as_json, systems=systems)
+        evaluate_systems(evaluation, decoding)
 
 
 @app.command()

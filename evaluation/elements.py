@@ -18,15 +18,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING, Any, cast
+
+from transformers import PreTrainedTokenizerFast
+
+from ..facts.generator import training_questions
+from ..facts.training_records import write_records
+from ..loading.embedded import EMBEDDED
+from ..loading.load import load
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 # Hydrogen to xenon in the order of their atomic numbers.
-NAMES = """
+NAMES: list[str] = """
 hydrogen helium lithium beryllium boron carbon nitrogen oxygen fluorine neon sodium magnesium aluminium silicon
 phosphorus sulfur chlorine argon potassium calcium scandium titanium vanadium chromium manganese iron cobalt nickel
 copper zinc gallium germanium arsenic selenium bromine krypton rubidium strontium yttrium zirconium niobium molybdenum
 technetium ruthenium rhodium palladium silver cadmium indium tin antimony tellurium iodine xenon
 """.split()  # noqa: SIM905
-SYMBOLS = """
+SYMBOLS: list[str] = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru
 Rh Pd Ag Cd In Sn Sb Te I Xe
 """.split()  # noqa: SIM905
@@ -52,8 +66,8 @@ HELD_OUT_ONE_IN = 10
 
 
 @dataclass(frozen=True)
-class Question:
-    """A prompt about one element, its answer as a list, and the sentences that must be in any right answer."""
+class ElementQuestion:
+    """A prompt about one element, its answer as a list, and the sentences that a right answer must contain."""
 
     prompt: str
     answer: str
@@ -61,7 +75,7 @@ class Question:
 
 
 def value(name: str, attribute: str) -> str:
-    """What the table says."""
+    """Return the value of an attribute of an element, as text."""
     number = NAMES.index(name) + 1
     period = next(index for index, last in enumerate(LAST_OF_PERIOD, start=1) if number <= last)
     if attribute == "symbol":
@@ -75,13 +89,13 @@ def value(name: str, attribute: str) -> str:
     last = LAST_OF_PERIOD[period - 1]
     columns_from_the_right = last - number
     width = last - (LAST_OF_PERIOD[period - 2] if period > 1 else 0)
-    column = width - columns_from_the_right  # 1 is the leftmost
-    left = 1 if period == 1 else 2  # columns that stand on the left of the gap in short periods
+    column = width - columns_from_the_right  # counted from 1 on the left
+    left = 1 if period == 1 else 2  # columns on the left of the gap in short periods
     return str(column if column <= left else 18 - columns_from_the_right)
 
 
-def questions(count: int, seed: int, held_out: bool = False) -> Iterator[Question]:
-    """`count` questions about two or three attributes; the same for the same arguments."""
+def questions(count: int, seed: int, held_out: bool = False) -> Iterator[ElementQuestion]:
+    """Draw `count` questions about two or three attributes; the same for the same arguments."""
     rng = Random(f"elements {seed} {held_out}")
     made = 0
     while made < count:
@@ -92,11 +106,11 @@ def questions(count: int, seed: int, held_out: bool = False) -> Iterator[Questio
         facts = tuple(SENTENCES[attribute].format(name=name, value=value(name, attribute)) for attribute in attributes)
         with_article = [f"the {attribute}" for attribute in attributes]
         prompt = rng.choice(PROMPTS).format(name=name, list=_joined(with_article), bare=_joined(attributes))
-        yield Question(prompt, "\n".join(f"- {fact}" for fact in facts), facts)
+        yield ElementQuestion(prompt, "\n".join(f"- {fact}" for fact in facts), facts)
 
 
 def is_held_out(name: str, attributes: list[str]) -> bool:
-    """Whether training must not ask for these attributes of this element, in whatever order."""
+    """Return whether training must not ask for these attributes of this element, in any order."""
     return zlib.crc32(f"{name}#{'|'.join(sorted(attributes))}".encode()) % HELD_OUT_ONE_IN == 0
 
 
@@ -104,15 +118,17 @@ def _joined(items: list[str]) -> str:
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def measure(model, tokenizer, count: int, batch_size: int = 8) -> float:
-    """The share of facts that stand word for word in the answers to held-out questions."""
+def share_of_facts_right(
+    model: "PlannedDiffusionForCausalLM", tokenizer: "PreTrainedTokenizerBase", count: int, batch_size: int = 8
+) -> float:
+    """Return the share of facts that stand word for word in the answers to held-out questions."""
     asked = list(questions(count, seed=0, held_out=True))
     right = total = 0
     for start in range(0, count, batch_size):
         batch = asked[start : start + batch_size]
         inputs = tokenizer([question.prompt for question in batch], return_tensors="pt", padding=True,
                            padding_side="left")  # fmt: skip
-        out = model.generate(**inputs.to(model.device), tokenizer=tokenizer)
+        out = cast("Tensor", model.generate(**cast("dict[str, Any]", inputs.to(model.device)), tokenizer=tokenizer))
         for question, text in zip(batch, tokenizer.batch_decode(out, skip_special_tokens=True), strict=True):
             right += sum(fact in text for fact in question.facts)
             total += len(question.facts)
@@ -120,36 +136,29 @@ def measure(model, tokenizer, count: int, batch_size: int = 8) -> float:
 
 
 def write_questions(path: Path, count: int, seed: int = 1) -> None:
-    """Ordinary training data: a line {"prompt", "response"} per question."""
+    """Write ordinary training data: a line {"prompt", "response"} per question."""
     with path.open("w", encoding="utf-8") as file:
         for question in questions(count, seed):
             file.write(json.dumps({"prompt": question.prompt, "response": question.answer}) + "\n")
 
 
 def write_replay(path: Path, count: int, seed: int = 2) -> None:
-    """Annotated answers about countries, with the embedded checkpoint's tokenizer and length unit."""
-    from transformers import PreTrainedTokenizerFast
-
-    from ..facts.generator import training_questions
-    from ..facts.training_records import write_records
-    from ..loading.embedded import EMBEDDED
-
+    """Write annotated answers about countries, with the embedded checkpoint's tokenizer and length unit."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(EMBEDDED)
     unit = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))["tokens_per_length_unit"]
     write_records(path, training_questions(count, seed), tokenizer, unit)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return an exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("write", "replay", "measure"))
     parser.add_argument("path", help="the file to write, or the checkpoint or adapter to measure")
     parser.add_argument("--count", type=int, default=500)
     args = parser.parse_args(argv)
     if args.action == "measure":
-        from ..loading.load import load
-
         model, tokenizer = load(args.path)
-        share = measure(model.eval(), tokenizer, args.count)
+        share = share_of_facts_right(model.eval(), cast("PreTrainedTokenizerBase", tokenizer), args.count)
         print(f"facts right: {share:.1%} of {args.count} answers")
     else:
         Path(args.path).parent.mkdir(parents=True, exist_ok=True)

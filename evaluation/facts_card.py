@@ -1,6 +1,7 @@
 """The model card of the embedded checkpoint, written from what was measured."""
 
 from pathlib import Path
+from typing import Any
 
 from ..facts.table import ATTRIBUTES, load_countries
 from .measure import Measurement
@@ -72,10 +73,10 @@ one capital) simplify. Do not use it as a source.
 """
 
 
-def write_card(
-    path: Path, measurements: list[Measurement], environment: dict, parameters: float, vocabulary: int
+def write_facts_card(
+    path: Path, measurements: list[Measurement], environment: dict[str, Any], parameters: float, vocabulary: int
 ) -> None:
-    """Writes README.md into the checkpoint's folder; `parameters` in millions."""
+    """Write README.md into the checkpoint's folder; `parameters` in millions."""
     path.joinpath("README.md").write_text(
         CARD.format(
             parameters=parameters,
@@ -92,7 +93,7 @@ def write_card(
 
 
 def markdown_table(measurements: list[Measurement]) -> str:
-    """The measurements as a Markdown table."""
+    """Return the measurements as a Markdown table."""
     rows = [
         "| | answers right | facts right | forwards | forwards, 3+ parts | tokens | ms per answer |",
         "|---|---|---|---|---|---|---|",

@@ -1,6 +1,7 @@
 """Builds the embedded checkpoint: tokenizer, data, training, evaluation, model card (`make checkpoint`).
 
-Everything is deterministic for the seeds below. Interrupted? Run it again: training goes on from its last checkpoint.
+Everything is deterministic for the seeds below. Resumable: after an interruption, run the same command again; training
+continues from its last checkpoint.
 """
 
 import argparse
@@ -18,23 +19,24 @@ from ..facts.training_records import write_records
 from ..generation.config import PlannedDiffusionGenerationConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..training import sft
-from . import measure as evaluate
-from .facts_card import write_card
+from .facts_card import write_facts_card
 from .facts_tokenizer import train_tokenizer
+from .measure import Evaluation, measurement_stamp
+from .systems import evaluate_systems
 
 VOCABULARY = 2048
 TOKENIZER_EXAMPLES = 30_000
 TRAINING_EXAMPLES = 150_000
-# Many comparisons, whose verdicts are the hardest to learn, and many words that no phrasing holds.
-TRAINING_SHARES = {"comparison_share": 0.5, "scrambled_share": 0.4}
+# Many comparisons, whose verdicts are the hardest to learn, and many words that occur in no phrasing.
+COMPARISON_SHARE, SCRAMBLED_SHARE = 0.5, 0.4
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
 STAGES = (("planner", Path("training/recipes/facts.yaml")), ("model", Path("training/recipes/facts_blocks.yaml")))
 
 
-def prepare(folder: Path, tokens_per_length_unit: int) -> None:
-    """Writes tokenizer, train.jsonl and eval.jsonl into `folder`, unless they are there."""
+def prepare_data(folder: Path, tokens_per_length_unit: int) -> None:
+    """Write tokenizer, train.jsonl and eval.jsonl into `folder`, unless they exist."""
     if (folder / "train.jsonl").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,13 +49,13 @@ def prepare(folder: Path, tokens_per_length_unit: int) -> None:
         folder / "eval.jsonl", held_out_questions(EVALUATION_EXAMPLES, SEED), tokenizer, tokens_per_length_unit
     )
     partial = folder / "train.jsonl.partial"
-    questions = training_questions(TRAINING_EXAMPLES, SEED, **TRAINING_SHARES)
+    questions = training_questions(TRAINING_EXAMPLES, SEED, COMPARISON_SHARE, SCRAMBLED_SHARE)
     write_records(partial, questions, tokenizer, tokens_per_length_unit)
     partial.rename(folder / "train.jsonl")
 
 
-def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
-    """Saves the trained model in bfloat16 with its tokenizer and decoding defaults, in Hub layout."""
+def save_checkpoint(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
+    """Save the trained model in bfloat16 with its tokenizer and decoding defaults, in Hub layout."""
     model = PlannedDiffusionForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     model.generation_config = PlannedDiffusionGenerationConfig(
@@ -69,8 +71,8 @@ def ship(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
     return model
 
 
-def train(folder: Path, training_arguments: list[str]) -> int:
-    """Runs the stages that are not done, each from its last checkpoint if there is one; an exit status."""
+def train_stages(folder: Path, training_arguments: list[str]) -> int:
+    """Run the unfinished stages, each from its last checkpoint if it has one; return an exit status."""
     start = ["--tokenizer", str(folder / "tokenizer")]
     for name, recipe in STAGES:
         out = folder / name
@@ -83,25 +85,26 @@ def train(folder: Path, training_arguments: list[str]) -> int:
     return 0
 
 
-def describe(model, out: Path) -> None:
-    """Measures the shipped checkpoint and writes its model card and results.json."""
-    measurements = evaluate.run(str(out), EVALUATION_EXAMPLES)
-    environment = evaluate.stamp(model, batch_size=8)
-    write_card(out, measurements, environment, model.num_parameters() / 1e6, model.config.vocab_size)
+def write_results(model: PlannedDiffusionForCausalLM, out: Path) -> None:
+    """Measure the saved checkpoint; write its model card and results.json."""
+    measurements = evaluate_systems(Evaluation(str(out), EVALUATION_EXAMPLES))
+    environment = measurement_stamp(model, batch_size=8)
+    write_facts_card(out, measurements, environment, model.num_parameters() / 1e6, model.config.vocab_size)
     results = {"stamp": environment, "results": [asdict(row) for row in measurements]}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return an exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where data and state are kept")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
     args, training_arguments = parser.parse_known_args(argv)
-    prepare(args.folder, tokens_per_length_unit=8)
-    code = train(args.folder, training_arguments)
+    prepare_data(args.folder, tokens_per_length_unit=8)
+    code = train_stages(args.folder, training_arguments)
     if code:
         return code
-    describe(ship(args.folder / "model", args.out), args.out)
+    write_results(save_checkpoint(args.folder / "model", args.out), args.out)
     return 0
 
 

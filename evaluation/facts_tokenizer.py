@@ -10,7 +10,7 @@ from ..generation.tokens import SPELLING
 PAD, END, USER, ASSISTANT, MASK = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|mask|>"
 SPECIAL_TOKENS = [PAD, END, USER, ASSISTANT, MASK, *SPELLING.values()]
 
-# Other roles' words are put before the user's; answers are marked for trainers that learn from them only.
+# The words of other roles precede the user's. Answers are marked for trainers that learn from answers alone.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
@@ -22,9 +22,9 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Trains on texts; the vocabulary counts special tokens.
+    """Train a tokenizer on texts; `vocab_size` counts special tokens too.
 
-    A bare text is encoded as a question to be answered (`tokenizer(text)` puts it between <|user|> and <|assistant|>),
+    A bare text is encoded as a question to answer (`tokenizer(text)` puts it between <|user|> and <|assistant|>),
     so that `generate` and pipelines work with and without the chat template.
     """
     tokenizer = Tokenizer(models.BPE())

@@ -6,7 +6,8 @@ from bench import Bench
 from harness import interleaved, ratio, timing
 from transformers import AutoTokenizer
 
-from planned_diffusion.evaluation.measure import MANY_PARTS, SYSTEMS, answer
+from planned_diffusion.evaluation.measure import MANY_PARTS, answer_questions
+from planned_diffusion.evaluation.variants import SYSTEMS
 from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.loading.embedded import EMBEDDED
 
@@ -60,4 +61,4 @@ def many_parts(bench: Bench) -> list[dict]:
 
 def _run(bench: Bench, system: str, examples: list, batch_size: int):
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
-    return lambda: list(answer(bench.model, tokenizer, examples, batch_size, **SYSTEMS[system]))
+    return lambda: list(answer_questions(bench.model, tokenizer, examples, batch_size, **SYSTEMS[system]))

@@ -45,30 +45,35 @@ def test_train_without_trl_says_what_to_install(run, monkeypatch):
 
 
 def test_evaluate_passes_its_options_on(run, checkpoint, monkeypatch):
-    from planned_diffusion.evaluation import measure as evaluate
+    from planned_diffusion.evaluation import systems
+    from planned_diffusion.evaluation.measure import Evaluation
 
     seen = []
-    monkeypatch.setattr(evaluate, "run", lambda **given: seen.append(given))
+    monkeypatch.setattr(systems, "evaluate_systems", lambda *given: seen.append(given))
     folder = str(checkpoint[1])
     assert run("evaluate", "--model", folder).status == 0
     options = ["--count", "9", "--batch-size", "2", "--decoding", "autoregressive", "--json"]
     assert run("evaluate", "--model", folder, *options).status == 0
     assert seen == [
-        {"model": folder, "count": 500, "batch_size": 8, "json": False, "systems": list(evaluate.SYSTEMS)},
-        {"model": folder, "count": 9, "batch_size": 2, "json": True, "systems": ["autoregressive"]},
+        (Evaluation(folder, count=500, batch_size=8, as_json=False), None),
+        (Evaluation(folder, count=9, batch_size=2, as_json=True), "autoregressive"),
     ]
 
 
 def test_evaluate_all_passes_its_options_on(run, checkpoint, monkeypatch, tmp_path):
     from planned_diffusion.evaluation import frontier
+    from planned_diffusion.evaluation.measure import Evaluation
 
     seen = []
-    monkeypatch.setattr(frontier, "measure_all", lambda *given: seen.append(given))
+    monkeypatch.setattr(frontier, "evaluate_variants", lambda *given: seen.append(given))
     folder, plot, keep = str(checkpoint[1]), tmp_path / "frontier.svg", tmp_path / "rows.jsonl"
     assert run("evaluate", "--model", folder, "--all").status == 0
     options = ["--all", "--count", "9", "--batch-size", "2", "--decoding", "diffusion", "--json", "--plot", str(plot)]
     assert run("evaluate", "--model", folder, *options, "--keep", keep).status == 0
-    assert seen == [(folder, 500, 8, False, None, None, None), (folder, 9, 2, True, plot, "diffusion", keep)]
+    assert seen == [
+        (Evaluation(folder, 500, 8, as_json=False), None, None, None),
+        (Evaluation(folder, 9, 2, as_json=True), "diffusion", plot, keep),
+    ]
 
 
 def test_a_plot_needs_all_and_a_place(run, checkpoint, tmp_path):

@@ -81,4 +81,4 @@ def test_the_measure_counts_facts_that_stand_in_the_text():
             return [answers[row] for row in rows.tolist()]
 
     total = sum(len(question.facts) for question in asked)
-    assert elements.measure(model, Tokenizer(), 10, batch_size=4) == pytest.approx(1 - 1 / total)
+    assert elements.share_of_facts_right(model, Tokenizer(), 10, batch_size=4) == pytest.approx(1 - 1 / total)

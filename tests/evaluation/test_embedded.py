@@ -7,7 +7,9 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.evaluation.measure import HELD_OUT_SEED, SYSTEMS, answer, measure, run
+from planned_diffusion.evaluation.measure import HELD_OUT_SEED, Evaluation, answer_questions, summarise_answers
+from planned_diffusion.evaluation.systems import evaluate_systems
+from planned_diffusion.evaluation.variants import SYSTEMS
 from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.loading.embedded import EMBEDDED
 
@@ -30,7 +32,10 @@ def tokenizer():
 def measured(model, tokenizer):
     questions = held_out_questions(PROMPTS, HELD_OUT_SEED)
     names = ("planned, ratio 1", "planned, threshold 0.9", "autoregressive")
-    return {name: measure(name, list(answer(model, tokenizer, questions, 8, **SYSTEMS[name])), 1.0) for name in names}
+    return {
+        name: summarise_answers(name, list(answer_questions(model, tokenizer, questions, 8, **SYSTEMS[name])), 1.0)
+        for name in names
+    }
 
 
 def test_facts_are_right(measured):
@@ -67,13 +72,13 @@ def test_size(model):
 
 
 def test_the_table_command(capsys):
-    rows = run(count=4, batch_size=2, systems=["autoregressive"])
+    rows = evaluate_systems(Evaluation(count=4, batch_size=2), "autoregressive")
     assert rows[0].answers == 4
     assert "4 held-out facts prompts" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="There is no system 'magic'; choose among planned, ratio 1"):
-        run(count=4, systems=["magic"])
+    with pytest.raises(ValueError, match="decoding is 'magic'; choose one of planned, autoregressive"):
+        evaluate_systems(Evaluation(count=4), "magic")
     with pytest.raises(ValueError, match="count is 0"):
-        run(count=0)
+        Evaluation(count=0)
 
 
 def test_the_readme_example_runs(capsys, monkeypatch):

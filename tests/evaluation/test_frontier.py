@@ -3,12 +3,15 @@
 import json
 import random
 import sys
+from pathlib import Path
 
 import pytest
 
 from planned_diffusion.evaluation import frontier
-from planned_diffusion.evaluation.frontier import VARIANTS, Point, undominated
-from planned_diffusion.evaluation.measure import Measurement
+from planned_diffusion.evaluation.frontier import evaluate_variants
+from planned_diffusion.evaluation.measure import Evaluation, Measurement
+from planned_diffusion.evaluation.pareto import Point, undominated
+from planned_diffusion.evaluation.variants import VARIANTS
 from planned_diffusion.generation.config import DECODERS, PlannedDiffusionGenerationConfig
 
 
@@ -50,7 +53,7 @@ def test_every_decoder_is_measured():
 
 @pytest.fixture
 def measured(monkeypatch):
-    """`measure_all` without a model: quality and cost are made up from the name."""
+    """`evaluate_variants` without a model: quality and cost are made up from the name."""
 
     def compare(model, tokenizer, questions, batch_size, systems):
         return [
@@ -58,18 +61,18 @@ def measured(monkeypatch):
             for name in systems
         ]
 
-    monkeypatch.setattr(frontier, "compare", compare)
+    monkeypatch.setattr(frontier, "compare_systems", compare)
 
 
 def test_table_json_and_picture(measured, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "frontier.svg"
-    rows = frontier.measure_all(count=3, batch_size=2, plot=picture)
+    rows = evaluate_variants(Evaluation(count=3, batch_size=2), plot=picture)
     shown = capsys.readouterr().out
     assert len(rows) == 2 * len(VARIANTS) and "3 held-out facts prompts" in shown and "APD, R 0.7" in shown
     drawing = picture.read_text()
     assert drawing.startswith("<?xml") and len(drawing) > 10_000
-    frontier.measure_all(count=3, json=True, decoding="diffusion")
+    evaluate_variants(Evaluation(count=3, as_json=True), "diffusion")
     told = json.loads(capsys.readouterr().out)
     names = [name for name, fields in VARIANTS.items() if fields["decoding"] == "diffusion"]
     assert [row["system"] for row in told["results"]] == [row["system"] for row in told["results_alone"]] == names
@@ -77,7 +80,7 @@ def test_table_json_and_picture(measured, tmp_path, capsys):
 
 
 def test_what_is_measured_is_kept_and_shown_when_it_is_interrupted(measured, monkeypatch, tmp_path, capsys):
-    keep, fine, calls = tmp_path / "rows.jsonl", frontier.compare, []
+    keep, fine, calls = tmp_path / "rows.jsonl", frontier.compare_systems, []
 
     def until(last):
         def compare(*given):
@@ -88,22 +91,22 @@ def test_what_is_measured_is_kept_and_shown_when_it_is_interrupted(measured, mon
 
         return compare
 
-    monkeypatch.setattr(frontier, "compare", until(5))  # two systems, in batches and alone, and half of a third
+    monkeypatch.setattr(frontier, "compare_systems", until(5))  # two systems, in batches and alone, and half of a third
     with pytest.raises(KeyboardInterrupt):
-        frontier.measure_all(count=3, json=True, decoding="diffusion", keep=keep)
+        evaluate_variants(Evaluation(count=3, as_json=True), "diffusion", keep=keep)
     names = [name for name, fields in VARIANTS.items() if fields["decoding"] == "diffusion"]
     assert [row["system"] for row in json.loads(capsys.readouterr().out)["results"]] == names[:2]
     calls.clear()
-    monkeypatch.setattr(frontier, "compare", until(1000))
-    rows = frontier.measure_all(count=3, json=True, decoding="diffusion", keep=keep)
+    monkeypatch.setattr(frontier, "compare_systems", until(1000))
+    rows = evaluate_variants(Evaluation(count=3, as_json=True), "diffusion", keep=keep)
     assert calls == [f"{name}{how}" for name in names[2:] for how in ("", ", alone")]
     assert [row.system for row in rows] == names * 2
     with pytest.raises(ValueError, match="was begun with other settings"):
-        frontier.measure_all(count=4, json=True, decoding="diffusion", keep=keep)
+        evaluate_variants(Evaluation(count=4, as_json=True), "diffusion", keep=keep)
 
 
 def test_prompts_alone_are_the_first_ones(measured, capsys):
-    frontier.measure_all(count=frontier.ALONE + 20, json=True, decoding="diffusion")
+    evaluate_variants(Evaluation(count=frontier.ALONE + 20, as_json=True), "diffusion")
     told = json.loads(capsys.readouterr().out)
     assert told["results"][0]["answers"] == frontier.ALONE + 20
     assert told["results_alone"][0]["answers"] == frontier.ALONE
@@ -111,9 +114,9 @@ def test_prompts_alone_are_the_first_ones(measured, capsys):
 
 def test_refused_in_words(monkeypatch):
     with pytest.raises(ValueError, match="decoding is 'telepathic'; choose one of planned, autoregressive, "):
-        frontier.measure_all(decoding="telepathic")
+        evaluate_variants(Evaluation(), "telepathic")
     with pytest.raises(ValueError, match="count is 0 and batch_size 8; both must be at least 1"):
-        frontier.measure_all(count=0)
+        Evaluation(count=0)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(RuntimeError, match=r"A plot needs matplotlib; run pip install 'planned-diffusion\[eval\]'"):
-        frontier.measure_all(plot="frontier.svg")
+        evaluate_variants(Evaluation(), plot=Path("frontier.svg"))
