@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint checkpoint flat bench compatibility clean
+.PHONY: demo test lint docs checkpoint flat bench compatibility clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,11 @@ test: $(VENV)/development
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
+
+# The documentation as a site, build/docs/site; links that lead nowhere and docstrings that do not parse are errors.
+docs: $(VENV)/development
+	$(BIN)/python docs/tables.py --check
+	$(BIN)/python docs/build.py
 
 checkpoint: $(VENV)/development
 	$(BIN)/python -m planned_diffusion.evaluation.facts_checkpoint
