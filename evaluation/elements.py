@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 # Hydrogen to xenon in the order of their atomic numbers.
-NAMES: list[str] = """
+NAMES: Sequence[str] = """
 hydrogen helium lithium beryllium boron carbon nitrogen oxygen fluorine neon sodium magnesium aluminium silicon
 phosphorus sulfur chlorine argon potassium calcium scandium titanium vanadium chromium manganese iron cobalt nickel
 copper zinc gallium germanium arsenic selenium bromine krypton rubidium strontium yttrium zirconium niobium molybdenum
 technetium ruthenium rhodium palladium silver cadmium indium tin antimony tellurium iodine xenon
 """.split()  # noqa: SIM905
-SYMBOLS: list[str] = """
+SYMBOLS: Sequence[str] = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru
 Rh Pd Ag Cd In Sn Sb Te I Xe
 """.split()  # noqa: SIM905
