@@ -1,6 +1,6 @@
 """The table of targets: what was aimed at, what was measured, what the limit is, and how far from it we are.
 
-Run by itself it reads benchmarks/results/ and writes the table into benchmarks/README.md.
+Run by itself it prints the table from benchmarks/results/; docs/tables.py writes it into docs/benchmarks.md.
 """
 
 import json
@@ -13,7 +13,6 @@ from cases.embedded import AS_SHIPPED, TOGETHER
 from harness import print_table, shown
 
 FOLDER = Path(__file__).parent
-BEGIN, END = "<!-- written by targets.py -->", "<!-- end of what targets.py writes -->"
 PRECISION_RESULTS = ("cuda-7b", "cpu-630m")
 WIDE = (64, 130, 250)  # tokens of the steps that are held against the roofline
 LARGE_BATCH = 32
@@ -170,17 +169,14 @@ def print_targets(folder: Path) -> None:
     print_table("Targets", target_rows(folder))
 
 
-def write_into(readme: Path, folder: Path) -> None:
-    """Puts both tables, and the stamps of what they were read from, between the two marks of a Markdown file."""
+def report_lines(folder: Path) -> list[str]:
+    """Return targets and precisions as Markdown tables, and the stamps of the results that they were read from."""
     lines = ["## Targets", "", *markdown(target_rows(folder))]
     for name in PRECISION_RESULTS:
         rows = precision_rows(cases_in(folder / f"{name}.json"))
         lines += ["", f"## bf16 against nf4 and int8, `{name}`", "", *markdown(rows)] if rows else []
     lines += ["", "## Measured on", ""]
-    lines += [_stamp_line(path) for path in sorted(folder.glob("*.json")) if cases_in(path)]
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}", encoding="utf-8")
+    return lines + [_stamp_line(path) for path in sorted(folder.glob("*.json")) if cases_in(path)]
 
 
 def markdown(rows: list[dict]) -> list[str]:
@@ -223,4 +219,3 @@ def _stamp_line(path: Path) -> str:
 
 if __name__ == "__main__":
     print_targets(FOLDER / "results")
-    write_into(FOLDER / "README.md", FOLDER / "results")

@@ -1,9 +1,9 @@
 """Build the documentation as a site: `python docs/build.py` (`make docs`), without network and with warnings as errors.
 
-    1. copy the pages to build/docs/pages; a file of the repository that a page links to is copied beside them
-    2. write a reference page per folder of the package: a heading per module, filled from its docstrings
-    3. copy the package to build/docs/source, since the repository root is the package and has other files beside it
-    4. run Zensical in strict mode, which refuses links that lead nowhere; the site appears in build/docs/site
+1. copy the pages to build/docs/pages; a file of the repository that a page links to is copied beside them
+2. write a reference page per folder of the package: a heading per module, filled from its docstrings
+3. copy the package to build/docs/source, since the repository root is the package and has other files beside it
+4. run Zensical in strict mode, which refuses links that lead nowhere; the site appears in build/docs/site
 """
 
 import re

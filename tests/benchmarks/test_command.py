@@ -4,7 +4,7 @@ import json
 
 import pytest
 import run
-from targets import BEGIN, END, TARGETS, distance, precision_rows, target_rows, write_into
+from targets import TARGETS, distance, precision_rows, report_lines, target_rows
 from targets import Reading as R
 
 from planned_diffusion.loading.embedded import EMBEDDED
@@ -96,19 +96,14 @@ def test_the_distance_from_the_limit():
     assert distance(R(0.25, 0.0)) == "+ 0.25"
 
 
-def test_the_table_goes_between_the_marks(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\noutdated\n{END}\nafter\n")
+def test_the_report_has_targets_and_a_stamp_per_results_file(tmp_path):
     environment = {"date": "2026-01-01", "commit": "abc", "device": "one", "cores": 2, "threads": 1, "load": 0.5,
                    "dtype": "bfloat16", "versions": "torch"}  # fmt: skip
     machine = {"bytes_per_s": 12e9, "flops_per_s": 3e11, "block_bytes": 1}
     case = {**FILL["fill"], "stamp": environment, "machine": machine}
     (tmp_path / "cpu-630m.json").write_text(json.dumps({"cases": {"fill": case}}))
     (tmp_path / "other.json").write_text(json.dumps({"rows": []}))
-    for _ in range(2):
-        write_into(readme, tmp_path)
-    text = readme.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "outdated" not in text
+    text = "\n".join(report_lines(tmp_path))
     assert text.count("copies 12 GB/s, multiplies 0.3 TFLOP/s") == 1 and "| <= 1.10 | 1.2 | 1 |" in text
 
 
