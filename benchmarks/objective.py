@@ -29,7 +29,7 @@ from planned_diffusion.evaluation.measure import answer_questions
 from planned_diffusion.facts.generator import held_out_questions, training_questions
 from planned_diffusion.facts.metric import facts_right
 from planned_diffusion.facts.sentences import COMPARISON_TOPIC
-from planned_diffusion.facts.table import load_countries
+from planned_diffusion.facts.countries import load_countries
 from planned_diffusion.facts.training_records import as_record
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.generation.visibility import CLEAN, NO_SPAN, NOISY

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..facts.table import ATTRIBUTES, load_countries
+from ..facts.countries import ATTRIBUTES, load_countries
 from .measure import Measurement
 
 CARD = """---

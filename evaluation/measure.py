@@ -39,7 +39,7 @@ MANY_PARTS = 3
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to evaluate: a checkpoint (None: the included one), on how many questions, answered how many at a time."""
+    """An evaluation to run: a checkpoint (None: the included one), a number of questions, and a batch size."""
 
     model: str | None = None
     count: int = 500

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from .countries import ATTRIBUTES, Country, load_countries
 from .frames import COMPARISON_FRAMES, FACT_FRAMES, Frame
 from .prompts import comparison_prompt, fact_prompt
 from .scrambled import SCRAMBLED, scrambled_comparison_frame, scrambled_fact_frame
 from .sentences import COMPARABLE, COMPARISON_TOPIC, TOPICS, comparison_sentence, fact_sentence
-from .table import ATTRIBUTES, Country, load_countries
 
 # Share of the questions with one, two, ... six attributes.
 SHARE_BY_NUMBER_OF_ATTRIBUTES = (0.12, 0.18, 0.25, 0.20, 0.13, 0.12)

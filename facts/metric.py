@@ -22,8 +22,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from .countries import ATTRIBUTES, load_countries
 from .generator import FactsQuestion, Statement
-from .table import ATTRIBUTES, load_countries
 
 CUES = {
     "capital": r"capital",

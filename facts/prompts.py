@@ -7,8 +7,8 @@ the caller passes in.
 from random import Random
 
 from . import wordings
+from .countries import Country
 from .frames import Frame
-from .table import Country
 
 OPENINGS = ("Hi! ", "Hello! ", "Hi there. ", "Good morning. ", "Excuse me. ", "Hey! ")
 CLOSINGS = (

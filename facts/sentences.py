@@ -4,7 +4,7 @@ The wording of the answers never varies (that of the prompts does, see `frames`)
 from its topic alone, and an answer can be checked exactly.
 """
 
-from .table import Country
+from .countries import Country
 
 TOPICS = {
     "capital": "capital",

@@ -3,6 +3,7 @@ from random import Random
 
 import pytest
 
+from planned_diffusion.facts.countries import ATTRIBUTES, country_named, load_countries
 from planned_diffusion.facts.frames import COMPARISON_FRAMES, FACT_FRAMES
 from planned_diffusion.facts.generator import (
     COMBINATION,
@@ -14,7 +15,6 @@ from planned_diffusion.facts.generator import (
 from planned_diffusion.facts.prompts import fact_prompt
 from planned_diffusion.facts.scrambled import SCRAMBLED
 from planned_diffusion.facts.sentences import COMPARABLE, TOPICS
-from planned_diffusion.facts.table import ATTRIBUTES, country_named, load_countries
 from planned_diffusion.facts.wordings import CLAUSES, FOLLOW_UPS, NOUNS, QUESTIONS, SAMENESS
 
 

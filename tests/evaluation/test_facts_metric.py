@@ -1,5 +1,6 @@
 import pytest
 
+from planned_diffusion.facts.countries import ATTRIBUTES, country_named, load_countries
 from planned_diffusion.facts.generator import (
     comparison_question,
     facts_question,
@@ -8,7 +9,6 @@ from planned_diffusion.facts.generator import (
 )
 from planned_diffusion.facts.metric import CUES, facts_right
 from planned_diffusion.facts.sentences import COMPARABLE, comparison_sentence, fact_sentence
-from planned_diffusion.facts.table import ATTRIBUTES, country_named, load_countries
 
 
 def facts(name, *attributes):

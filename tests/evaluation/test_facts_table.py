@@ -2,8 +2,7 @@ import re
 
 import pytest
 
-from planned_diffusion.facts.sentences import COMPARABLE, TOPICS, comparison_sentence, fact_sentence
-from planned_diffusion.facts.table import (
+from planned_diffusion.facts.countries import (
     ATTRIBUTES,
     CONTINENTS,
     NAMES_WITH_ARTICLE,
@@ -11,6 +10,7 @@ from planned_diffusion.facts.table import (
     load_countries,
     read_countries,
 )
+from planned_diffusion.facts.sentences import COMPARABLE, TOPICS, comparison_sentence, fact_sentence
 
 
 def column(attribute):

@@ -12,7 +12,8 @@ from planned_diffusion.evaluation.frontier import evaluate_variants
 from planned_diffusion.evaluation.measure import Evaluation, Measurement
 from planned_diffusion.evaluation.pareto import Point, undominated
 from planned_diffusion.evaluation.variants import VARIANTS
-from planned_diffusion.generation.config import DECODERS, PlannedDiffusionGenerationConfig
+from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
+from planned_diffusion.generation.decoders.table import DECODERS
 
 
 def point(name, quality, forwards, seconds=1.0) -> Point:
