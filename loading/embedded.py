@@ -1,4 +1,4 @@
-"""The model that is included: the checkpoint of 161 countries that needs no download."""
+"""The path of the included model: a checkpoint that answers questions about 161 countries and needs no download."""
 
 from pathlib import Path
 

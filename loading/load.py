@@ -1,33 +1,44 @@
-"""Loading what a user names: a planned-diffusion checkpoint, or an adapter on top of one, from a folder or the Hub."""
+"""Load a planned-diffusion checkpoint, or an adapter on top of one, from a folder or the Hub."""
 
 import json
 from pathlib import Path
+from typing import TypedDict, cast
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import find_adapter_config_file, is_accelerate_available, is_peft_available
+from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers.utils.import_utils import is_accelerate_available, is_peft_available
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..records.checks import first_line
 from .quantise import QUANTISED_DTYPES, quantization_config
+
+
+class WeightOptions(TypedDict, total=False):
+    """The arguments of `from_pretrained` that say in which type and where weights are loaded."""
+
+    dtype: str | torch.dtype
+    quantization_config: BitsAndBytesConfig
+    device_map: dict[str, torch.device]
 
 
 def load(
     source: str, dtype: str = "auto", merge: bool = False, device: torch.device | str = "cpu"
-) -> tuple[PlannedDiffusionForCausalLM, object]:
-    """Model and tokenizer; code that a checkpoint brings along is not run.
+) -> tuple[PlannedDiffusionForCausalLM, PreTrainedTokenizerBase]:
+    """Load a model and its tokenizer; code in the checkpoint's folder is not run.
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
         dtype: "auto" (that of the file), "float32", "bfloat16", or "nf4" or "int8": the linear layers of the backbone
             quantised by bitsandbytes, the rest in bfloat16.
-        merge: an adapter becomes part of the weights.
+        merge: merge an adapter into the weights.
         device: where the model is put.
 
     Raises:
-        ValueError: nothing there that can be loaded, another kind of model, missing weights, or no bitsandbytes.
+        ValueError: no checkpoint that can be loaded, another kind of model, missing weights, or no bitsandbytes.
     """
-    options = weights_as(dtype, device)
+    options = weight_options(dtype, device)
     try:
         base = base_of(source)
         config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
@@ -36,24 +47,29 @@ def load(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, info = PlannedDiffusionForCausalLM.from_pretrained(base or source, output_loading_info=True, **options)
+        model, info = cast(
+            tuple[PlannedDiffusionForCausalLM, dict[str, set[str]]],
+            PlannedDiffusionForCausalLM.from_pretrained(base or source, output_loading_info=True, **options),
+        )
         if base is not None:
             model = with_adapter(model, source, merge)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{source} cannot be loaded: {_first_line(error)}; give the folder or Hub repository of a "
+            f"{source} cannot be loaded: {first_line(error)}; give the folder or Hub repository of a "
             "planned-diffusion checkpoint with its tokenizer."
         ) from error
     if info["missing_keys"]:
         raise ValueError(
             f"{source} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}; save the "
-            "checkpoint again, or fetch it anew."
+            "checkpoint again, or download it again."
         )
-    return (model if dtype in QUANTISED_DTYPES else model.to(device)), tokenizer
+    if dtype not in QUANTISED_DTYPES:
+        cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
+    return model, tokenizer
 
 
-def weights_as(dtype: str, device: torch.device | str) -> dict:
-    """What `from_pretrained` is told about weights: their type, and how and where they are quantised."""
+def weight_options(dtype: str, device: torch.device | str) -> WeightOptions:
+    """Return the arguments with which `from_pretrained` loads weights as `dtype`, quantised ones onto `device`."""
     if dtype not in QUANTISED_DTYPES:
         return {"dtype": dtype}
     if not is_accelerate_available():
@@ -63,15 +79,15 @@ def weights_as(dtype: str, device: torch.device | str) -> dict:
 
 
 def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -> PlannedDiffusionForCausalLM:
-    """The model with an adapter in its layers, or merged into its weights."""
+    """Return the model with an adapter in its layers, or merged into its weights."""
     from peft import PeftModel
 
     adapted = PeftModel.from_pretrained(model, source)  # transformers 5.17's own way would lose the control tokens
-    return adapted.merge_and_unload() if merge else adapted.get_base_model()
+    return cast(PlannedDiffusionForCausalLM, adapted.merge_and_unload() if merge else adapted.get_base_model())
 
 
 def base_of(source: str) -> str | None:
-    """The checkpoint that an adapter (LoRA) was trained on; None for a whole checkpoint.
+    """Return the checkpoint that an adapter (LoRA) was trained on; None for a whole checkpoint.
 
     Raises:
         ValueError: an adapter, but PEFT is not installed.
@@ -82,7 +98,3 @@ def base_of(source: str) -> str | None:
     if not is_peft_available():
         raise ValueError("it is an adapter, which needs PEFT (pip install peft)")
     return json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:;")

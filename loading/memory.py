@@ -1,4 +1,4 @@
-"""How much memory a checkpoint needs, counted from its configuration alone."""
+"""Count the memory that a checkpoint needs, from its configuration alone."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,13 @@ NF4_BLOCK = 64  # weights that share one float32 scale, as bitsandbytes does by 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of the weights by the way they are loaded, and of keys and values per cached token in bfloat16."""
+    """The memory of a model, in bytes.
+
+    Attributes:
+        parameters: number of parameters, tied ones counted once.
+        weights: data type in which the weights are loaded -> bytes of all weights.
+        cache_per_token: bytes of the keys and values of one cached token in bfloat16.
+    """
 
     parameters: int
     weights: dict[str, int]
@@ -22,7 +28,7 @@ class Memory:
 
 
 def memory_of(config: PlannedDiffusionConfig) -> Memory:
-    """Counts a model on the meta device: no weight is made.
+    """Count the memory of a model on the meta device, where no weights are allocated.
 
     int8 and nf4 are those of bitsandbytes: it quantizes the linear layers of the backbone, not head and embeddings.
     """
@@ -48,8 +54,8 @@ def memory_of(config: PlannedDiffusionConfig) -> Memory:
 
 
 def readable(size: int) -> str:
-    """Bytes as a person writes them: 9.6 MB."""
-    unit = 0
-    while size >= 1000 and unit < len(UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.1f} {UNITS[unit]}" if unit and size < 100 else f"{size:.0f} {UNITS[unit]}"
+    """Return a number of bytes in the largest fitting unit: 9.6 MB."""
+    unit, scaled = 0, float(size)
+    while scaled >= 1000 and unit < len(UNITS) - 1:
+        scaled, unit = scaled / 1000, unit + 1
+    return f"{scaled:.1f} {UNITS[unit]}" if unit and scaled < 100 else f"{scaled:.0f} {UNITS[unit]}"

@@ -1,4 +1,4 @@
-"""How bitsandbytes quantises weights while they are loaded."""
+"""Quantise weights with bitsandbytes while they are loaded."""
 
 from typing import TYPE_CHECKING
 
@@ -13,18 +13,18 @@ QUANTISED_DTYPES = ("nf4", "int8")
 def quantization_config(
     dtype: str, compute_dtype: torch.dtype = torch.bfloat16, nested: bool = True
 ) -> "BitsAndBytesConfig":
-    """The configuration that `from_pretrained` takes to quantise the linear layers of a backbone.
+    """Return the configuration with which `from_pretrained` quantises the linear layers of a backbone.
 
     Args:
         dtype: "nf4" (4 bits, arXiv 2305.14314) or "int8" (arXiv 2208.07339).
-        compute_dtype: type in which products with nf4 weights are computed.
+        compute_dtype: data type in which products with nf4 weights are computed.
         nested: quantise the constants of nf4 too, which saves 0.4 bit per weight.
 
     Raises:
         ValueError: bitsandbytes is not installed.
     """
     from transformers import BitsAndBytesConfig
-    from transformers.utils import is_bitsandbytes_available
+    from transformers.utils.import_utils import is_bitsandbytes_available
 
     if not is_bitsandbytes_available():
         raise ValueError("Quantised loading needs bitsandbytes; run pip install 'planned-diffusion[int4]'.")
