@@ -1,27 +1,33 @@
 """The `llm` annotator: asks any OpenAI-compatible endpoint for a plan of each answer.
 
 Several answers are asked for at a time, each at most twice: a reply that describes no valid plan is sent back once with
-what is wrong with it, and then the record is refused. The client retries what may pass (429, 5xx, lost connections).
-What is no chat completion at all (a web page, JSON of something else) fails like a status: at once where nothing has
-been a completion yet, after as many tries as the client's where an endpoint breaks midway.
-When the endpoint fails for good, what is under way is finished and kept, and nothing that was answered is ever asked
-again. Answers that must not be split by rule (code, arithmetic, narratives) stay plain without asking.
+what is wrong with it, and then the record is refused. The client repeats requests that may pass (429, 5xx, lost
+connections). A reply that is not a chat completion (a web page, other JSON) counts as a server error: fatal if no
+completion has ever arrived, retried otherwise. When the endpoint fails for good, requests under way are finished and
+kept, and no record that was answered is ever asked for again. Answers that must not be split by rule (code, arithmetic,
+narratives) stay plain without asking.
 """
 
 import asyncio
-import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..records.journal import Journal
+from ..records.tagged import Rounds
 from .independence import PARALLEL, PLAIN, STEPS, why_plain
 from .llm_prompt import messages_for, pieces_of, rounds_of
-from .outcomes import Asked, finished, refusal
+from .llm_reply import NoCompletionError, completion_in, text_of, usage_of
+from .outcomes import Asked, Outcome, Refused, Usage, finished
+from .schemas import Message
 from .structure import MOST_SPANS, Annotation
 from .tagging import TokenCounter
 
-TRIES = 2
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+TRIES = 2  # replies per record
 CHARACTERS_PER_TOKEN = 4  # for the estimate
 REPLY_PER_PIECE = 8  # tokens of a reply per piece of the answer, for the estimate
 OF_THE_RECORD = (400, 413, 422)  # HTTP statuses that may be about one record, once others have passed
@@ -30,7 +36,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again where no co
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to ask and how; `retries` are the client's own, `seconds` the time a request may take."""
+    """An OpenAI-compatible server and how to ask it; `retries` are the client's own, `seconds` the time per request."""
 
     model: str
     url: str | None = None
@@ -38,8 +44,18 @@ class Endpoint:
     retries: int = 5
     seconds: float = 120.0
 
-    def client(self):
-        """Raises ValueError for a missing key, RuntimeError where the package is not installed."""
+    @property
+    def name(self) -> str:
+        """The endpoint's name in messages."""
+        return self.url or "of OpenAI"
+
+    def client(self) -> "AsyncOpenAI":
+        """Return a client for the endpoint.
+
+        Raises:
+            ValueError: there is no key.
+            RuntimeError: the package openai is not installed.
+        """
         try:
             import openai
         except ImportError as error:
@@ -53,58 +69,63 @@ class Endpoint:
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
-    """Raises ValueError for settings that cannot work."""
+    """Raise ValueError for an endpoint that cannot work."""
     if not endpoint.model:
         raise ValueError("The llm annotator needs a model's name; give --llm.")
     if endpoint.url is not None and not endpoint.url.startswith(("http://", "https://")):
         raise ValueError(f"The endpoint is {endpoint.url!r}; give a URL such as http://localhost:8000/v1.")
-    for name in ("concurrency", "retries", "seconds"):
-        if getattr(endpoint, name) < (0 if name == "retries" else 1):
-            raise ValueError(
-                f"{name} is {getattr(endpoint, name)}; it must not be smaller than {int(name != 'retries')}."
-            )
+    for name, least in (("concurrency", 1), ("retries", 0), ("seconds", 1)):
+        value = getattr(endpoint, name)
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must not be smaller than {least}.")
 
 
-def estimate(records: Iterator[Asked | dict]) -> dict[str, int]:
-    """Requests and tokens that records will take at least, in round numbers."""
+def estimate(records: Iterator[Asked | Refused]) -> dict[str, int]:
+    """Estimate the requests and tokens that records take at least."""
     requests = prompt_tokens = completion_tokens = 0
     for one in records:
         if isinstance(one, Asked) and why_plain(one.prompt, one.answer) is None:
             pieces = pieces_of(one.answer)
+            characters = sum(len(turn["content"]) for turn in messages_for(one.prompt, pieces))
             requests += 1
-            prompt_tokens += (
-                sum(len(turn["content"]) for turn in messages_for(one.prompt, pieces)) // CHARACTERS_PER_TOKEN
-            )
+            prompt_tokens += characters // CHARACTERS_PER_TOKEN
             completion_tokens += REPLY_PER_PIECE * len(pieces)
     return {"requests": requests, "prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
 
 
 def ask_all(
-    records: Iterator[Asked | dict],
+    records: Iterator[Asked | Refused],
     journal: Journal,
     counter: TokenCounter,
-    advance: Callable,
+    advance: Callable[[int], None],
     endpoint: Endpoint,
     most_spans: int = MOST_SPANS,
 ) -> None:
-    """Asks for the plans of all records and writes their entries as they come.
+    """Ask for the plans of all records and write their entries as they come.
+
+    Args:
+        advance: called with 1 whenever a record is finished.
 
     Raises:
-        RuntimeError: the endpoint failed for good, or the disk; what is finished is in the journal.
+        RuntimeError: the endpoint failed for good, or the disk; all finished records are in the journal.
     """
-    asyncio.run(_ask_all(records, journal, counter, advance, endpoint, most_spans))
+    asyncio.run(_ask_all(records, journal, advance, endpoint, _Planner(endpoint, counter, most_spans)))
 
 
-async def _ask_all(records, journal, counter, advance, endpoint, most_spans) -> None:
+async def _ask_all(
+    records: Iterator[Asked | Refused],
+    journal: Journal,
+    advance: Callable[[int], None],
+    endpoint: Endpoint,
+    planner: "_Planner",
+) -> None:
     failures: list[Exception] = []
-    answered = [0]
 
-    async def work(client) -> None:
+    async def work(client: "AsyncOpenAI") -> None:
         for one in records:  # shared by all workers: each takes the next
             try:
-                if isinstance(one, Asked):
-                    one = await _entry(one, client, counter, endpoint, most_spans, answered)
-                journal.append(one)
+                outcome = one if isinstance(one, Refused) else await planner.outcome(one, client)
+                journal.append(outcome.entry())
             except Exception as error:
                 failures.append(error)
             if failures:
@@ -114,120 +135,102 @@ async def _ask_all(records, journal, counter, advance, endpoint, most_spans) -> 
     async with endpoint.client() as client:
         await asyncio.gather(*(work(client) for _ in range(endpoint.concurrency)))
     if failures:
-        raise _failure(failures[0], endpoint, len(journal)) from failures[0]
+        raise _explained(failures[0], endpoint, len(journal)) from failures[0]
 
 
-def _failure(error: Exception, endpoint: Endpoint, done: int) -> Exception:
+def _explained(error: Exception, endpoint: Endpoint, finished: int) -> Exception:
+    """Return the error to raise where an endpoint has failed for good; other errors stay as they are."""
     import openai
 
-    if isinstance(error, NoCompletion):
+    if isinstance(error, NoCompletionError):
         return RuntimeError(
-            f"The endpoint {endpoint.url or 'of OpenAI'} answers with what is no chat completion ({error}), as if it "
-            "were not OpenAI-compatible; check --endpoint, which usually ends in /v1, and run the same command again "
-            f"({done} finished records are kept)."
+            f"The endpoint {endpoint.name} answers with no chat completion ({error}), as if it were not "
+            "OpenAI-compatible; check --endpoint, which usually ends in /v1, and run the same command again "
+            f"({finished} finished records are kept)."
         )
     if not isinstance(error, openai.OpenAIError):
         return error
     reason = " ".join(str(error).split())[:200]
     return RuntimeError(
-        f"The endpoint {endpoint.url or 'of OpenAI'} fails ({type(error).__name__}: {reason}); {done} finished records "
+        f"The endpoint {endpoint.name} fails ({type(error).__name__}: {reason}); {finished} finished records "
         "are kept. Run the same command again to go on from there."
     )
 
 
-async def _entry(
-    one: Asked, client, counter: TokenCounter, endpoint: Endpoint, most_spans: int, answered: list[int]
-) -> dict:
-    """The journal entry of a record: kept with its plan, or refused."""
-    rule = why_plain(one.prompt, one.answer)
-    if rule:
-        return finished([one], [Annotation(PLAIN, reason=rule)], counter)[0]
-    pieces = pieces_of(one.answer)
-    chat, usage, complaint = messages_for(one.prompt, pieces, most_spans), [0, 0, 0], ""
-    for _ in range(TRIES):
-        reply = await _reply(client, endpoint, chat, answered)
-        if reply is None:
-            complaint = "The endpoint refuses it, or answers without a choice."
-            break
-        text, used = reply
-        usage = [total + more for total, more in zip(usage, (*used, 1), strict=True)]
-        try:
-            plan = _annotation(rounds_of(text, pieces, most_spans))
-            return finished([one], [plan], counter)[0] | {"usage": usage}
-        except ValueError as error:
-            complaint = str(error)
-        chat = [*chat, {"role": "assistant", "content": text}, {"role": "user", "content": f"{complaint} Reply again."}]
-    row = {"messages": one.messages, **one.extra}
-    return refusal(one.index, one.fingerprint, row, f"no valid plan; {complaint}", usage)
+@dataclass
+class _Planner:
+    """Asks an endpoint for plans, on behalf of all workers; `completions` counts its chat completions so far."""
+
+    endpoint: Endpoint
+    counter: TokenCounter
+    most_spans: int
+    completions: int = 0
+
+    async def outcome(self, one: Asked, client: "AsyncOpenAI") -> Outcome:
+        """Return the outcome of a record: kept with its plan, or refused."""
+        rule = why_plain(one.prompt, one.answer)
+        if rule:
+            return finished([one], [Annotation(PLAIN, reason=rule)], self.counter)[0]
+        pieces = pieces_of(one.answer)
+        chat, usage, complaint = messages_for(one.prompt, pieces, self.most_spans), Usage(), ""
+        for _ in range(TRIES):
+            reply = await self._reply(chat, client)
+            if reply is None:
+                complaint = "The endpoint refuses it, or answers without a choice."
+                break
+            text, used = reply
+            usage += used
+            try:
+                plan = _annotation(rounds_of(text, pieces, self.most_spans))
+                return replace(finished([one], [plan], self.counter)[0], usage=usage)
+            except ValueError as error:
+                complaint = str(error)
+            complained = {"role": "user", "content": f"{complaint} Reply again."}
+            chat = [*chat, {"role": "assistant", "content": text}, complained]
+        return Refused(one.index, one.fingerprint, one.row, f"no valid plan; {complaint}", usage)
+
+    async def _reply(self, chat: list[Message], client: "AsyncOpenAI") -> tuple[str, Usage] | None:
+        """Return the text and the usage of a reply; None where the endpoint refuses this one record.
+
+        a. ask; a status that may be about the record refuses it, if others have passed
+        b. a completion with a choice is the reply
+        c. anything else is fatal before the first completion; later it is asked for again, after growing pauses
+        d. after the last try, a completion without a choice refuses the record, anything else is fatal
+
+        Raises:
+            NoCompletionError: the endpoint does not answer with chat completions (any more).
+        """
+        import openai
+
+        body, completion = b"", None
+        for attempt in range(self.endpoint.retries + 1):
+            try:  # a
+                body = await _body(client, self.endpoint.model, chat)
+            except openai.APIStatusError as error:
+                if error.status_code in OF_THE_RECORD and self.completions:
+                    return None
+                raise
+            completion = completion_in(body)
+            if completion and completion["choices"]:  # b
+                self.completions += 1
+                return text_of(completion["choices"][0]), usage_of(completion)
+            if not self.completions or attempt == self.endpoint.retries:  # c
+                break
+            await asyncio.sleep(min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE))
+        if completion and self.completions:  # d; some endpoints answer so to a text that they will not read
+            return None
+        raise NoCompletionError(f"it begins {body[:40].decode(errors='replace')!r}")
 
 
-class NoCompletion(Exception):
-    """An endpoint's answer is none of an OpenAI-compatible one; the message shows how it begins."""
-
-
-async def _reply(
-    client, endpoint: Endpoint, chat: list[dict], answered: list[int]
-) -> tuple[str, tuple[int, int]] | None:
-    """A reply's text and its tokens (prompt, completion); None where the endpoint refuses this one record.
-
-    Raises:
-        NoCompletion: neither the first answer, where none was one before, nor any of the further tries is a completion.
-    """
-    import openai
-
-    for attempt in range(endpoint.retries + 1):
-        try:
-            body = await _body(client, endpoint.model, chat)
-        except openai.APIStatusError as error:
-            if error.status_code in OF_THE_RECORD and answered[0]:
-                return None
-            raise
-        completion = _completion(body)
-        if completion and completion["choices"]:
-            answered[0] += 1
-            return _text(completion["choices"][0]), _used(completion.get("usage"))
-        if not answered[0] or attempt == endpoint.retries:
-            break
-        await asyncio.sleep(min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE))
-    if completion and answered[0]:  # without a choice: what some endpoints answer to what they will not read
-        return None
-    raise NoCompletion(f"it begins {body[:40].decode(errors='replace')!r}")
-
-
-async def _body(client, model: str, chat: list[dict]) -> bytes:
-    reply = await client.chat.completions.with_raw_response.create(model=model, messages=chat, temperature=0)
+async def _body(client: "AsyncOpenAI", model: str, chat: list[Message]) -> bytes:
+    """Ask for a completion and return the body of the answer, whatever it is."""
+    create = client.chat.completions.with_raw_response.create
+    reply = await create(model=model, messages=chat, temperature=0)  # pyright: ignore[reportArgumentType] - plain dicts
     return reply.content
 
 
-def _completion(body: bytes) -> dict | None:
-    """The object of a chat completion, whose choices may be none; None for anything else."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and isinstance(found.get("choices"), list) else None
-
-
-def _text(choice) -> str:
-    """The text of a choice, joined where it comes in parts; "" where there is none."""
-    message = choice.get("message") if isinstance(choice, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    parts = content if isinstance(content, list) else [content]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    joined = "".join(text for text in texts if isinstance(text, str))
-    return joined.encode(errors="replace").decode()  # half characters could not be sent back
-
-
-def _used(usage) -> tuple[int, int]:
-    """Prompt and completion tokens as far as they are told."""
-    told = usage if isinstance(usage, dict) else {}
-    counts = (told.get("prompt_tokens"), told.get("completion_tokens"))
-    prompt, completion = (count if type(count) is int else 0 for count in counts)
-    return prompt, completion
-
-
-def _annotation(rounds) -> Annotation:
-    """A plan with one span is none."""
+def _annotation(rounds: Rounds) -> Annotation:
+    """Return the annotation of an endpoint's rounds; a plan with a single span is none."""
     if sum(map(len, rounds)) < 2:
         return Annotation(PLAIN, reason="endpoint")
     return Annotation(PARALLEL if max(map(len, rounds)) > 1 else STEPS, rounds, "endpoint")

@@ -1,18 +1,20 @@
-"""What the `llm` annotator asks and how it reads the reply.
+"""The prompt of the `llm` annotator, and the plan that a reply describes.
 
-The model never repeats the answer: it sees it cut into numbered pieces and names, per span, a topic and the first and
-last piece. So the text cannot change, replies are short, and lengths are counted here rather than guessed.
+The model never repeats the answer: it sees the answer cut into numbered pieces and names, per span, a topic and the
+first and last piece. So the text cannot change, replies are short, and lengths are counted here rather than guessed.
 """
 
 import json
 import re
+from typing import Any
 
 from ..records.checks import check_utf8
-from ..records.tagged import is_tagged
+from ..records.tagged import Rounds, is_tagged
+from .schemas import Message
 from .structure import MOST_SPANS
 from .topics import MOST_WORDS
 
-MOST_ROUNDS = 16  # as generation allows by default
+MOST_REPLY_ROUNDS = 16  # as generation allows by default
 LONGEST_TOPIC = 100  # characters
 
 SYSTEM = """\
@@ -62,7 +64,7 @@ _MOST_ASKED = 2000  # characters of the request
 
 
 def pieces_of(answer: str) -> list[str]:
-    """An answer cut at its sentences and lines; the pieces joined are the answer, white space opens the later one."""
+    """Cut an answer at its sentences and lines; the pieces, joined, are the answer; white space opens the later one."""
     pieces = []
     for piece in _SENTENCE_END.split(answer):
         if pieces and not (piece.strip() and pieces[-1].strip()):
@@ -72,19 +74,19 @@ def pieces_of(answer: str) -> list[str]:
     return pieces
 
 
-def messages_for(prompt: str, pieces: list[str], most_spans: int = MOST_SPANS) -> list[dict]:
-    """The chat that asks for a plan with at most so many spans per round."""
-    system = SYSTEM.replace("{most_spans}", str(most_spans)).replace("{most_rounds}", str(MOST_ROUNDS))
+def messages_for(prompt: str, pieces: list[str], most_spans: int = MOST_SPANS) -> list[Message]:
+    """Return the chat that asks for a plan with at most so many spans per round."""
+    system = SYSTEM.replace("{most_spans}", str(most_spans)).replace("{most_rounds}", str(MOST_REPLY_ROUNDS))
     numbered = "\n".join(f"[{number}] {piece.strip()}" for number, piece in enumerate(pieces, start=1))
     content = f"Request: {prompt[:_MOST_ASKED]}\n{numbered}\nReply:"
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
-def rounds_of(reply: str, pieces: list[str], most_spans: int = MOST_SPANS) -> tuple[tuple[tuple[str, str], ...], ...]:
-    """The plan that a reply describes, as rounds of (topic, text); () for an answer that should stay plain.
+def rounds_of(reply: str, pieces: list[str], most_spans: int = MOST_SPANS) -> Rounds:
+    """Return the plan that a reply describes, as rounds of (topic, text); () for an answer that should stay plain.
 
     Raises:
-        ValueError: what is wrong with the reply, in a sentence that can be sent back.
+        ValueError: the reply describes no valid plan; the message can be sent back.
     """
     if not reply.strip():
         raise ValueError("The reply has no text.")
@@ -94,31 +96,37 @@ def rounds_of(reply: str, pieces: list[str], most_spans: int = MOST_SPANS) -> tu
     rounds = next((rounds for rounds in reversed(found) if _is_rounds(rounds)), None)
     if rounds is None:
         raise ValueError('The reply is not {"rounds": [[span, ...], ...]} with at least one span per round.')
-    if len(rounds) > MOST_ROUNDS or max(map(len, rounds), default=0) > most_spans:
+    if len(rounds) > MOST_REPLY_ROUNDS or max(map(len, rounds), default=0) > most_spans:
         raise ValueError(
-            f"The reply has {len(rounds)} rounds with up to {max(map(len, rounds))} spans; plan at most {MOST_ROUNDS} "
-            f"rounds of at most {most_spans} spans."
+            f"The reply has {len(rounds)} rounds with up to {max(map(len, rounds))} spans; plan at most "
+            f"{MOST_REPLY_ROUNDS} rounds of at most {most_spans} spans."
         )
     planned, place = [], 0
     for spans in rounds:
-        planned.append([])
+        named = []
         for span in spans:
             topic, first, last = _span(span)
-            if first != place + 1 or not first <= last <= len(pieces):
-                raise ValueError(
-                    f"The span {topic!r} goes from {first} to {last}; after piece {place} it must begin with "
-                    f"{place + 1}, and there are {len(pieces)} pieces."
-                )
-            planned[-1].append((topic, "".join(pieces[place:last])))
+            _check_follows(topic, first, last, place, len(pieces))
+            named.append((topic, "".join(pieces[place:last])))
             place = last
-        _check_topics_differ([topic for topic, _ in planned[-1]])
+        _check_topics_differ([topic for topic, _ in named])
+        planned.append(tuple(named))
     if planned and place != len(pieces):
         raise ValueError(f"The spans end with piece {place} of {len(pieces)}; every piece must be in a span.")
-    return tuple(map(tuple, planned))
+    return tuple(planned)
 
 
-def _plans_in(reply: str) -> list:
-    """The "rounds" of every JSON object in a reply that has them; whatever stands around the objects is passed over."""
+def _check_follows(topic: str, first: int, last: int, place: int, count: int) -> None:
+    """Raise ValueError where a span's pieces do not follow those before it, or do not exist."""
+    if first != place + 1 or not first <= last <= count:
+        raise ValueError(
+            f"The span {topic!r} goes from {first} to {last}; after piece {place} it must begin with "
+            f"{place + 1}, and there are {count} pieces."
+        )
+
+
+def _plans_in(reply: str) -> list[Any]:
+    """Return the "rounds" of every JSON object in a reply that has them; text around the objects is skipped."""
     found, place, decoder = [], reply.find("{"), json.JSONDecoder()
     while place >= 0:
         stop = place + 1
@@ -133,21 +141,27 @@ def _plans_in(reply: str) -> list:
     return found
 
 
-def _is_rounds(rounds) -> bool:
+def _is_rounds(rounds: object) -> bool:
+    """Tell whether a value is a list of rounds that are not empty; the spans are checked later."""
     return isinstance(rounds, list) and all(isinstance(spans, list) and spans for spans in rounds)
 
 
 def _check_topics_differ(topics: list[str]) -> None:
+    """Raise ValueError where two topics of a round differ in capital letters at most."""
     folded = [topic.casefold() for topic in topics]
     twice = next((topic for topic in topics if folded.count(topic.casefold()) > 1), None)
     if twice is not None:
         raise ValueError(f"The topic {twice!r} stands twice in a round; give every span of a round its own.")
 
 
-def _span(span) -> tuple[str, int, int]:
-    fields = (span.get("topic"), span.get("first"), span.get("last")) if isinstance(span, dict) else (None,) * 3
-    topic, first, last = fields
-    if not isinstance(topic, str) or any(type(number) is not int for number in (first, last)):
+def _span(span: object) -> tuple[str, int, int]:
+    """Return the topic, the first and the last piece of a span.
+
+    Raises:
+        ValueError: the span is no such object, or its topic cannot be used.
+    """
+    topic, first, last = (span.get(name) if isinstance(span, dict) else None for name in ("topic", "first", "last"))
+    if not isinstance(topic, str) or type(first) is not int or type(last) is not int:
         raise ValueError(f'The span {span!r} is not {{"topic": text, "first": number, "last": number}}.')
     check_utf8(topic, f"The topic {topic!r}")
     words = topic.split()

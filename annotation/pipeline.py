@@ -2,34 +2,49 @@
 
     1. open the source and check every row               reading.py, schemas.py
     2. plan each answer                                  structure.py, or llm.py through an endpoint
-    3. tag, count and check; what fails is refused       tagging.py
-    4. keep every finished record in OUT.partial         journal.py
-    5. when all are done: OUT.refused.jsonl, OUT.report.json, OUT.report.png, and last of all OUT
+    3. tag, count and check; what fails is refused       outcomes.py, tagging.py
+    4. keep every finished record in OUT.partial         records/journal.py
+    5. when all are done: OUT.refused.jsonl, OUT.report.json, OUT.report.png, and last of all OUT    assembly.py
 
 A run that was stopped goes on where it was when the same command is given again.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ..records.journal import Journal
 from ..records.output import beside, make_place_for
-from .assembly import assemble
-from .outcomes import Asked, finished, records
+from .assembly import write_outputs
+from .outcomes import Asked, Refused, finished, records
 from .reading import Source, open_source
-from .structure import MOST_SPANS
-from .structure import annotate as annotate_by_structure
+from .structure import LEAST_SPANS, MOST_SPANS, annotate_by_structure
 from .tagging import TokenCounter
 
 CHUNK = 256  # records planned, counted and written together
 PLAIN_CHOICES = ("keep", "drop")
+LEAST = {"limit": 1, "most_spans": LEAST_SPANS, "unit": 1}  # field of a job -> its smallest value
+
+Advance = Callable[[int], None]  # called with the number of records just finished
+Annotator = Callable[[Iterator[Asked | Refused], Journal, TokenCounter, Advance], None]  # writes the records' entries
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to annotate and how; `folder` holds the tokenizer, `unit` the tokens per length unit."""
+class AnnotationJob:
+    """A file to annotate and how.
+
+    source: a file, or a dataset of the Hub; split: of such a dataset.
+    out: the file to write.
+    folder: of the tokenizer; unit: tokens per length unit, by default as the folder's configuration says.
+    annotator: "structure" or "llm"; llm: the model that is asked.
+    plain: "keep" or "drop" the answers without a plan.
+    limit: the number of rows to read, by default all.
+    most_spans: of a round.
+    price: per million prompt and completion tokens, for the report.
+    """
 
     source: str
     out: Path
@@ -40,23 +55,55 @@ class Job:
     split: str = "train"
     limit: int | None = None
     most_spans: int = MOST_SPANS
-    llm: str = ""  # the model that is asked, for the annotator of that name
-    price: tuple[float, float] | None = None  # of a million prompt and completion tokens, for the report
+    llm: str = ""
+    price: tuple[float, float] | None = None
 
 
-def check_job(job: Job) -> None:
-    """Raises ValueError where a job cannot end well, before work is put into it."""
+def check_annotation_job(job: AnnotationJob) -> None:
+    """Raise ValueError where a job cannot end well, before work is put into it."""
     if job.plain not in PLAIN_CHOICES:
         raise ValueError(f"plain is {job.plain!r}; choose keep or drop.")
-    for name in ("limit", "most_spans", "unit"):
+    for name, least in LEAST.items():
         value = getattr(job, name)
-        if value is not None and value < (4 if name == "most_spans" else 1):
-            raise ValueError(f"{name} is {value}; give {'4' if name == 'most_spans' else '1'} or more.")
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}; give {least} or more.")
     make_place_for(job.out)
 
 
+def annotate_file(
+    job: AnnotationJob, annotator: Annotator | None = None, show: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Annotate a source into `job.out` and return the report.
+
+    Args:
+        annotator: plans records and writes their entries; by default the structure annotator.
+        show: called with (records just finished, records in all), at the start and whenever there are more.
+
+    Raises:
+        ValueError: bad input or settings.
+        RuntimeError: a failing endpoint or disk; all finished records are kept.
+    """
+    check_annotation_job(job)
+    source = open_source(job.source, job.split, job.limit)
+    counter = counter_of(job.folder, job.unit)
+    annotator = annotator or partial(_annotate_by_structure, most_spans=job.most_spans)
+
+    def advance(count: int) -> None:
+        if show is not None:
+            show(count, source.count)
+
+    with Journal(beside(job.out, ".partial"), _header(job, counter.unit)) as journal:
+        _check_limit(job, journal)
+        missing = (one for one in records(source) if not journal.is_done(one.index, one.fingerprint))
+        advance(source.count - _count_missing(source, journal))
+        annotator(missing, journal, counter, advance)
+        report = write_outputs(job.out, journal, source.count, job.plain == "keep", job.price)
+    journal.path.unlink()
+    return report
+
+
 def counter_of(folder: str, unit: int | None) -> TokenCounter:
-    """The tokenizer of a checkpoint, and the length unit of its configuration unless one is given.
+    """Return a counter with a checkpoint's tokenizer and, unless one is given, its configuration's length unit.
 
     Raises:
         ValueError: neither the configuration nor the caller names a unit.
@@ -75,36 +122,33 @@ def counter_of(folder: str, unit: int | None) -> TokenCounter:
     return TokenCounter(AutoTokenizer.from_pretrained(folder), unit)
 
 
-def run(job: Job, ask: Callable | None = None, show: Callable | None = None) -> dict:
-    """Annotates a source into `job.out` and returns the report.
-
-    Args:
-        ask: with the "llm" annotator, `ask(records, journal, counter, advance)`, which writes their entries.
-        show: called with the number of records finished, at the start and whenever there are more.
-
-    Raises:
-        ValueError: bad input or settings.
-        RuntimeError: a failing endpoint or disk; what is finished is kept.
-    """
-    check_job(job)
-    source = open_source(job.source, job.split, job.limit)
-    counter = counter_of(job.folder, job.unit)
-    advance = _progress(show, source.count)
-    with Journal(beside(job.out, ".partial"), _settings(job, counter)) as journal:
-        _check_limit(job, journal)
-        missing = (one for one in records(source) if not journal.is_done(*_key(one)))
-        advance(source.count - _count_missing(source, journal))
-        if ask is not None:
-            ask(missing, journal, counter, advance)
-        else:
-            _by_structure(missing, journal, counter, job, advance)
-        report = assemble(job.out, journal, source.count, job.plain == "keep", job.price)
-    journal.path.unlink()
-    return report
+def _annotate_by_structure(
+    missing: Iterator[Asked | Refused], journal: Journal, counter: TokenCounter, advance: Advance, most_spans: int
+) -> None:
+    """Plan, count and write chunk by chunk, the refused records of a chunk first."""
+    while chunk := list(islice(missing, CHUNK)):
+        refused = [one for one in chunk if isinstance(one, Refused)]
+        asked = [one for one in chunk if isinstance(one, Asked)]
+        plans = [annotate_by_structure(one.prompt, one.answer, most_spans) for one in asked]
+        journal.append(*(outcome.entry() for outcome in (*refused, *finished(asked, plans, counter))))
+        advance(len(chunk))
 
 
-def _check_limit(job: Job, journal: Journal) -> None:
-    """Raises ValueError where finished records would be left out, and lost with the journal."""
+def _header(job: AnnotationJob, unit: int) -> dict[str, Any]:
+    """Return the settings that an unfinished output must share with the run that goes on with it."""
+    return {
+        "annotator": job.annotator,
+        "folder": job.folder,
+        "split": job.split,
+        "most_spans": job.most_spans,
+        "llm": job.llm,
+        "unit": unit,
+        "source": str(job.source),
+    }
+
+
+def _check_limit(job: AnnotationJob, journal: Journal) -> None:
+    """Raise ValueError where finished records would be left out, and lost with the journal."""
     if job.limit is not None and job.limit < journal.stop:
         raise ValueError(
             f"limit is {job.limit}, and {journal.path} holds finished records up to number {journal.stop}; give a "
@@ -112,35 +156,8 @@ def _check_limit(job: Job, journal: Journal) -> None:
         )
 
 
-def _key(one: Asked | dict) -> tuple[int, str]:
-    return (one["index"], one["hash"]) if isinstance(one, dict) else (one.index, one.fingerprint)
-
-
 def _count_missing(source: Source, journal: Journal) -> int:
+    """Count the records that are not finished; all of them, without reading the source, in a new journal."""
     if not len(journal):
         return source.count
-    return sum(not journal.is_done(*_key(one)) for one in records(source))
-
-
-def _progress(show: Callable | None, total: int) -> Callable[[int], None]:
-    return (lambda finished: None) if show is None else (lambda finished: show(finished, total))
-
-
-def _settings(job: Job, counter: TokenCounter) -> dict:
-    """What an unfinished output must share with the run that goes on with it."""
-    named = asdict(job)
-    kept = ("annotator", "folder", "split", "most_spans", "llm")
-    return {name: named[name] for name in kept} | {"unit": counter.unit, "source": str(job.source)}
-
-
-def _by_structure(missing: Iterator, journal: Journal, counter: TokenCounter, job: Job, advance: Callable) -> None:
-    """Plans, counts and writes chunk by chunk."""
-    for chunk in iter(lambda: list(islice(missing, CHUNK)), []):
-        journal.append(*_entries(chunk, counter, job.most_spans))
-        advance(len(chunk))
-
-
-def _entries(chunk: list, counter: TokenCounter, most_spans: int) -> list[dict]:
-    asked = [one for one in chunk if isinstance(one, Asked)]
-    plans = [annotate_by_structure(one.prompt, one.answer, most_spans) for one in asked]
-    return [one for one in chunk if isinstance(one, dict)] + finished(asked, plans, counter)
+    return sum(not journal.is_done(one.index, one.fingerprint) for one in records(source))

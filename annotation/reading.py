@@ -1,40 +1,36 @@
-"""Rows from JSONL (also gzipped), JSON, Parquet or a Hub dataset, one by one; complaints name file and line."""
+"""Read rows from JSONL (also gzipped), JSON, Parquet or a Hub dataset, one by one; errors name file and line."""
 
 import json
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from ..records.checks import first_line
-from ..records.jsonl import _open, json_lines
-from .schemas import Schema, schema_of
+from ..records.jsonl import UNREADABLE, json_lines, open_bytes
+from .schemas import Row, Schema, schema_of
 
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-
-
 JSON_LIST = (".json", ".json.gz")
-
-
 PARQUET = (".parquet",)
-
-
 _BATCH = 1024  # rows of a Parquet file in memory at once
+
+NumberedRows = Iterator[tuple[int, Row]]  # the number of a line, item or row, counted from 1, and the row
 
 
 @dataclass(frozen=True)
 class Source:
-    """A readable source: `rows()` starts from its beginning at every call; all rows have the schema."""
+    """A readable source: all rows have the schema; `rows()` starts from the beginning at every call."""
 
     name: str
     schema: Schema
     count: int
-    rows: Callable[[], Iterator[dict]]
+    rows: Callable[[], Iterator[Row]]
 
 
 def open_source(source: str, split: str = "train", limit: int | None = None) -> Source:
-    """A file, or a dataset of the Hub as owner/name, read through once to check every row.
+    """Open a file, or a dataset of the Hub as owner/name, and read it through once to check every row.
 
     Raises:
         ValueError: no such file or dataset, no rows, a line that is no JSON object, columns that cannot be
@@ -49,7 +45,7 @@ def open_source(source: str, split: str = "train", limit: int | None = None) -> 
     else:
         name, word, numbered = f"{source} [{split}]", "row", _hub(source, split)
 
-    def rows() -> Iterator[dict]:
+    def rows() -> Iterator[Row]:
         return (row for _, row in islice(numbered(), limit))
 
     schema, count = _checked(name, word, islice(numbered(), limit))
@@ -57,11 +53,12 @@ def open_source(source: str, split: str = "train", limit: int | None = None) -> 
 
 
 def looks_like_a_file(source: str) -> bool:
+    """Tell whether a source that does not exist was meant as a file."""
     return source.lower().endswith((*JSON_LINES, *JSON_LIST, *PARQUET)) or source.startswith((".", "/", "~"))
 
 
-def _checked(name: str, word: str, numbered: Iterator[tuple[int, dict]]) -> tuple[Schema, int]:
-    """The schema that all rows share and their count."""
+def _checked(name: str, word: str, numbered: NumberedRows) -> tuple[Schema, int]:
+    """Return the schema that all rows share, and their count."""
     schema, first, count = None, 0, 0
     for number, row in numbered:
         count += 1
@@ -81,8 +78,8 @@ def _checked(name: str, word: str, numbered: Iterator[tuple[int, dict]]) -> tupl
     return schema, count
 
 
-def _file(path: Path) -> tuple[str, Callable[[], Iterator[tuple[int, dict]]]]:
-    """What a row is called, and a function that reads the file's numbered rows."""
+def _file(path: Path) -> tuple[str, Callable[[], NumberedRows]]:
+    """Return the word for a row of this kind of file, and a function that reads the numbered rows."""
     name = path.name.lower()
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name one file: {', '.join(JSON_LINES[:1] + JSON_LIST[:1] + PARQUET)}.")
@@ -95,18 +92,20 @@ def _file(path: Path) -> tuple[str, Callable[[], Iterator[tuple[int, dict]]]]:
     raise ValueError(f"{path} is none of {', '.join(JSON_LINES + JSON_LIST + PARQUET)}; convert or rename it.")
 
 
-def _json_list(path: Path) -> Iterator[tuple[int, dict]]:
+def _json_list(path: Path) -> NumberedRows:
+    """Read a JSON file that holds a list of objects."""
     try:
-        with _open(path) as file:
+        with open_bytes(path) as file:
             rows = json.loads(file.read().decode("utf-8-sig"))
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+    except (*UNREADABLE, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); write a list of objects, or JSONL.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path} is not a list of objects; write one, or JSONL with one object per line.")
     return enumerate(rows, start=1)
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, dict]]:
+def _parquet(path: Path) -> NumberedRows:
+    """Read a Parquet file, a batch of rows at a time."""
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -119,8 +118,8 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict]]:
         raise ValueError(f"{path}: no readable Parquet file ({error}).") from error
 
 
-def _hub(source: str, split: str) -> Callable[[], Iterator[tuple[int, dict]]]:
-    """Reads a split of a dataset through `datasets`, which keeps it in its cache."""
+def _hub(source: str, split: str) -> Callable[[], NumberedRows]:
+    """Load a split of a dataset through `datasets`, which keeps it in its cache."""
     try:
         import datasets
     except ImportError as error:
@@ -131,4 +130,4 @@ def _hub(source: str, split: str) -> Callable[[], Iterator[tuple[int, dict]]]:
         raise RuntimeError(f"The dataset {source} cannot be reached: {first_line(error)}.") from error
     except (ValueError, OSError) as error:
         raise ValueError(f"There is no file {source}, and no dataset of that name ({first_line(error)}).") from error
-    return lambda: enumerate(loaded, start=1)
+    return lambda: enumerate(cast(Iterator[Row], loaded), start=1)

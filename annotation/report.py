@@ -1,92 +1,132 @@
-"""What came out of an annotation: counts, spans and lengths, and the ideal critical path; as a table, JSON and a plot.
+"""The report of an annotation: counts, spans and lengths, and the ideal critical path; as a table, JSON and a plot.
 
-Definitions. Share kept: records written as plans with at least two spans, of all records read. Critical path: per
-round the plan's tokens and its terminator (`<sync/>` or EOS) and the longest span, one forward per token, as if every
-other span were free; sequential: the tokens of all spans and EOS. Both over the records with plans.
+Definitions. Share with two spans: records written as plans with at least two spans, of all records read. Critical path:
+per round the tokens of the plan, its terminator (`<sync/>` or EOS) and the longest span, one forward per token, as if
+every other span were free. Sequential: the tokens of all spans and EOS. Both over the records with plans.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .outcomes import Outcome, Refused, Usage
+from .tagging import Sizes
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 LENGTH_EDGES = (8, 16, 32, 64, 128, 256, 512, 1024)  # tokens; upper ends of the bins, and one bin above
+REASON_SHOWN = 100  # characters of a refusal's reason
 
 
 class Tally:
-    """Counts entries of the journal one by one."""
+    """Counts of outcomes, added one by one."""
 
-    def __init__(self):
-        self.kinds, self.reasons, self.refused = Counter(), Counter(), Counter()
-        self.spans, self.widest, self.rounds, self.lengths = Counter(), Counter(), Counter(), Counter()
-        self.plan = self.critical = self.sequential = self.prompt_tokens = self.completion_tokens = self.asked = 0
+    def __init__(self) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()  # "kind: reason", of the records that are kept
+        self.refused: Counter[str] = Counter()  # by reason
+        self.usage = Usage()
+        self.plans = _Plans()
 
-    def add(self, entry: dict) -> None:
-        for name, value in zip(("prompt_tokens", "completion_tokens", "asked"), entry.get("usage", ()), strict=False):
-            setattr(self, name, getattr(self, name) + value)
-        if "refused" in entry:
-            self.refused[entry["refused"]["reason"].split(";")[0][:100]] += 1
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.usage += outcome.usage or Usage()
+        if isinstance(outcome, Refused):
+            self.refused[outcome.reason.split(";")[0][:REASON_SHOWN]] += 1
             return
-        self.kinds[entry["kind"]] += 1
-        self.reasons[f"{entry['kind']}: {entry['reason']}"] += 1
-        rounds, plan = entry["spans"], entry["plan"]
-        if not rounds:
-            return
+        self.kinds[outcome.kind] += 1
+        self.reasons[f"{outcome.kind}: {outcome.reason}"] += 1
+        if outcome.sizes.spans:
+            self.plans.add(outcome.sizes)
+
+    def report(self, keep_plain: bool = True, price: tuple[float, float] | None = None) -> dict[str, Any]:
+        """Return the numbers, ready for JSON; `price` is per million prompt and completion tokens."""
+        read = self.kinds.total() + self.refused.total()
+        return {
+            "records": read,
+            "written": self.kinds.total() - (0 if keep_plain else self.kinds["plain"]),
+            "refused": dict(self.refused.most_common()),
+            "kinds": dict(self.kinds.most_common()),
+            "why": dict(self.reasons.most_common()),
+            **self.plans.report(read),
+            "endpoint": _endpoint(self.usage, price),
+        }
+
+
+class _Plans:
+    """Counts of the records with plans: spans, rounds, tokens per span, and the tokens of their paths."""
+
+    def __init__(self) -> None:
+        self.spans: Counter[int] = Counter()  # spans of an answer -> answers
+        self.widest: Counter[int] = Counter()  # spans of an answer's widest round -> answers
+        self.rounds: Counter[int] = Counter()  # rounds of an answer -> answers
+        self.lengths: Counter[int] = Counter()  # bin of a span's tokens -> spans
+        self.tokens: Counter[str] = Counter()  # sums of "plan", "critical_path" and "sequential"
+
+    def add(self, sizes: Sizes) -> None:
+        """Count a plan."""
+        rounds = sizes.spans
+        plan = sum(sizes.plan) + len(rounds)  # a round's plan ends in <sync/>, the last one's in EOS
         self.spans[sum(map(len, rounds))] += 1
         self.widest[max(map(len, rounds))] += 1
         self.rounds[len(rounds)] += 1
         self.lengths.update(_bin(length) for lengths in rounds for length in lengths)
-        self.plan += sum(plan) + len(rounds)
-        self.critical += sum(plan) + len(rounds) + sum(map(max, rounds))
-        self.sequential += sum(map(sum, rounds)) + 1
+        self.tokens["plan"] += plan
+        self.tokens["critical_path"] += plan + sum(map(max, rounds))
+        self.tokens["sequential"] += sum(map(sum, rounds)) + 1
 
-    def report(self, keep_plain: bool = True, price: tuple[float, float] | None = None) -> dict:
-        """The numbers, ready for JSON; `price` is that of a million prompt and completion tokens."""
-        read = sum(self.kinds.values()) + sum(self.refused.values())
-        planned, two = sum(self.spans.values()), sum(n for spans, n in self.spans.items() if spans > 1)
-        side_by_side = sum(n for spans, n in self.widest.items() if spans > 1)
-        mean = {name: round(value / planned, 1) if planned else None for name, value in self._sums().items()}
+    def report(self, read: int) -> dict[str, Any]:
+        """Return the numbers, with shares of all records read."""
+        planned, critical_path = self.spans.total(), self.tokens["critical_path"]
+
+        def share(counts: Counter[int]) -> float | None:
+            return round(sum(n for spans, n in counts.items() if spans > 1) / read, 4) if read else None
+
+        def mean(name: str) -> float | None:
+            return round(self.tokens[name] / planned, 1) if planned else None
+
         return {
-            "records": read,
-            "written": sum(n for kind, n in self.kinds.items() if keep_plain or kind != "plain"),
-            "refused": dict(self.refused.most_common()),
-            "kinds": dict(self.kinds.most_common()),
-            "why": dict(self.reasons.most_common()),
-            "share_with_two_spans": round(two / read, 4) if read else None,
-            "share_with_parallel_spans": round(side_by_side / read, 4) if read else None,
+            "share_with_two_spans": share(self.spans),
+            "share_with_parallel_spans": share(self.widest),
             "spans_per_answer": dict(sorted(self.spans.items())),
             "rounds_per_answer": dict(sorted(self.rounds.items())),
             "span_tokens": {_name(index): self.lengths[index] for index in range(len(LENGTH_EDGES) + 1)},
-            "mean_plan_tokens": mean["plan"],
-            "mean_critical_path": mean["critical"],
-            "mean_sequential": mean["sequential"],
-            "ideal_speed_up": round(self.sequential / self.critical, 2) if self.critical else None,
-            "endpoint": self._endpoint(price),
+            "mean_plan_tokens": mean("plan"),
+            "mean_critical_path": mean("critical_path"),
+            "mean_sequential": mean("sequential"),
+            "ideal_speed_up": round(self.tokens["sequential"] / critical_path, 2) if critical_path else None,
         }
 
-    def _endpoint(self, price: tuple[float, float] | None) -> dict:
-        """Requests answered by an endpoint and its tokens; their cost where the price is known."""
-        tokens = (self.prompt_tokens, self.completion_tokens)
-        used = {"requests": self.asked, "prompt_tokens": tokens[0], "completion_tokens": tokens[1]}
-        if price:
-            used["cost"] = round(sum(count * each / 1e6 for count, each in zip(tokens, price, strict=True)), 4)
-        return used
 
-    def _sums(self) -> dict[str, int]:
-        return {"plan": self.plan, "critical": self.critical, "sequential": self.sequential}
+def _endpoint(usage: Usage, price: tuple[float, float] | None) -> dict[str, float]:
+    """Return the requests that an endpoint has answered and their tokens; the cost where the price is known."""
+    tokens = (usage.prompt_tokens, usage.completion_tokens)
+    used: dict[str, float] = {
+        "requests": usage.requests,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+    }
+    if price:
+        used["cost"] = round(sum(count * each / 1e6 for count, each in zip(tokens, price, strict=True)), 4)
+    return used
 
 
 def _bin(length: int) -> int:
+    """Return the index of the bin that a span's tokens fall into."""
     return next((index for index, edge in enumerate(LENGTH_EDGES) if length <= edge), len(LENGTH_EDGES))
 
 
 def _name(index: int) -> str:
+    """Return a bin's name, such as "9-16"."""
     if index == len(LENGTH_EDGES):
         return f"{LENGTH_EDGES[-1] + 1}+"
     return f"{LENGTH_EDGES[index - 1] + 1 if index else 1}-{LENGTH_EDGES[index]}"
 
 
-def table(report: dict):
-    """The report as a rich table."""
+def report_table(report: dict[str, Any]) -> "Table":
+    """Return the report as a rich table."""
     from rich.table import Table
 
     result = Table(title="annotation", show_header=False)
@@ -95,8 +135,10 @@ def table(report: dict):
     return result
 
 
-def _lines(report: dict) -> Iterable[tuple[str, str]]:
-    def listed(counts: dict) -> str:
+def _lines(report: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Yield the name and the value of each line of the table."""
+
+    def listed(counts: dict[Any, int]) -> str:
         return ", ".join(f"{name}: {count}" for name, count in counts.items() if count) or "none"
 
     yield "records", f"{report['records']} read, {report['written']} written"
@@ -123,8 +165,8 @@ def _lines(report: dict) -> Iterable[tuple[str, str]]:
         )
 
 
-def plot(report: dict, path: Path) -> bool:
-    """Draws spans per answer and tokens per span into a PNG file; False where matplotlib is not installed."""
+def plot_report(report: dict[str, Any], path: Path) -> bool:
+    """Draw spans per answer and tokens per span into a PNG file; return False where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

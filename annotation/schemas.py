@@ -1,7 +1,11 @@
-"""Rows of ordinary question/answer data as chat messages: which columns hold what, and what is kept beside them."""
+"""Rows of ordinary question/answer data as chat messages: the columns to read, and the fields to keep beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+Message = dict[str, str]  # {"role", "content"}
+Row = dict[str, Any]
 
 CHATS = ("messages", "conversations", "conversation", "chat", "dialog")
 PROMPTS = ("prompt", "instruction", "question", "query", "request", "problem", "user")
@@ -17,7 +21,7 @@ _ROLES = {
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns that become messages: of a whole chat, or of prompt and answer with what goes with them."""
+    """The columns that become messages: either that of a whole chat, or those of prompt and answer."""
 
     chat: str | None = None
     prompt: str | None = None
@@ -28,10 +32,10 @@ class Schema:
 
 
 def schema_of(columns: Sequence[str]) -> Schema:
-    """The schema that these columns show.
+    """Return the schema that these columns show.
 
     Raises:
-        ValueError: they show none; the message names them and what is looked for.
+        ValueError: they show none; the message names them and the columns that are recognised.
     """
     for chat in CHATS:
         if chat in columns:
@@ -48,8 +52,8 @@ def schema_of(columns: Sequence[str]) -> Schema:
     return Schema(prompt=prompt, answer=answer)
 
 
-def split_row(row: Mapping, schema: Schema) -> tuple[list[dict], dict]:
-    """Messages, the answer last, and the fields beside them.
+def split_row(row: Mapping[str, Any], schema: Schema) -> tuple[list[Message], Row]:
+    """Split a row into its messages, the answer last, and the fields beside them.
 
     Raises:
         ValueError: the row does not end in an assistant's text.
@@ -57,8 +61,9 @@ def split_row(row: Mapping, schema: Schema) -> tuple[list[dict], dict]:
     if schema.chat:
         used, messages = {schema.chat}, [_message(turn) for turn in _turns(row[schema.chat], schema.chat)]
     else:
+        assert schema.prompt and schema.answer
         used = {schema.prompt, schema.answer, *CONTEXTS}
-        messages = _pair(row, schema)
+        messages = _pair(row, schema.prompt, schema.answer)
     system = next((row[name] for name in SYSTEMS if isinstance(row.get(name), str) and row[name].strip()), None)
     if system and messages[0]["role"] != "system":
         messages, used = [{"role": "system", "content": system}, *messages], used | set(SYSTEMS)
@@ -69,14 +74,15 @@ def split_row(row: Mapping, schema: Schema) -> tuple[list[dict], dict]:
     return messages, {name: value for name, value in row.items() if name not in used}
 
 
-def _turns(value, name: str) -> list:
+def _turns(value: object, name: str) -> list[object]:
+    """Return the turns of a chat's column."""
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError(f"{name!r} holds {_kind(value)}, not a list of turns.")
     return list(value)
 
 
-def _message(turn) -> dict:
-    """One turn as role and content, from {"role", "content"} or {"from", "value"}."""
+def _message(turn: object) -> Message:
+    """Return a turn as role and content, from {"role", "content"} or {"from", "value"}."""
     if not isinstance(turn, Mapping):
         raise ValueError(f"A turn is {_kind(turn)}, not an object with role and content (or from and value).")
     role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
@@ -85,31 +91,34 @@ def _message(turn) -> dict:
     return {"role": _ROLES[role], "content": _text(_joined(content), "a turn")}
 
 
-def _joined(content):
-    """The text of a content in parts, `[{"type": "text", "text": ...}, ...]`; another content as it is."""
-    is_text = isinstance(content, list) and all(isinstance(part, Mapping) and "text" in part for part in content)
-    texts = [part["text"] for part in content] if is_text else []
+def _joined(content: object) -> object:
+    """Join a content given as a list, `[{"type": "text", "text": ...}, ...]`; return any other as it is."""
+    pieces = content if isinstance(content, list) else []
+    is_text = all(isinstance(piece, Mapping) and "text" in piece for piece in pieces)
+    texts = [piece["text"] for piece in pieces] if is_text else []
     return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else content
 
 
-def _pair(row: Mapping, schema: Schema) -> list[dict]:
-    """Messages of a prompt and an answer, each a text or, as TRL has them, a list of messages."""
-    prompt, answer = row[schema.prompt], row[schema.answer]
+def _pair(row: Mapping[str, Any], prompt_column: str, answer_column: str) -> list[Message]:
+    """Return the messages of a prompt and an answer, each a text or, as TRL has them, a list of messages."""
+    prompt, answer = row[prompt_column], row[answer_column]
     if isinstance(prompt, list) and isinstance(answer, list) and prompt and answer:
         return [_message(turn) for turn in (*prompt, *answer)]
-    asked = _text(prompt, schema.prompt)
+    asked = _text(prompt, prompt_column)
     context = next((row[name] for name in CONTEXTS if isinstance(row.get(name), str) and row[name].strip()), "")
     return [
         {"role": "user", "content": f"{asked}\n{context}" if context else asked},
-        {"role": "assistant", "content": _text(answer, schema.answer)},
+        {"role": "assistant", "content": _text(answer, answer_column)},
     ]
 
 
-def _text(value, where: str) -> str:
+def _text(value: object, where: str) -> str:
+    """Return a value that must be a text."""
     if not isinstance(value, str):
         raise ValueError(f"{where} holds {_kind(value)}, not a text.")
     return value
 
 
-def _kind(value) -> str:
+def _kind(value: object) -> str:
+    """Return the kind of a value for an error message."""
     return "nothing" if value is None or value == [] else type(value).__name__

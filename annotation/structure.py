@@ -7,28 +7,34 @@ a procedure become one round each. Everything else stays plain.
 
 from dataclasses import dataclass
 
+from ..records.tagged import Rounds
 from .grouping import PROMISE_COST, for_parallel, for_steps
-from .independence import PARALLEL, PLAIN, STEPS, judge
+from .independence import PARALLEL, PLAIN, judge
 from .outline import Outline, announces_parts, outline_of, refers_to_parts
 from .topics import topic_of
 
-MOST_SPANS = 16
-MOST_ROUNDS = 12  # generation allows 16; a plan should leave it some
+MOST_SPANS = 16  # of a round, by default
+LEAST_SPANS = 4  # of a round that may be asked for: two parts, and the preamble and closing that may share their round
+MOST_STEP_ROUNDS = 12  # generation allows 16; a plan of steps leaves it some
 
-Rounds = tuple[tuple[tuple[str, str], ...], ...]  # per round, per span: topic and text
+SpanTexts = list[str]  # the texts of neighbouring parts that become one span
+RoundTexts = list[SpanTexts]  # the spans of one round
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """`kind` is PARALLEL, STEPS or PLAIN (no rounds), `reason` why; the texts of the rounds joined are the answer."""
+    """The plan of an answer: `kind` is PARALLEL, STEPS or PLAIN (no rounds), `reason` says why.
+
+    The texts of the rounds, joined, are the answer.
+    """
 
     kind: str
     rounds: Rounds = ()
     reason: str = ""
 
 
-def annotate(prompt: str, answer: str, most_spans: int = MOST_SPANS) -> Annotation:
-    """The plan of an answer; `most_spans` bounds the spans of a round."""
+def annotate_by_structure(prompt: str, answer: str, most_spans: int = MOST_SPANS) -> Annotation:
+    """Return the plan of an answer with at most `most_spans` spans per round."""
     outline = outline_of(answer)
     verdict = judge(prompt, answer, outline)
     if verdict.kind == PLAIN:
@@ -39,8 +45,8 @@ def annotate(prompt: str, answer: str, most_spans: int = MOST_SPANS) -> Annotati
     return Annotation(verdict.kind, _with_topics(rounds), verdict.reason)
 
 
-def _parallel(answer: str, outline: Outline, most_spans: int) -> list[list[list[str]]]:
-    """Per round, per span, the texts of its parts; [] where no two spans would pay."""
+def _parallel(answer: str, outline: Outline, most_spans: int) -> list[RoundTexts]:
+    """Group the parts into the spans of one round, with rounds for preamble and closing; [] where it does not pay."""
     edges = list(outline.parts)
     before, after = outline.preamble, outline.closing
     if before and before[1] < PROMISE_COST:  # too small for a promise of its own
@@ -48,7 +54,7 @@ def _parallel(answer: str, outline: Outline, most_spans: int) -> list[list[list[
     if after and after[1] - after[0] < PROMISE_COST:
         edges[-1], after = (edges[-1][0], after[1]), None
     parts = [answer[start:stop] for start, stop in edges]
-    groups = for_parallel([len(part) for part in parts], most_spans - 2)  # preamble and closing may join them
+    groups = for_parallel([len(part) for part in parts], most_spans - 2)  # preamble and closing may join
     if len(groups) < 2:
         return []
     rounds = [[[parts[index] for index in group] for group in groups]]
@@ -64,23 +70,22 @@ def _parallel(answer: str, outline: Outline, most_spans: int) -> list[list[list[
     return rounds
 
 
-def _steps(answer: str, outline: Outline) -> list[list[list[str]]]:
-    """A round with one span per step; [] where there is only one round."""
+def _steps(answer: str, outline: Outline) -> list[RoundTexts]:
+    """Group the steps into rounds with one span each; [] where there is only one round."""
     edges = [edge for edge in (outline.preamble, *outline.parts, outline.closing) if edge]
     texts = [answer[start:stop] for start, stop in edges]
-    groups = for_steps([len(text) for text in texts], MOST_ROUNDS)
+    groups = for_steps([len(text) for text in texts], MOST_STEP_ROUNDS)
     return [[[texts[index] for index in group]] for group in groups] if len(groups) > 1 else []
 
 
-def _with_topics(rounds: list[list[list[str]]]) -> Rounds:
-    used, named = set(), []
-    for spans in rounds:
-        named.append([])
-        for parts in spans:
-            topic = topic_of(parts, used)
-            used.add(topic.lower())
-            named[-1].append((topic, "".join(parts)))
-    return tuple(map(tuple, named))
+def _with_topics(rounds: list[RoundTexts]) -> Rounds:
+    """Join the texts of each span and give it a topic that no other span of the answer has."""
+    used: set[str] = set()
+    return tuple(tuple((_new_topic(texts, used), "".join(texts)) for texts in spans) for spans in rounds)
 
 
-__all__ = ["PARALLEL", "PLAIN", "STEPS", "Annotation", "Rounds", "annotate"]
+def _new_topic(texts: SpanTexts, used: set[str]) -> str:
+    """Return an unused topic for a span, and add it to those used."""
+    topic = topic_of(texts, used)
+    used.add(topic.lower())
+    return topic

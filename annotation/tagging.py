@@ -1,4 +1,4 @@
-"""From a plan of topics and texts to a record in tagged text, with the promised lengths, checked.
+"""Write a plan of topics and texts as a record in tagged text with the promised lengths, and check it.
 
 The invariants, each checked on every record before it is written:
     1. without plan and tags the record is the original answer, byte for byte;
@@ -11,36 +11,41 @@ Numbers count length units of the checkpoint that will be trained; its tokenizer
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..records.encoding import encode_text, spelled_ids
-from ..records.tagged import TAGS, is_tagged, parse_tagged, write_tagged
+from ..records.tagged import TAGS, Rounds, TaggedRounds, TaggedSpan, is_tagged, parse_tagged, write_tagged
 
-Rounds = Sequence[Sequence[tuple[str, str]]]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 PLAN_TAGS = 2  # tokens of a promise beside its topic and digits
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Tokens of an answer, per round: of each span's text, and of the promises with their tags and numbers."""
+    """The tokens of an answer, per round: of each span's text, and of the promises with their tags and numbers."""
 
-    spans: tuple[tuple[int, ...], ...]
-    plan: tuple[int, ...]
+    spans: Sequence[Sequence[int]]
+    plan: Sequence[int]
 
 
 class TokenCounter:
     """Counts the tokens of texts as `encode_text` does, many at a time."""
 
-    def __init__(self, tokenizer, tokens_per_length_unit: int):
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", tokens_per_length_unit: int) -> None:
         self.tokenizer, self.unit = tokenizer, tokens_per_length_unit
-        self._backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        self._backend = getattr(tokenizer, "backend_tokenizer", None) if tokenizer.is_fast else None
         if self._backend is not None:
             self._backend.no_truncation()
             self._backend.no_padding()
         self._spelled = re.compile("|".join(map(re.escape, spelled_ids(tokenizer))) or r"(?!)")
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens per text; texts that spell special tokens, which must stay text, take the slow way."""
-        is_simple = [self._backend is not None and not self._spelled.search(text) for text in texts]
+        """Return the tokens of each text; texts that spell special tokens, which must stay text, are encoded singly."""
+        if self._backend is None:
+            return [len(encode_text(self.tokenizer, text)) for text in texts]
+        is_simple = [not self._spelled.search(text) for text in texts]
         simple = [text for text, fits in zip(texts, is_simple, strict=True) if fits]
         counted = iter(self._backend.encode_batch_fast(simple, add_special_tokens=False) if simple else ())
         return [
@@ -49,28 +54,21 @@ class TokenCounter:
         ]
 
     def tally(self, plans: Iterable[Rounds]) -> dict[str, int]:
-        """Text -> tokens, of every span and every topic (with the space that follows it in a plan)."""
-        texts = {
-            part
-            for rounds in plans
-            for spans in rounds
-            for topic, text in spans
-            for part in (text, f"{topic} ")
-            if part
-        }
-        listed = list(texts)
+        """Return text -> tokens for every span and every topic (with the space that follows it in a plan)."""
+        spans = [span for rounds in plans for spans in rounds for span in spans]
+        listed = list({counted for topic, text in spans for counted in (text, f"{topic} ") if counted})
         return dict(zip(listed, self.count(listed), strict=True))
 
 
 def refuse_tags(answer: str) -> None:
-    """Raises ValueError where an answer spells a tag, which only plans may hold."""
+    """Raise ValueError where an answer spells a tag, which only plans may hold."""
     if is_tagged(answer):
         found = next(tag for tag in TAGS if tag in answer)
         raise ValueError(f"The answer spells the tag {found}, which only plans may hold; remove it.")
 
 
 def tagged_answer(answer: str, rounds: Rounds, tokens: dict[str, int], unit: int) -> tuple[str, Sizes]:
-    """The answer in tagged text, and its sizes; without rounds the answer as it is.
+    """Return the answer in tagged text, and its sizes; without rounds the answer as it is.
 
     Args:
         tokens: text -> its tokens, of every span and topic (`TokenCounter.tally`).
@@ -83,21 +81,23 @@ def tagged_answer(answer: str, rounds: Rounds, tokens: dict[str, int], unit: int
         return answer, Sizes((), ())
     tagged = write_tagged(rounds, tokens.__getitem__, unit)
     parsed = parse_tagged(tagged)
-    check(answer, parsed, tokens, unit)
+    check_record(answer, parsed, tokens, unit)
     return tagged, Sizes(
-        spans=tuple(tuple(tokens[part.text] for part in parts) for parts in parsed),
-        plan=tuple(
-            sum(PLAN_TAGS + (tokens[f"{part.topic} "] if part.topic else 0) + len(str(part.number)) for part in parts)
-            for parts in parsed
-        ),
+        spans=tuple(tuple(tokens[span.text] for span in spans) for spans in parsed),
+        plan=tuple(sum(_promise_tokens(span, tokens) for span in spans) for spans in parsed),
     )
 
 
-def check(answer: str, parsed, tokens: dict[str, int], unit: int) -> None:
-    """Raises ValueError where a parsed record is not the answer, or promises a span less room than it needs."""
-    parts = [part for parts in parsed for part in parts]
-    if "".join(part.text for part in parts) != answer:
+def _promise_tokens(span: TaggedSpan, tokens: dict[str, int]) -> int:
+    """Count the tokens of a promise: its tags, its topic, and a token per digit of its number."""
+    return PLAN_TAGS + (tokens[f"{span.topic} "] if span.topic else 0) + len(str(span.number))
+
+
+def check_record(answer: str, parsed: TaggedRounds, tokens: dict[str, int], unit: int) -> None:
+    """Raise ValueError where a parsed record is not the answer, or promises a span less room than it needs."""
+    spans = [span for spans in parsed for span in spans]
+    if "".join(span.text for span in spans) != answer:
         raise ValueError("Without plan and tags the record is not the original answer.")
-    for part in parts:
-        if part.number * unit < tokens[part.text]:
-            raise ValueError(f"{part.topic!r} promises {part.number * unit} tokens and needs {tokens[part.text]}.")
+    for span in spans:
+        if span.number * unit < tokens[span.text]:
+            raise ValueError(f"{span.topic!r} promises {span.number * unit} tokens and needs {tokens[span.text]}.")

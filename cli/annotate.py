@@ -9,20 +9,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..annotation.llm import Endpoint, ask_all, check_endpoint, estimate
 from ..annotation.outcomes import records
-from ..annotation.pipeline import Job, run
+from ..annotation.pipeline import AnnotationJob, annotate_file
 from ..annotation.reading import open_source
-from ..annotation.report import table
+from ..annotation.report import report_table
 from ..records.output import beside
 
 ANNOTATORS = ("structure", "llm")
 WIDTH_OF_A_FILE = 120  # characters, where no terminal says how wide it is
 
 
-def annotate(job: Job, endpoint: Endpoint, only_estimate: bool = False, as_json: bool = False) -> None:
+def annotate(job: AnnotationJob, endpoint: Endpoint, only_estimate: bool = False, as_json: bool = False) -> None:
     """Runs a job and prints its report, or, with `only_estimate`, what asking the endpoint would take.
 
     Raises:
-        ValueError, RuntimeError: as `annotate.run` and `llm.ask_all`.
+        ValueError, RuntimeError: as `pipeline.annotate_file` and `llm.ask_all`.
     """
     if job.annotator not in ANNOTATORS:
         raise ValueError(f"There is no annotator {job.annotator!r}; choose {' or '.join(ANNOTATORS)}.")
@@ -34,13 +34,13 @@ def annotate(job: Job, endpoint: Endpoint, only_estimate: bool = False, as_json:
         print(json.dumps(estimate(records(open_source(job.source, job.split, job.limit)))))
         return
     with _progress() as show:
-        report = run(job, ask, show)
+        report = annotate_file(job, ask, show)
     if as_json:
         print(json.dumps(report))
         return
     out = Console()
     out = out if out.is_terminal else Console(width=WIDTH_OF_A_FILE)
-    out.print(table(report))
+    out.print(report_table(report))
     out.print(f"{job.out}, {beside(job.out, '.report.json')}", highlight=False, soft_wrap=True)
     if report["refused"]:
         out.print(f"refused, with reasons: {beside(job.out, '.refused.jsonl')}", highlight=False, soft_wrap=True)

@@ -93,10 +93,10 @@ def annotate(
     folder = chosen_model(model)
     quiet(debug)
     from ..annotation.llm import Endpoint
-    from ..annotation.pipeline import Job
+    from ..annotation.pipeline import AnnotationJob
     from .annotate import annotate as run
 
-    job = Job(source, out, folder, unit, annotator, plain, split, limit, max_spans, llm, price)
+    job = AnnotationJob(source, out, folder, unit, annotator, plain, split, limit, max_spans, llm, price)
     run(job, Endpoint(llm, endpoint, concurrency), estimate, as_json)
 
 

@@ -2,15 +2,19 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import TemplateError
 
 from ..generation.tokens import SPELLING
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def spelled_ids(tokenizer) -> dict[str, int]:
-    """Spelling -> id of every token that text must never become: the special ones and the control tokens."""
-    names = {*SPELLING.values(), tokenizer.mask_token}
+
+def spelled_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
+    """Return spelling -> id of every token that text must never become: special tokens and control tokens."""
+    names = {*SPELLING.values(), cast(str | None, tokenizer.mask_token)}
     return {
         token.content: index
         for index, token in tokenizer.added_tokens_decoder.items()
@@ -18,11 +22,14 @@ def spelled_ids(tokenizer) -> dict[str, int]:
     }
 
 
-def encode_text(tokenizer, text: str) -> list[int]:
-    """Ids of a text, none of them special: a spelling such as `<async>` or `</s>` in it becomes ordinary tokens.
+def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Return the ids of a text, none of them special: a spelling such as `<async>` in it becomes ordinary tokens.
 
     `split_special_tokens` of the fast tokenizers does that for tokens flagged as special only (checked with tokenizers
-    0.22); a control token that was added without the flag is cut in its middle, so that its two halves are text.
+    0.22). A control token that was added without the flag is cut in its middle, so that its two halves are text.
+
+    Raises:
+        ValueError: the text contains a special token of one character, which cannot be cut.
     """
     if not text:
         return []
@@ -36,14 +43,14 @@ def encode_text(tokenizer, text: str) -> list[int]:
     return ids
 
 
-def encode_prompt(tokenizer, messages: str | Sequence[dict]) -> list[int]:
-    """Ids of a chat up to the point where the answer begins, through the tokenizer's chat template.
+def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence[dict[str, Any]]) -> list[int]:
+    """Return the ids of a chat up to the point where the answer begins, through the tokenizer's chat template.
 
-    A string is one user message. Without a chat template a single message's text is the prompt as it is.
+    A string is one user message. Without a chat template, a single message's text is the prompt as it is.
 
     Raises:
-        ValueError: several messages without a chat template, a template that refuses them, or one that rewrites a
-            message which spells special tokens.
+        ValueError: several messages without a chat template, a template that refuses them, or a template that rewrites
+            a message which spells special tokens.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
@@ -53,30 +60,42 @@ def encode_prompt(tokenizer, messages: str | Sequence[dict]) -> list[int]:
                 f"The tokenizer has no chat template, so it cannot join {len(messages)} messages; give one "
                 "message, or set tokenizer.chat_template."
             )
-        start = tokenizer("")["input_ids"]  # what the tokenizer puts before any text: nothing, or a beginning token
+        start = tokenizer("")["input_ids"]  # the tokens that begin any text: none, or a beginning token
         return [*start, *encode_text(tokenizer, messages[0]["content"])]
     spellings = spelled_ids(tokenizer)
     try:
         if any(spelling in message["content"] for message in messages for spelling in spellings):
             return _encode_around_contents(tokenizer, messages)
-        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+        return cast(list[int], ids)
     except TemplateError as error:
         raise ValueError(
             f"The tokenizer's chat template refuses these messages ({error}); give it roles in an order that it takes."
         ) from error
 
 
-def _encode_around_contents(tokenizer, messages: Sequence[dict]) -> list[int]:
-    """The template's own pieces tokenized with their special tokens, the contents between them as text only."""
+def _encode_around_contents(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, Any]]) -> list[int]:
+    """Tokenize the template's own pieces with their special tokens, and the contents between them as text only."""
+    ids = []
+    for piece, is_content in _pieces_of_chat(tokenizer, messages):
+        ids += encode_text(tokenizer, piece) if is_content else tokenizer(piece, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _pieces_of_chat(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
+    """Cut a rendered chat into pieces, each with whether it is a message's content.
+
+    The chat is rendered a second time with a unique mark in place of each content, which shows where contents lie.
+    """
     marks = [f"{uuid.uuid4().hex}{index}|" for index in range(len(messages))]
 
-    def render(contents):
+    def render(contents: Sequence[str]) -> str:
         chat = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
-        return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        return cast(str, tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
 
     contents = [message["content"] for message in messages]
     rendered, marked = render(contents), render(marks)
-    for change in (str, str.strip):  # many templates strip what they insert
+    for change in (str, str.strip):  # many templates strip the contents that they insert
         pieces, rest = [], marked
         for mark, content in zip(marks, map(change, contents), strict=True):
             before, found, rest = rest.partition(mark)
@@ -85,13 +104,8 @@ def _encode_around_contents(tokenizer, messages: Sequence[dict]) -> list[int]:
             pieces += [(before, False), (content, True)]
         pieces.append((rest, False))
         if "".join(piece for piece, _ in pieces) == rendered:
-            break
-    else:
-        raise ValueError(
-            "A message spells a special token of the tokenizer and the chat template rewrites messages, so "
-            "it cannot be told apart from a real one; remove the token from the message."
-        )
-    ids = []
-    for piece, is_content in pieces:
-        ids += encode_text(tokenizer, piece) if is_content else tokenizer(piece, add_special_tokens=False)["input_ids"]
-    return ids
+            return pieces
+    raise ValueError(
+        "A message spells a special token of the tokenizer and the chat template rewrites messages, so "
+        "it cannot be told apart from a real one; remove the token from the message."
+    )

@@ -1,10 +1,15 @@
-"""Which ids a tokenizer gives the control tokens, and whether a model's configuration agrees."""
+"""The ids that a tokenizer gives the control tokens, and whether a model's configuration agrees with them."""
+
+from typing import TYPE_CHECKING
 
 from ..generation.tokens import SPELLING
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-def control_token_ids(tokenizer) -> dict[str, int | list[int]]:
-    """The id fields of `PlannedDiffusionConfig`, as this tokenizer spells them.
+
+def control_token_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int | list[int]]:
+    """Return the id fields of `PlannedDiffusionConfig` as this tokenizer has them.
 
     Raises:
         ValueError: a tag or digit that is not exactly one token, or no mask or EOS token.
@@ -17,7 +22,8 @@ def control_token_ids(tokenizer) -> dict[str, int | list[int]]:
     return {**ids, "digit_token_ids": [_one_token(tokenizer, digit) for digit in "0123456789"]}
 
 
-def _one_token(tokenizer, spelling: str) -> int:
+def _one_token(tokenizer: "PreTrainedTokenizerBase", spelling: str) -> int:
+    """Return the id of a spelling that must be a single token."""
     ids = tokenizer(spelling, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
         raise ValueError(
@@ -27,11 +33,11 @@ def _one_token(tokenizer, spelling: str) -> int:
     return ids[0]
 
 
-def check_agreement(tokenizer, config):
-    """That a checkpoint's configuration has the tokenizer's ids.
+def check_agreement(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig") -> None:
+    """Check that a checkpoint's configuration has the tokenizer's ids and room for all its tokens.
 
     Raises:
-        ValueError: an id differs, or is missing in the configuration.
+        ValueError: an id differs or is missing in the configuration, or the tokenizer has more tokens than the model.
     """
     found = control_token_ids(tokenizer)
     differing = {

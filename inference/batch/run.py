@@ -17,8 +17,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...records.journal import Journal, json_line, unwritable
-from ...records.output import beside, make_place_for
+from ...records.journal import Journal, json_line
+from ...records.output import beside, make_place_for, unwritable
 from ..answer import check_fields, load
 from .batcher import Crowd, outcomes
 from .tasks import Input, Task, open_input

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from planned_diffusion.annotation import pipeline as module
-from planned_diffusion.annotation.pipeline import Job, run
+from planned_diffusion.annotation.pipeline import AnnotationJob, annotate_file
 from planned_diffusion.records.journal import Journal
 from planned_diffusion.records.output import beside
 from planned_diffusion.records.tagged import parse_tagged, plain_text
@@ -25,7 +25,7 @@ def result(out):
 
 @pytest.fixture
 def job(jsonl, rows, tmp_path, facts):
-    return Job(str(jsonl(rows(6))), tmp_path / "out.jsonl", facts)
+    return AnnotationJob(str(jsonl(rows(6))), tmp_path / "out.jsonl", facts)
 
 
 def test_records_are_tagged_and_keep_their_other_fields(job, tips, tokenizer, facts):
@@ -33,7 +33,7 @@ def test_records_are_tagged_and_keep_their_other_fields(job, tips, tokenizer, fa
 
     from planned_diffusion.generation.tokens import ControlTokens
 
-    report = run(job)
+    report = annotate_file(job)
     records = read_records(job.out)
     assert [record["id"] for record in records] == list(range(6))
     assert all(record["annotation"] == "parallel" for record in records)
@@ -50,7 +50,7 @@ def test_records_are_tagged_and_keep_their_other_fields(job, tips, tokenizer, fa
 
 
 def test_the_critical_path_is_plan_terminator_and_longest_span_of_each_round(job, counter):
-    report = run(replace(job, limit=1))
+    report = annotate_file(replace(job, limit=1))
     rounds = parse_tagged(read(job.out)[0]["messages"][1]["content"])
     plan = sum(2 + counter.count([f"{part.topic} "])[0] + len(str(part.number)) for parts in rounds for part in parts)
     lengths = [counter.count([part.text for part in parts]) for parts in rounds]
@@ -68,7 +68,7 @@ def test_refused_records_lie_beside_with_the_reason(jsonl, rows, job):
     ]
     good = rows(2)
     job = replace(job, source=str(jsonl([good[0], *bad, good[1]], "mixed.jsonl")))
-    report = run(job)
+    report = annotate_file(job)
     assert [record["id"] for record in read(job.out)] == [0, 1]
     refused = read(beside(job.out, ".refused.jsonl"))
     assert [(one["index"], one["record"]["id"]) for one in refused] == [
@@ -91,14 +91,14 @@ def test_earlier_answers_with_tags_are_refused_and_user_text_with_tags_is_kept(j
         }
 
     source = jsonl([chat("a", "<sync/>", "b", tips), chat("What is <sync/>?", tips)], "chats.jsonl")
-    run(replace(job, source=str(source)))
+    annotate_file(replace(job, source=str(source)))
     assert [record["messages"][0]["content"] for record in read(job.out)] == ["What is <sync/>?"]
 
 
 @pytest.mark.parametrize(("plain", "written"), [("keep", 3), ("drop", 2)])
 def test_plain_answers_are_kept_or_dropped(plain, written, jsonl, rows, job):
     source = jsonl([*rows(2), {"prompt": "Why?", "response": "Because.", "id": 2}], "plain.jsonl")
-    report = run(replace(job, source=str(source), plain=plain))
+    report = annotate_file(replace(job, source=str(source), plain=plain))
     records = read(job.out)
     assert len(records) == report["written"] == written and report["records"] == 3
     if plain == "keep":
@@ -106,7 +106,7 @@ def test_plain_answers_are_kept_or_dropped(plain, written, jsonl, rows, job):
 
 
 def test_numbers_follow_the_unit(job, counter):
-    run(replace(job, unit=1, limit=1))
+    annotate_file(replace(job, unit=1, limit=1))
     for parts in parse_tagged(read(job.out)[0]["messages"][1]["content"]):
         assert [part.number for part in parts] == counter.count([part.text for part in parts])
 
@@ -115,13 +115,13 @@ def test_numbers_follow_the_unit(job, counter):
 def test_a_run_that_was_stopped_ends_like_a_whole_one(cut, job, tmp_path, monkeypatch):
     """The unfinished file cut anywhere: in its first line, in a record, between records."""
     monkeypatch.setattr(module, "CHUNK", 2)
-    run(job)
+    annotate_file(job)
     whole = result(job.out)
     stopped = replace(job, out=tmp_path / "stopped.jsonl")
     written = _unfinished(stopped, monkeypatch)
     beside(stopped.out, ".partial").write_bytes(written[:cut] if cut else written)
     shown = []
-    run(stopped, show=lambda finished, total: shown.append((finished, total)))
+    annotate_file(stopped, show=lambda finished, total: shown.append((finished, total)))
     assert result(stopped.out) == whole
     assert sum(finished for finished, _ in shown) == 6 and {total for _, total in shown} == {6}
 
@@ -132,14 +132,14 @@ def _unfinished(job, monkeypatch) -> bytes:
 
     def append(self, *entries):
         calls.append(1)
-        if len(calls) > 3:  # settings, and two chunks
+        if len(calls) > 3:  # the header, and two chunks
             raise KeyboardInterrupt
         original(self, *entries)
 
     with monkeypatch.context() as patched:
         patched.setattr(Journal, "append", append)
         with pytest.raises(KeyboardInterrupt):
-            run(job)
+            annotate_file(job)
     assert not job.out.exists()
     return beside(job.out, ".partial").read_bytes()
 
@@ -147,16 +147,16 @@ def _unfinished(job, monkeypatch) -> bytes:
 def test_a_larger_limit_goes_on_with_the_same_file(job, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 1)
     _unfinished(replace(job, limit=3), monkeypatch)
-    assert run(job)["records"] == 6
+    assert annotate_file(job)["records"] == 6
 
 
 def test_a_smaller_limit_does_not_throw_finished_records_away(job, monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 2)
     before = _unfinished(job, monkeypatch)
     with pytest.raises(ValueError, match="limit is 3, and .* up to number 4; give a limit of 4 or more, or none"):
-        run(replace(job, limit=3))
+        annotate_file(replace(job, limit=3))
     assert beside(job.out, ".partial").read_bytes() == before and not job.out.exists()
-    assert run(replace(job, limit=4))["records"] == 4
+    assert annotate_file(replace(job, limit=4))["records"] == 4
 
 
 def test_finished_records_that_moved_are_not_planned_again(job, jsonl, rows, monkeypatch):
@@ -171,7 +171,7 @@ def test_finished_records_that_moved_are_not_planned_again(job, jsonl, rows, mon
     original = module.annotate_by_structure
     monkeypatch.setattr(module, "annotate_by_structure", lambda *given: planned.append(given[0]) or original(*given))
     shown = []
-    report = run(job, show=lambda finished, total: shown.append(finished))
+    report = annotate_file(job, show=lambda finished, total: shown.append(finished))
     assert planned == ["New.", "Newer.", *(row["prompt"] for row in source[4:])] and sum(shown) == 10
     kept = [row["prompt"] for row in (*new, *source) if row["response"]]
     assert [record["messages"][0]["content"] for record in read(job.out)] == kept and report["records"] == 10
@@ -187,13 +187,13 @@ def test_finished_records_are_not_planned_again_and_changed_ones_are(job, jsonl,
     planned = []
     original = module.annotate_by_structure
     monkeypatch.setattr(module, "annotate_by_structure", lambda *given: planned.append(given[0]) or original(*given))
-    run(job)
+    annotate_file(job)
     assert planned == ["Changed.", *(row["prompt"] for row in changed[4:])]
     assert [record["messages"][0]["content"] for record in read(job.out)] == [row["prompt"] for row in changed]
 
 
 def test_a_disk_that_fills_at_the_end_keeps_what_is_finished(job, monkeypatch):
-    from planned_diffusion.annotation import assembly as output
+    from planned_diffusion.records import output
 
     def full(_):
         raise OSError(28, "No space left on device")
@@ -201,14 +201,14 @@ def test_a_disk_that_fills_at_the_end_keeps_what_is_finished(job, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(output.os, "fsync", full)
         with pytest.raises(RuntimeError, match="No space left on device.; 6 finished records are safe"):
-            run(job)
+            annotate_file(job)
     assert not job.out.exists() and not beside(job.out, ".new").exists()
-    assert run(job)["records"] == 6
+    assert annotate_file(job)["records"] == 6
 
 
 def test_a_plot_is_drawn_where_matplotlib_is_installed(job):
     pytest.importorskip("matplotlib")
-    run(job)
+    annotate_file(job)
     assert beside(job.out, ".report.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -216,7 +216,7 @@ def test_a_report_without_matplotlib(job, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    run(job)
+    annotate_file(job)
     assert job.out.exists() and not beside(job.out, ".report.png").exists()
 
 
@@ -231,21 +231,21 @@ def test_a_report_without_matplotlib(job, monkeypatch):
 )
 def test_settings_that_cannot_work(changes, complaint, job):
     with pytest.raises(ValueError, match=complaint):
-        run(replace(job, **changes))
+        annotate_file(replace(job, **changes))
 
 
 def test_outputs_that_cannot_be_written(job, tmp_path):
     job.out.write_text("mine")
     with pytest.raises(ValueError, match="is there already"):
-        run(job)
+        annotate_file(job)
     assert job.out.read_text() == "mine"
     with pytest.raises(ValueError, match="No file can be written into"):
-        run(replace(job, out=job.out / "out.jsonl"))  # below a file
+        annotate_file(replace(job, out=job.out / "out.jsonl"))  # below a file
 
 
 def test_the_folder_of_the_output_is_made(job, tmp_path):
     out = tmp_path / "new" / "folder" / "out.jsonl"
-    run(replace(job, out=out))
+    annotate_file(replace(job, out=out))
     assert out.exists()
 
 
@@ -255,5 +255,5 @@ def test_a_checkpoint_without_a_unit_needs_one(job, tmp_path, facts):
     AutoTokenizer.from_pretrained(facts).save_pretrained(tmp_path / "base")
     Qwen2Config().save_pretrained(tmp_path / "base")
     with pytest.raises(ValueError, match="no tokens_per_length_unit; give --unit"):
-        run(replace(job, folder=str(tmp_path / "base")))
-    assert run(replace(job, folder=str(tmp_path / "base"), unit=10))["records"] == 6
+        annotate_file(replace(job, folder=str(tmp_path / "base")))
+    assert annotate_file(replace(job, folder=str(tmp_path / "base"), unit=10))["records"] == 6

@@ -10,7 +10,7 @@ import pytest
 from planned_diffusion.annotation.features import DIRECTIONS, features_of
 from planned_diffusion.annotation.independence import PARALLEL, PLAIN, STEPS, WEIGHTS, judge, model, why_plain
 from planned_diffusion.annotation.outline import outline_of
-from planned_diffusion.annotation.structure import annotate
+from planned_diffusion.annotation.structure import annotate_by_structure
 
 CASES = (
     (
@@ -103,7 +103,7 @@ def test_no_solution_of_gsm8k_is_split_into_parallel_spans(layout, shared_data):
     assert len(solutions) == 8792
     split = 0
     for solution in solutions if layout == "as it is" else solutions[::8]:
-        plan = annotate(solution["question"], LAYOUTS[layout](solution["answer"]))
+        plan = annotate_by_structure(solution["question"], LAYOUTS[layout](solution["answer"]))
         split += any(len(spans) > 1 for spans in plan.rounds)
     assert split == 0
 
@@ -120,7 +120,7 @@ def test_the_committed_weights_are_fitted_to_the_labels_and_agree_with_folds_the
 def test_the_annotator_agrees_with_the_labels_as_its_filter_does(shared_data):
     """The whole annotator, grouping included; its weights have seen these answers (the test above has not)."""
     records = fit_independence.read(shared_data("skeleton_of_thought/lima_labelled.jsonl.gz"))
-    plans = [annotate(record["prompt"], record["response"]) for record in records]
+    plans = [annotate_by_structure(record["prompt"], record["response"]) for record in records]
     is_parallel = [any(len(spans) > 1 for spans in plan.rounds) for plan in plans]
     labels = [bool(record["suits_parallel"]) for record in records]
     assert fit_independence.balanced_accuracy(is_parallel, labels) >= 0.70
@@ -129,7 +129,7 @@ def test_the_annotator_agrees_with_the_labels_as_its_filter_does(shared_data):
 def test_most_of_the_structured_pool_becomes_plans(shared_data):
     with gzip.open(shared_data("structured_pool.jsonl.gz"), "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines][::4]
-    plans = [annotate(record["prompt"], record["response"]) for record in records]
+    plans = [annotate_by_structure(record["prompt"], record["response"]) for record in records]
     two_or_more = sum(sum(map(len, plan.rounds)) > 1 for plan in plans)
     assert two_or_more >= 0.60 * len(records)
     for record, plan in zip(records, plans, strict=True):

@@ -118,7 +118,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path):
     pytest.importorskip("resource")
     path = tmp_path / "a"
     ran = subprocess.run([sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, check=True)
-    assert "cannot be written on" in ran.stdout and "finished records are safe" in ran.stdout
+    assert "Cannot continue writing" in ran.stdout and "finished records are safe" in ran.stdout
     finished = int(ran.stdout.split(";")[1].split()[0])
     assert path.stat().st_size == 4000 and not path.read_bytes().endswith(b"\n")
     with Journal(path, SETTINGS) as journal:

@@ -9,11 +9,11 @@ import pytest
 
 from planned_diffusion.annotation import llm
 from planned_diffusion.annotation.llm import Endpoint, ask_all, check_endpoint, estimate
-from planned_diffusion.annotation.llm_prompt import MOST_ROUNDS, messages_for, pieces_of, rounds_of
+from planned_diffusion.annotation.llm_prompt import MOST_REPLY_ROUNDS, messages_for, pieces_of, rounds_of
 from planned_diffusion.annotation.outcomes import records
-from planned_diffusion.annotation.pipeline import Job, run
+from planned_diffusion.annotation.pipeline import AnnotationJob, annotate_file
 from planned_diffusion.annotation.reading import open_source
-from planned_diffusion.generation.config import OWN_DEFAULTS
+from planned_diffusion.generation.fields import FIELDS
 from planned_diffusion.records.output import beside
 from planned_diffusion.records.tagged import parse_tagged, plain_text
 
@@ -33,7 +33,7 @@ GOOD = plan([("three tips", 1, 1)], [("light", 2, 2), ("air", 3, 3), ("drink", 4
 
 @pytest.fixture
 def job(jsonl, rows, tmp_path, facts):
-    return Job(str(jsonl(rows(5))), tmp_path / "out.jsonl", facts, annotator="llm", llm="fake")
+    return AnnotationJob(str(jsonl(rows(5))), tmp_path / "out.jsonl", facts, annotator="llm", llm="fake")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def ask(endpoint):
 
     def ask(job, **changes):
         settings = Endpoint("fake", endpoint.url, **{"concurrency": 2, "retries": 0, "seconds": 5} | changes)
-        return run(job, partial(ask_all, endpoint=settings))
+        return annotate_file(job, partial(ask_all, endpoint=settings))
 
     return ask
 
@@ -136,7 +136,7 @@ def test_replies_that_are_no_plan(reply, complaint):
 
 
 def test_plans_have_no_more_spans_and_rounds_than_are_allowed():
-    assert OWN_DEFAULTS["max_rounds"] == MOST_ROUNDS
+    assert FIELDS["max_rounds"].default == MOST_REPLY_ROUNDS
     pieces = [f"{letter} " for letter in "abcdefghijklmnopq"]
     spans = [(letter, number, number) for number, letter in enumerate(pieces, start=1)]
     with pytest.raises(ValueError, match="17 rounds with up to 1 spans; plan at most 16 rounds of at most 16 spans"):
@@ -265,7 +265,7 @@ def test_a_failing_endpoint_keeps_what_is_finished_and_nothing_is_asked_twice(st
 def test_an_endpoint_that_is_not_there(job):
     nowhere = Endpoint("fake", "http://127.0.0.1:9/v1", retries=0, seconds=2)
     with pytest.raises(RuntimeError, match="127.0.0.1:9/v1 fails .APIConnectionError.*; 0 finished records are kept"):
-        run(job, partial(ask_all, endpoint=nowhere))
+        annotate_file(job, partial(ask_all, endpoint=nowhere))
 
 
 def test_a_record_that_the_endpoint_refuses_is_refused_once_others_have_passed(job, ask, endpoint):
@@ -293,12 +293,12 @@ def test_a_full_disk_stops_the_asking(job, ask, endpoint, monkeypatch):
 
     def append(self, *entries):
         if len(self) == 2:
-            raise RuntimeError("cannot be written on")
+            raise RuntimeError("Cannot continue writing")
         original(self, *entries)
 
     endpoint.reply = lambda chat, number: GOOD
     monkeypatch.setattr(Journal, "append", append)
-    with pytest.raises(RuntimeError, match="cannot be written on"):
+    with pytest.raises(RuntimeError, match="Cannot continue writing"):
         ask(job, concurrency=1)
     assert len(endpoint.chats) == 3
 

@@ -1,6 +1,7 @@
 """Exact plans of a few answers."""
 
-from planned_diffusion.annotation.structure import PARALLEL, PLAIN, STEPS, Annotation, annotate
+from planned_diffusion.annotation.independence import PARALLEL, PLAIN, STEPS
+from planned_diffusion.annotation.structure import Annotation, annotate_by_structure
 
 
 def topics(plan):
@@ -12,7 +13,7 @@ def text(plan):
 
 
 def test_a_preamble_goes_before_and_a_conclusion_behind_the_parts(tips):
-    plan = annotate("Give me three tips for the evening.", tips)
+    plan = annotate_by_structure("Give me three tips for the evening.", tips)
     assert plan.kind == PARALLEL and text(plan) == tips
     assert topics(plan) == [["three tips calm"], ["Quiet light", "Fresh air", "Warm drink"], ["following tips sleep"]]
     assert plan.rounds[0][0][1] == "Here are three tips for a calm evening at home:"
@@ -22,7 +23,7 @@ def test_a_preamble_goes_before_and_a_conclusion_behind_the_parts(tips):
 def test_what_refers_to_nothing_shares_the_round_of_the_parts(tips):
     lines = tips.splitlines()
     answer = "\n".join(["Evenings can be loud and bright.", *lines[1:4], "", "Sincerely yours, your old friend Ann"])
-    plan = annotate("Give me three tips for the evening.", answer)
+    plan = annotate_by_structure("Give me three tips for the evening.", answer)
     assert topics(plan) == [["Evenings loud bright", "Quiet light", "Fresh air", "Warm drink", "Sincerely yours old"]]
     assert text(plan) == answer
 
@@ -30,7 +31,7 @@ def test_what_refers_to_nothing_shares_the_round_of_the_parts(tips):
 def test_directions_behind_a_list_see_its_items():
     things = "\n".join(f"- {name}, washed and cut into small pieces" for name in ("leeks", "carrots", "potatoes"))
     answer = f"{things}\n\nInstructions:\n1. Boil everything.\n2. Serve everything with bread."
-    plan = annotate("What goes into a soup?", answer)
+    plan = annotate_by_structure("What goes into a soup?", answer)
     assert plan.kind == PARALLEL and [len(spans) for spans in plan.rounds] == [3, 1] and text(plan) == answer
     assert plan.rounds[1][0][1].startswith("\n\nInstructions:")
 
@@ -39,32 +40,36 @@ def test_small_items_are_grouped_and_tiny_lists_stay_plain():
     animals = [
         f"{number}. {name} of the deep forest" for number, name in enumerate(("Bear", "Wolf", "Lynx", "Deer"), 1)
     ]
-    plan = annotate("List four animals.", "\n".join(animals))
+    plan = annotate_by_structure("List four animals.", "\n".join(animals))
     assert topics(plan) == [["Bear Wolf", "Lynx Deer"]] and text(plan) == "\n".join(animals)
-    assert annotate("List four animals.", "- Bear\n- Wolf\n- Lynx\n- Deer") == Annotation(PLAIN, reason="too short")
+    assert annotate_by_structure("List four animals.", "- Bear\n- Wolf\n- Lynx\n- Deer") == Annotation(
+        PLAIN, reason="too short"
+    )
 
 
 def test_small_ends_join_their_neighbours(tips):
     answer = "Tips:\n" + "\n".join(tips.splitlines()[1:4]) + "\n\nEnjoy!"
-    plan = annotate("Give me three tips.", answer)
+    plan = annotate_by_structure("Give me three tips.", answer)
     assert len(plan.rounds) == 1 and len(plan.rounds[0]) == 3
     assert plan.rounds[0][0][1].startswith("Tips:\n1. Quiet") and plan.rounds[0][2][1].endswith("\n\nEnjoy!")
 
 
 def test_steps_get_one_round_each_and_nothing_parallel():
     steps = [f"Step {number}: {'work with great care and patience ' * 6}" for number in range(1, 5)]
-    plan = annotate("Build a boat.", "\n".join(steps))
+    plan = annotate_by_structure("Build a boat.", "\n".join(steps))
     assert plan.kind == STEPS and [len(spans) for spans in plan.rounds] == [1, 1, 1, 1]
     assert text(plan) == "\n".join(steps)
-    assert annotate("Build a boat.", "Step 1: Saw.\nStep 2: Glue.").kind == PLAIN  # one round would be left
+    assert (
+        annotate_by_structure("Build a boat.", "Step 1: Saw.\nStep 2: Glue.").kind == PLAIN
+    )  # one round would be left
 
 
 def test_spans_of_a_round_are_capped():
     items = [f"- {'a word or two about this thing ' * 8}" for _ in range(30)]
     for most in (4, 9):
-        plan = annotate("List many things.", "\n".join(items), most)
+        plan = annotate_by_structure("List many things.", "\n".join(items), most)
         assert 2 <= len(plan.rounds[0]) <= most
 
 
 def test_the_same_answer_gets_the_same_plan(tips):
-    assert annotate("Three tips", tips) == annotate("Three tips", tips)
+    assert annotate_by_structure("Three tips", tips) == annotate_by_structure("Three tips", tips)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from planned_diffusion.annotation.tagging import PLAN_TAGS, TokenCounter, check, tagged_answer
+from planned_diffusion.annotation.tagging import PLAN_TAGS, TokenCounter, check_record, tagged_answer
 from planned_diffusion.records.encoding import encode_text
-from planned_diffusion.records.tagged import TaggedPart, parse_tagged, plain_text
+from planned_diffusion.records.tagged import TaggedSpan, parse_tagged, plain_text
 from planned_diffusion.training.examples import encode_example
 
 TEXTS = [
@@ -85,5 +85,5 @@ def test_a_record_that_is_not_the_answer_is_refused(counter):
 
 def test_a_promise_that_is_too_small_is_refused():
     with pytest.raises(ValueError, match="promises 8 tokens and needs 9"):
-        check("text", [[TaggedPart("t", 1, "text")]], {"text": 9}, 8)
-    check("text", [[TaggedPart("t", 1, "text")]], {"text": 8}, 8)
+        check_record("text", [[TaggedSpan("t", 1, "text")]], {"text": 9}, 8)
+    check_record("text", [[TaggedSpan("t", 1, "text")]], {"text": 8}, 8)

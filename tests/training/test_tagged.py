@@ -2,7 +2,7 @@
 
 import pytest
 
-from planned_diffusion.records.tagged import TaggedPart, parse_tagged, plain_text, write_tagged
+from planned_diffusion.records.tagged import TaggedSpan, parse_tagged, plain_text, write_tagged
 
 P, T, A, Z, S = "<promise>-<topic>", "</topic>", "<async>", "</async>", "<sync/>"
 ONE = f"{P}cause 2{T}{A}The sun.{Z}"
@@ -11,8 +11,8 @@ ONE = f"{P}cause 2{T}{A}The sun.{Z}"
 def test_parses_rounds_topics_numbers_and_texts():
     text = f"{P}step 1 7{T}{P}10{T}{A}First. {Z}{A}[PAD] second\n{Z}{S}{ONE}"
     assert parse_tagged(text) == (
-        (TaggedPart("step 1", 7, "First. "), TaggedPart("", 10, "[PAD] second\n")),
-        (TaggedPart("cause", 2, "The sun."),),
+        (TaggedSpan("step 1", 7, "First. "), TaggedSpan("", 10, "[PAD] second\n")),
+        (TaggedSpan("cause", 2, "The sun."),),
     )
     assert plain_text(text) == "First. [PAD] second\nThe sun."
 
