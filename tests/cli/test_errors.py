@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from planned_diffusion import cli
+from planned_diffusion import __version__
 from planned_diffusion.cli import options
 from planned_diffusion.inference import answer as answer_module
 from planned_diffusion.loading import locate
@@ -140,9 +140,10 @@ def test_a_reader_that_leaves_is_no_traceback(checkpoint):
 def test_help_and_version_come_without_torch():
     code = (
         "import sys; from planned_diffusion.cli.main import main; "
-        "status = [main(['--help']), main(['generate', '--help']), main(['--version'])]; heavy = {'torch', 'transformers', 'numpy', 'trl'} & set(sys.modules); "
+        "status = [main(['--help']), main(['generate', '--help']), main(['--version'])]; "
+        "heavy = {'torch', 'transformers', 'numpy', 'trl'} & set(sys.modules); "
         "sys.exit(f'{status} {heavy}' if heavy or any(status) else 0)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert "generate" in ran.stdout and "--steps-ratio" in ran.stdout and cli.__version__ in ran.stdout
+    assert "generate" in ran.stdout and "--steps-ratio" in ran.stdout and __version__ in ran.stdout
