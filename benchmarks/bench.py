@@ -1,4 +1,4 @@
-"""What every case gets: the model, the machine's rates, how often to repeat, and how long a point may take."""
+"""The benchmark that every case receives: model, machine rates, number of repeats, time limit of a point."""
 
 import random
 from collections import deque
@@ -42,11 +42,11 @@ class Bench:
         return ControlTokens.from_config(self.model.config)
 
     def engine(self, live_requests: int) -> Engine:
-        """An engine that compiles if the run does."""
+        """Return an engine, compiled if the run is."""
         return Engine(self.model, live_requests, compile_config=self.model.generation_config.compile_config)
 
     def prompt(self, length: int, seed: int = 0) -> list[int]:
-        """Ordinary token ids."""
+        """Return ordinary token ids."""
         return random.Random(seed).choices(ordinary_ids(self.model), k=length)
 
 
@@ -85,7 +85,7 @@ def _spans(context: int, count: int) -> tuple[list[int], list[int]]:
 
 
 def repeated(prompt_ids: list[int], query: Query) -> Iterator:
-    """A decoder that reads its prompt and then asks the same for ever."""
+    """Return a decoder that reads its prompt and then yields the same query forever."""
     for start in range(0, len(prompt_ids), CHUNK):
         ids = prompt_ids[start : start + CHUNK]
         outside = [-1] * len(ids)
@@ -96,7 +96,7 @@ def repeated(prompt_ids: list[int], query: Query) -> Iterator:
 
 
 def engine_step(bench: Bench, query: Query, context: int, batch: int = 1) -> Callable[[], object]:
-    """An engine with `batch` requests that have read their context; what runs one tick of it."""
+    """Return a function that runs one tick of an engine with `batch` requests that have read their context."""
     engine = bench.engine(batch)
     for seed in range(batch):
         engine.add(repeated(bench.prompt(context, seed), query), Sampling())
@@ -110,21 +110,21 @@ def run_through(events: Iterator) -> None:
 
 
 def ideal_step(bench: Bench, query: Query, context: int, batch: int = 1) -> Callable[[], object]:
-    """The same without an engine."""
+    """Return a function that runs the step of `engine_step` without an engine."""
     ideal = Ideal(bench.model, batch, context + len(query.token_ids))
     ideal.context(context)
     return ideal.prepare(query)
 
 
 def step_work(bench: Bench, query: Query, context: int, batch: int = 1) -> Work:
-    """Of the forward for `batch` requests that ask the same."""
+    """Return the work of a forward for `batch` requests with the same query."""
     count = len(query.token_ids)
     pairs = int(visible(query, text(context) | labelled(query)).sum())
     return forward_work(bench.model, batch * count, batch * (context + count), batch * pairs, batch * len(query.wanted))
 
 
 def step_row(bench: Bench, query: Query, context: int, batch: int = 1) -> dict:
-    """A step of the engine beside the idealised one and the roofline."""
+    """Return a row: a step of the engine beside the idealised step and the roofline."""
     competitors = {
         "engine": engine_step(bench, query, context, batch),
         "ideal": ideal_step(bench, query, context, batch),
@@ -137,7 +137,7 @@ def step_row(bench: Bench, query: Query, context: int, batch: int = 1) -> dict:
 
 
 def roofline_columns(bench: Bench, work: Work, milliseconds: float) -> dict:
-    """What the machine's rates allow, and how far from it a measurement is."""
+    """Return the columns of the roofline: the time at the machine's rates, and the measurement's distance from it."""
     limit = 1000 * bench.machine.limit_s(work)
     return {
         "MB": work.bytes / 1e6,
@@ -149,7 +149,7 @@ def roofline_columns(bench: Bench, work: Work, milliseconds: float) -> dict:
 
 
 def sweep(bench: Bench, name: str, sizes: tuple[int, ...], point: Callable[[int], dict]) -> list[dict]:
-    """A row per size of `name`, ascending, as far as time and memory reach; the last says where it ended, and why."""
+    """Return a row per size of `name`, ascending, until time or memory runs out; the last row says where and why."""
     rows, before = [], None
     for size in sizes:
         if bench.largest is not None and size > bench.largest:
@@ -166,7 +166,7 @@ def sweep(bench: Bench, name: str, sizes: tuple[int, ...], point: Callable[[int]
 
 
 def with_peak(bench: Bench, point: Callable[[int], dict], size: int) -> dict:
-    """A point, on a GPU with the peak of its memory, weights included."""
+    """Return a point; on a GPU with its peak memory, weights included."""
     if bench.device != "cuda":
         return point(size)
     torch.cuda.reset_peak_memory_stats()
@@ -174,5 +174,5 @@ def with_peak(bench: Bench, point: Callable[[int], dict], size: int) -> dict:
 
 
 def affordable(bench: Bench, seconds: float) -> bool:
-    """Whether a point of so long a step may be run: the context, a warm-up and a repeat, with its reference."""
+    """Return whether there is time for a point whose step takes this long: context, warm-up, repeat and reference."""
     return 5 * seconds <= bench.point_s

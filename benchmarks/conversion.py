@@ -75,9 +75,13 @@ def write_tokenizer(folder: Path) -> None:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--layers", type=int, default=4, help="4: 4 GB; 28: the 7B, 15 GB")
-    parser.add_argument("--shard-gigabytes", type=float, default=2.5, help="largest shard; embedding and head are 1.09")
-    parser.add_argument("--folder", help="where to put both checkpoints, for a while; by default the system's")
+    parser.add_argument("--layers", type=int, default=4, help="number of layers; 4: 4 GB; 28: the 7B, 15 GB")
+    parser.add_argument(
+        "--shard-gigabytes", type=float, default=2.5, help="size of the largest shard; embedding and head are 1.09"
+    )
+    parser.add_argument(
+        "--folder", help="folder for both checkpoints while the benchmark runs; default: the system's temporary folder"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         source = Path(folder) / "source"

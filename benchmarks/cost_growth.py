@@ -32,7 +32,7 @@ MOST_GROWTH = 1.15  # an exponent above it is more than proportional, and more t
 
 
 def steps(context: int, spans: int, length: int) -> Iterator[Query]:
-    """A request that runs its prompt, and then the same spans for ever."""
+    """Return a request that runs its prompt, and then the same spans forever."""
     prompt, outside = [ORDINARY_ID] * context, [NO_SPAN] * context
     yield Query(prompt, list(range(context)), outside, [0] * context, [context - 1], EVERYTHING, "planning")
     tokens = spans * (length + 2)
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--contexts", type=int, nargs="+", default=[128, 256, 512, 1024, 2048, 4096])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
-    parser.add_argument("--context", type=int, default=64, help="where the batch grows")
+    parser.add_argument("--context", type=int, default=64, help="context in tokens while the batch grows")
     parser.add_argument("--spans", type=int, default=3)
     parser.add_argument("--length", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, its median and spread, an environment stamp, printing and keeping.
+"""Shared tools of the benchmarks: interleaved timing, median and spread, environment stamp, printing and keeping.
 
 Competitors take turns (A B A B ...) after a warm-up, so that a machine whose speed drifts slows both; the quoted ratio
 is the median of the pairwise ratios. Spread is the interquartile range as a fraction of the median.
@@ -30,7 +30,7 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of every repeat of every competitor, after one warm-up round.
 
-    No round starts later than `limit_s` seconds after the warm-up began, but for the first that counts.
+    No round but the first starts later than `limit_s` seconds after the warm-up began.
     """
     seconds = {name: [] for name in competitors}
     began = time.perf_counter()
@@ -47,7 +47,7 @@ def interleaved(
 
 
 def synchronize() -> None:
-    """Waits for the accelerator, where there is one."""
+    """Wait for the accelerator, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -66,7 +66,7 @@ def spread(seconds: list[float]) -> float:
 
 
 def timing(seconds: list[float]) -> dict:
-    """The columns that every timed row has: median in milliseconds, spread in percent, repeats that counted."""
+    """Return the columns of every timed row: median in milliseconds, spread in percent, repeats that counted."""
     return {
         "ms": 1000 * statistics.median(seconds),
         "spread %": 100 * spread(seconds),
@@ -107,7 +107,7 @@ def stamp(**more) -> dict:
 
 
 def _commit() -> str:
-    """The commit that runs, "-dirty" where files differ from it; results do not count."""
+    """Return the running commit, with "-dirty" if files other than results differ from it."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
@@ -171,14 +171,14 @@ def write_json(path: Path, content: dict) -> None:
 
 
 class Arguments(argparse.ArgumentParser):
-    """Says in one line what is wrong with a command."""
+    """An argument parser that reports an error in one line."""
 
     def error(self, message: str):
         self.exit(2, f"error: {message}; see --help.\n")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Return a parser with the options that every benchmark has."""
     parser = Arguments(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also keep the results as JSON")

@@ -1,6 +1,6 @@
 """The idealised loop: transformer and head on the wanted rows, everything prepared before, nothing drawn or read back.
 
-What an engine adds to this is what it could still lose. On a GPU the steps are CUDA graphs, so that launches count as
+An engine could at best save the difference to this loop. On a GPU the steps are CUDA graphs, so that launches count as
 lost as well; on a CPU they are ordinary calls.
 """
 
@@ -27,7 +27,7 @@ def labelled(query: Query) -> Places:
 
 
 def visible(query: Query, seen: Places) -> torch.Tensor:
-    """What a query's tokens see of the positions up to its last, bool [1, 1, N, S]; those never run, they do not."""
+    """Return the positions up to its last that a query's tokens see, bool [1, 1, N, S]; no position that never ran."""
     rows = zip(query.positions, zip(query.spans, query.rounds, strict=True), strict=True)
     asked = [(0, *place, CLEAN, position) for position, place in rows]
     keys = [
@@ -82,11 +82,11 @@ class Ideal:
         self._pool = None
 
     def context(self, tokens: int) -> None:
-        """Takes the first positions for run: text outside spans."""
+        """Mark the first positions as run: text outside spans."""
         self._seen |= text(tokens)
 
     def prepare(self, query: Query) -> Callable[[], torch.Tensor]:
-        """Everything that a query needs on the device; returns what runs it, to logits [B, W, V]."""
+        """Put all inputs of a query on the device; return a function that runs it to logits [B, W, V]."""
         device, used = self.model.device, max(query.positions) + 1
         self._seen |= labelled(query)
         mask = visible(query, self._seen)  # [1, 1, N, S]
@@ -109,7 +109,7 @@ class Ideal:
         return self._captured(run) if device.type == "cuda" else run
 
     def _captured(self, run) -> Callable[[], torch.Tensor]:
-        """The same as one CUDA graph."""
+        """Return the function captured as one CUDA graph."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

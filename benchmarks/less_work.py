@@ -1,4 +1,4 @@
-"""What every way of doing less work saves, on the embedded model's held-out prompts, and whether answers stay the same.
+"""Measures every way to do less work on the embedded model's held-out prompts: savings, and whether answers change.
 
     python benchmarks/less_work.py --out benchmarks/results/less_work.json
 
@@ -40,7 +40,7 @@ SWITCHED = {
 
 @dataclass
 class Answers:
-    """What one way of running gave: texts and, per mean answer, forwards and tokens run."""
+    """The result of one way of running: texts and, per mean answer, forwards and tokens run."""
 
     texts: list[str]
     forwards: float
@@ -111,7 +111,7 @@ def shared_beginnings(model, tokenizer, examples: list[FactsQuestion], args) -> 
 
 
 def counted(model, tokenizer, examples: list[FactsQuestion]) -> list[dict]:
-    """Rows for what cannot be switched off, from the events of planned answers at ratio 1."""
+    """Return rows for savings that cannot be switched off, from the events of planned answers at ratio 1."""
     round_tokens, whole_rounds, rest, forwards, commits = 0, 0, 0, 0, 0
 
     def listen(index: int, event) -> None:

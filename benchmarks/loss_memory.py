@@ -18,7 +18,7 @@ CONTROL = (
 
 
 def tiny_trunk(width: int) -> PlannedDiffusionForCausalLM:
-    """One layer: what is measured is the head."""
+    """Return a trunk of one layer; the measurement is about the head."""
     backbone = AutoConfig.for_model(
         "qwen2", vocab_size=VOCABULARY, hidden_size=width, intermediate_size=width, num_hidden_layers=1,
         num_attention_heads=1, num_key_value_heads=1, tie_word_embeddings=True,
@@ -28,7 +28,7 @@ def tiny_trunk(width: int) -> PlannedDiffusionForCausalLM:
 
 
 def text_batch(rows: int, device: str) -> dict[str, torch.Tensor]:
-    """Plain text of which every token but the last is labelled."""
+    """Return plain text with a label for every token but the last."""
     ids = torch.randint(VOCABULARY, (1, rows), generator=torch.Generator().manual_seed(0)).to(device)
     zeros = torch.zeros_like(ids)
     return {

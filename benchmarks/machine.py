@@ -1,4 +1,4 @@
-"""How fast this machine copies and multiplies: what the limits are computed from."""
+"""Measures how fast this machine copies and multiplies; the limits are computed from these rates."""
 
 import time
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from roofline import Work
 from torch.nn import functional
 
 LARGEST_BLOCK = 2**30  # bytes
-SECONDS = 0.4  # per rate; the best of what was seen counts
+SECONDS = 0.4  # per rate; the best measurement counts
 # Rows, inputs, outputs of the products tried.
 PRODUCTS = {
     "cpu": ((256, 1024, 4096), (1024, 2048, 2048)),
@@ -35,19 +35,19 @@ class Machine:
         return max(work.bytes / self.bytes_per_s, work.flops / self.flops_per_s)
 
     def bound(self, work: Work) -> str:
-        """Which of the two it is."""
+        """Return which of memory and arithmetic limits this work."""
         is_memory = work.bytes / self.bytes_per_s >= work.flops / self.flops_per_s
         return "memory" if is_memory else "arithmetic"
 
 
 def measure_machine(device: str, dtype: torch.dtype, weight_bytes: int) -> Machine:
-    """Copies a block as large as the model's weights, since those are what every forward reads."""
+    """Measure the machine, copying a block as large as the model's weights, which every forward reads."""
     block = min(weight_bytes, LARGEST_BLOCK)
     return Machine(copy_rate(device, block), matmul_rate(device, dtype), block)
 
 
 def best_of(one: Machine, other: Machine) -> Machine:
-    """The higher of two measurements of each rate: what else the machine did can only lower them."""
+    """The higher of two measurements of each rate: other work of the machine can only lower them."""
     return Machine(
         max(one.bytes_per_s, other.bytes_per_s), max(one.flops_per_s, other.flops_per_s), one.block_bytes
     )  # fmt: skip

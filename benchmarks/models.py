@@ -38,7 +38,7 @@ def random_model(shape: str, device: str, dtype: torch.dtype = torch.bfloat16) -
 
 
 def model_on_meta(shape: str, dtype: torch.dtype) -> PlannedDiffusionForCausalLM:
-    """The same without any weights; `fill` gives it some."""
+    """Return such a model without weights; `fill` gives it some."""
     sizes = SHAPES[shape.lower()]
     vocabulary = VOCABULARY.get(shape, PUBLISHED_VOCABULARY)
     last = vocabulary - 8
@@ -83,7 +83,7 @@ def random_like(parameter: torch.Tensor, device: str) -> torch.Tensor:
 
 
 def native_twin(model: PlannedDiffusionForCausalLM):
-    """The native causal language model of transformers over the very same parameters."""
+    """Return the native causal language model of transformers over the same parameters."""
     with torch.device("meta"):
         twin = AutoModelForCausalLM.from_config(model.config.backbone_config)
     twin.load_state_dict(model.state_dict(), assign=True)

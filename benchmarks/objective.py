@@ -3,13 +3,13 @@
     python benchmarks/objective.py --keep objective.jsonl --out benchmarks/results/objective.json
 
 A few countries, so that a model of 1.5 M parameters learns them in minutes; prompts and answers as for the embedded
-model, half of them in two rounds. Everybody gets as many steps, and as many tokens per step (or examples, if told so):
-an objective with longer rows sees fewer examples. What was published (arXiv 2510.18087 and its code) is rebuilt from
-our rows:
+model, half of them in two rounds. Every objective gets as many steps, and as many tokens per step (or
+examples, with --equal-examples): an objective with longer rows sees fewer examples. The published objective (arXiv
+2510.18087 and its code) is rebuilt from our rows:
 
     labels as published     a token that is masked predicts its right neighbour, whether that is masked or not
     1/t on plan tokens      one t per example weighs its plan too
-    one stream              later rounds read the noisy spans of earlier ones, which alone exist
+    one stream              later rounds read the noisy spans of earlier rounds; there are no clean copies
 """
 
 import json
@@ -26,10 +26,10 @@ from transformers import AutoTokenizer
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
 from planned_diffusion.evaluation.measure import answer_questions
+from planned_diffusion.facts.countries import load_countries
 from planned_diffusion.facts.generator import held_out_questions, training_questions
 from planned_diffusion.facts.metric import facts_right
 from planned_diffusion.facts.sentences import COMPARISON_TOPIC
-from planned_diffusion.facts.countries import load_countries
 from planned_diffusion.facts.training_records import as_record
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.generation.visibility import CLEAN, NO_SPAN, NOISY
@@ -53,7 +53,7 @@ DECODING = {
 }
 
 
-# What was published, as changes of a row
+# The published objective, as changes of a row
 
 
 def published_labels(row: Row, mask: int, rng: np.random.Generator) -> Row:
@@ -83,7 +83,7 @@ def weighted_plan(row: Row, mask: int, rng: np.random.Generator) -> Row:
 
 
 def one_stream(row: Row, mask: int, rng: np.random.Generator) -> Row:
-    """The noisy spans take the place of the clean ones for everybody."""
+    """Put the noisy spans in the place of the clean ones, for all readers."""
     if not (row.stream == NOISY).any():
         return row
     kept = (row.stream != CLEAN) | (row.span == NO_SPAN)
@@ -94,7 +94,7 @@ def one_stream(row: Row, mask: int, rng: np.random.Generator) -> Row:
 
 
 def first_rounds_only(row: Row, mask: int, rng: np.random.Generator) -> Row:
-    """Spans of later rounds teach nothing; what is left does not depend on what a later round sees."""
+    """Drop the loss on spans of later rounds; the rest does not depend on which text a later round sees."""
     later = (row.stream == NOISY) & (row.round > 0)
     return replace(row, labels=np.where(later, NO_LABEL, row.labels), weights=np.where(later, 0, row.weights))
 
@@ -169,8 +169,8 @@ def train(items: list[dict], name: str, batch: int, args, seed: int) -> PlannedD
 def shares_right(model, tokenizer, examples) -> dict[str, float | None]:
     """The share of facts that are exactly right, by way of decoding; and of verdicts, at ratio 1.
 
-    A verdict repeats the facts of the round before. It counts where those are right: what is asked is whether a later
-    round reads an earlier one.
+    A verdict repeats the facts of the round before. It counts if those are right: the question is whether a later round
+    reads an earlier one.
     """
     shares = {}
     for way, decoding in DECODING.items():
@@ -209,14 +209,18 @@ class Kept:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=24, help="examples per step of ours; of others as many tokens")
-    parser.add_argument("--equal-examples", action="store_true", help="as many examples for everybody, not tokens")
+    parser.add_argument(
+        "--batch", type=int, default=24, help="examples per step of our objective; other objectives get as many tokens"
+    )
+    parser.add_argument(
+        "--equal-examples", action="store_true", help="give every objective as many examples instead of as many tokens"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--countries", type=int, default=16)
-    parser.add_argument("--prompts", type=int, default=96, help="held out, to measure on")
+    parser.add_argument("--prompts", type=int, default=96, help="number of held-out prompts to measure on")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--only", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES), metavar="OBJECTIVE")
-    parser.add_argument("--keep", type=Path, help="what has run is kept there, and not run again")
+    parser.add_argument("--keep", type=Path, help="file that keeps finished runs, so that they are not repeated")
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     control = ControlTokens.from_config(PlannedDiffusionConfig.from_pretrained(EMBEDDED))
@@ -235,7 +239,7 @@ def main() -> None:
     try:
         with Progress() as progress:
             task = progress.add_task("runs", total=len(args.only) * len(args.seeds))
-            for seed in args.seeds:  # a seed of everybody before the next, so that an interruption is fair
+            for seed in args.seeds:  # a seed of every objective before the next seed, so that an interruption is fair
                 for name in args.only:
                     run = {"objective": name, "seed": seed, "batch": batches[name], **settings}
                     right = kept.get(run)
@@ -246,7 +250,7 @@ def main() -> None:
                     found[name].append(right)
                     progress.advance(task)
                     progress.console.print(seed, name, right)
-    finally:  # who interrupts it sees what there is
+    finally:  # an interrupted run reports its finished objectives
         title = f"Facts right, %, mean and standard deviation of up to {len(args.seeds)} seeds"
         more = {**settings, "countries": len(countries), "batch": args.batch}
         report(title, table_of(found, batches, tokens), stamp(dtype="bfloat16 autocast", **more), args.out)

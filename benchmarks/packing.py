@@ -32,10 +32,10 @@ def batches(data: str, tokenizer, model, batch: int, count: int, longest: int) -
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--data", required=True, help="annotated JSONL")
+    parser.add_argument("--data", required=True, help="annotated records, JSONL")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--batches", type=int, default=4)
-    parser.add_argument("--longest", type=int, default=1024, help="positions; longer records are left out")
+    parser.add_argument("--longest", type=int, default=1024, help="leave out records of more positions")
     parser.add_argument("--packed-lengths", type=int, nargs="+", default=[1024, 2048])
     args = parser.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 STEP = {"engine": ("ms", "C0", "-"), "idealised": ("ideal ms", "C1", "--"), "roofline": ("limit ms", "C2", ":")}
-# Case -> its sizes, what is measured, and per line of the legend: column, colour, style.
+# Case -> its sizes, the measured quantity, and per line of the legend: column, colour, style.
 PANELS = {
     "tokens": ("tokens", "ms per denoising step", STEP),
     "planning-context": ("context", "ms per planning step", STEP),

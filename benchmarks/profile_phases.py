@@ -86,7 +86,7 @@ class TimedDecoder:
 
 @contextmanager
 def patched(replacements: list[tuple[object, str, object]]):
-    """Attributes replaced for a while."""
+    """Replace attributes for the duration of a with block."""
     originals = [(owner, name, vars(owner).get(name)) for owner, name, _ in replacements]
     for owner, name, value in replacements:
         setattr(owner, name, value)

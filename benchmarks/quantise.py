@@ -12,7 +12,7 @@ INT4_GROUP = 64  # weights that share a scale
 
 
 def model_of(shape: str, device: str, precision: str):
-    """The model of a shape in one of PRECISIONS; embeddings, norms and head stay bfloat16, as transformers leaves them.
+    """The model of a shape in one of PRECISIONS; embeddings, norms and head stay bfloat16, as in transformers.
 
     Raises:
         RuntimeError: the library is missing, or cannot do that on this device.
@@ -94,7 +94,7 @@ def torchao_int4(library, device: str):
     return library.Int4WeightOnlyConfig(group_size=INT4_GROUP, int4_packing_format="tile_packed_to_4d")
 
 
-# Precision -> the library that makes it, and what makes one layer of it.
+# Precision -> its library, and the function that makes one layer of it.
 BUILDERS = {
     "nf4": ("bitsandbytes.nn", nf4),
     "nf4 dequantised": ("bitsandbytes.nn", nf4_dequantised),  # in every forward, by a product in bf16
@@ -107,7 +107,7 @@ PRECISIONS = ("bf16", *BUILDERS)
 
 
 def _weight(layer: nn.Linear, device: str) -> torch.Tensor:
-    """On the CPU, since moving to the device is what quantises."""
+    """Return the weight on the CPU; moving it to the device quantises it."""
     weight = random_like(layer.weight, device) if layer.weight.is_meta else layer.weight.data
     return weight.cpu()
 

@@ -1,4 +1,4 @@
-"""The work of a forward that nobody can avoid: bytes that must move and floating-point operations.
+"""The unavoidable work of a forward: bytes that must move and floating-point operations.
 
 Counted are the weights once, the head once if any row is wanted, keys and values of every slot that is seen, the logits
 of the wanted rows, and two operations per weight and token (per weight of the head and wanted row), four per head
@@ -47,7 +47,7 @@ def forward_work(model, tokens: int, slots: int, pairs: int, wanted: int) -> Wor
 
 
 def trunk_bytes(model) -> int:
-    """Bytes of the layers' parameters as they are stored; what describes quantised blocks is in the quantised state."""
+    """Return the bytes of the layers' parameters as stored, with the quantised state of their blocks."""
     table = model.get_input_embeddings().weight
     total = 0
     for parameter in model.base_model.parameters():
@@ -74,12 +74,12 @@ def trunk_weights(model) -> int:
 
 
 def weight_bytes(model) -> int:
-    """All that a forward with logits reads of the model."""
+    """Return the bytes of the model that a forward with logits reads."""
     head = model.get_output_embeddings().weight
     return trunk_bytes(model) + head.numel() * head.element_size()
 
 
 def stored_bytes(model) -> int:
-    """All weights, the embedding included where it is not the head."""
+    """Return the bytes of all weights, with the embedding if it is not the head."""
     table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     return weight_bytes(model) + (0 if table is head else table.numel() * table.element_size())

@@ -70,10 +70,12 @@ def command() -> Arguments:
     parser.add_argument("--shape", type=str.lower, choices=CHOICES, default="embedded")
     parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE", help=f"some of: {', '.join(CASES)}")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
-    parser.add_argument("--threads", type=int, help="of the CPU; torch's own choice by default")
-    parser.add_argument("--point-seconds", type=float, help="for the repeats of one point; 30 on a CPU, 60 on a GPU")
+    parser.add_argument("--threads", type=int, help="number of CPU threads; default: torch's choice")
+    parser.add_argument(
+        "--point-seconds", type=float, help="seconds for the repeats of one point; default: 30 on a CPU, 60 on a GPU"
+    )
     parser.add_argument("--largest", type=int, help="end every sweep at this size")
-    parser.add_argument("--compile", action="store_true", help="run it compiled; first forwards take minutes")
+    parser.add_argument("--compile", action="store_true", help="compile the model; the first forwards take minutes")
     return parser
 
 
@@ -121,7 +123,7 @@ def prepared(args) -> Bench:
 
 
 def rates(model, device: str, dtype: torch.dtype) -> Machine:
-    """This machine's, measured again before every case."""
+    """Return the machine's rates, measured again before every case."""
     return measure_machine(device, dtype, weight_bytes(model))
 
 

@@ -1,4 +1,4 @@
-"""The table of targets: what was aimed at, what was measured, what the limit is, and how far from it we are.
+"""The table of targets: goal, measurement, limit, and distance from the limit.
 
 Run by itself it prints the table from benchmarks/results/; docs/tables.py writes it into docs/benchmarks.md.
 """
@@ -60,7 +60,7 @@ def overhead(cases: dict) -> Reading:
 
 
 def batching(cases: dict) -> Reading:
-    """By the settings that the embedded checkpoint comes with; the others beside it."""
+    """Return the gain with the embedded checkpoint's own settings, and those of other settings beside it."""
     gains = {row["system"]: row["gain"] for row in cases["batching"]["rows"]}
     others = "; ".join(f"{system} {shown(gain)} x" for system, gain in gains.items() if system != AS_SHIPPED)
     return Reading(gains[AS_SHIPPED], float(TOGETHER), f"{shown(gains[AS_SHIPPED])} x as shipped ({others})")
@@ -138,7 +138,7 @@ def target_rows(folder: Path) -> list[dict]:
 
 
 def cases_in(path: Path) -> dict:
-    """What run.py kept in a file; nothing where there is no such file, or another script wrote it."""
+    """Return the cases that run.py kept in a file; nothing if the file is missing or another script wrote it."""
     return json.loads(path.read_text(encoding="utf-8")).get("cases", {}) if path.exists() else {}
 
 

@@ -36,7 +36,7 @@ def _row(step: dict, fill: dict) -> dict:
 
 
 def planned_tokens_per_second(batch: int, step_ms: float, denoising_ms: float) -> float:
-    """Of planned answers, each worth the tokens of the paper's left-to-right ones."""
+    """Return tokens per second of planned answers, each worth a left-to-right answer of the paper."""
     return 1000 * batch * AUTOREGRESSIVE_TOKENS / (PAPER.plan_tokens * step_ms + PAPER.steps * denoising_ms)
 
 

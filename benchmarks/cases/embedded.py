@@ -13,7 +13,7 @@ from planned_diffusion.loading.embedded import EMBEDDED
 
 TOGETHER = 8
 REQUESTS = 16
-ROUNDS = 3  # in which every prompt is answered in every way
+ROUNDS = 3  # every prompt is answered in every way once per round
 PAIRS = 3  # times as many repeats, as far as the time for a point allows: a single ratio may be 10 % off
 AS_SHIPPED = "planned, threshold 0.9, lookahead 3"  # the embedded checkpoint's generation_config.json
 COMPARED = ("planned, ratio 1", "planned, threshold 0.9", AS_SHIPPED, "autoregressive")
@@ -21,7 +21,7 @@ SEED = 7
 
 
 def batching(bench: Bench) -> list[dict]:
-    """Held-out prompts, eight in one engine against one at a time."""
+    """Compare held-out prompts, eight in one engine, with one at a time."""
     examples = held_out_questions(REQUESTS, SEED)[: bench.largest]
     rows = []
     for system in COMPARED:
@@ -37,7 +37,7 @@ def batching(bench: Bench) -> list[dict]:
 
 
 def many_parts(bench: Bench) -> list[dict]:
-    """Held-out prompts of three parts or more, one at a time: seconds against left to right.
+    """Compare seconds with left to right on held-out prompts of three parts or more, one at a time.
 
     The ways take turns prompt by prompt, so that a machine that slows down slows all of them down.
     """

@@ -66,7 +66,7 @@ def paired_ticks(bench: Bench, engine: Engine, scripted: Scripted) -> list[Pair]
         query = log[len(pairs)]
         run = ideal.prepare(query)
         if not pairs:
-            run()  # the very first forward pays for what libraries set up once
+            run()  # the very first forward pays for one-time initialisation of libraries
         ideal_s = _seconds(run)
         slots = max(query.positions) + 1
         work = forward_work(bench.model, len(query.token_ids), slots, ideal.pairs[-1], len(query.wanted))

@@ -1,6 +1,6 @@
-"""bf16, and what bitsandbytes and torchao make of it: seconds of a forward of 1, 64 and 256 tokens, and peak memory.
+"""bf16 beside quantised weights of bitsandbytes and torchao: seconds of a forward of 1, 64, 256 tokens; peak memory.
 
-Every precision runs in a process of its own, so that its peak is its own; what importing takes is taken off.
+Every precision runs in a process of its own, so that its peak is its own; memory for imports is subtracted.
 """
 
 import logging
@@ -41,7 +41,7 @@ def _wait(process, results, precision: str) -> list[dict]:
 
 @torch.no_grad()
 def measure_precision(bench: Bench, precision: str, threads: int, results) -> None:
-    """Puts the rows of one precision into a queue; what a process of its own does."""
+    """Put the rows of one precision into a queue; runs in a process of its own."""
     torch.set_num_threads(threads)
     disable_progress_bar()
     for library in ("bitsandbytes", "torchao"):  # one reports its casts once per layer, one kernels that are not there
@@ -50,7 +50,7 @@ def measure_precision(bench: Bench, precision: str, threads: int, results) -> No
     try:
         bench = replace(bench, model=model_of(bench.shape, bench.device, precision))
         if bench.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()  # what loading took is another matter
+            torch.cuda.reset_peak_memory_stats()  # without the memory for loading
         results.put([_row(bench, precision, count, before) for count in TOKENS])
     except RuntimeError as error:  # not installed, out of memory
         reason = str(error).splitlines()[0]
@@ -58,7 +58,7 @@ def measure_precision(bench: Bench, precision: str, threads: int, results) -> No
 
 
 def _row(bench: Bench, precision: str, count: int, before: int) -> dict:
-    """One number of tokens; `before` are the bytes that were taken before there was a model."""
+    """Return the row of one number of tokens; `before` is the memory in bytes before the model was built."""
     context = CONTEXT[bench.device]
     query = planning(bench, context) if count == 1 else denoising(bench, context, count)
     seconds = interleaved({"step": engine_step(bench, query, context)}, bench.repeats, bench.point_s)["step"]

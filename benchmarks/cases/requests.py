@@ -104,7 +104,7 @@ def native(bench: Bench, prompt: list[int], tokens: int) -> Callable[[], object]
 
 
 def idealised(bench: Bench, scripted: Scripted, prompt: list[int]) -> tuple[Callable[[], None], list[Work]]:
-    """Every forward of a request prepared; and the work of each."""
+    """Prepare every forward of a request; return them with the work of each."""
     log: list[Query] = []
     runner(bench, lambda: recorded(scripted_request(bench.model, scripted, prompt), log))()
     ideal, steps, works = Ideal(bench.model, 1, len(prompt) + scripted.tokens), [], []
@@ -121,7 +121,7 @@ def idealised(bench: Bench, scripted: Scripted, prompt: list[int]) -> tuple[Call
 
 
 def left_to_right_work(bench: Bench, tokens: int) -> list[Work]:
-    """Of the prompt's forward and every token's behind it."""
+    """Return the work of the prompt's forward and of one forward for every token after it."""
     first = forward_work(bench.model, PROMPT, PROMPT, PROMPT * (PROMPT + 1) // 2, 1)
     seen = range(PROMPT + 1, PROMPT + tokens)
     return [first, *(forward_work(bench.model, 1, slots, slots, 1) for slots in seen)]
@@ -135,6 +135,6 @@ def sum_of_limits(bench: Bench, works: list[Work], milliseconds: float) -> dict:
 
 
 def _seconds_of_one(bench: Bench) -> float:
-    """Of a few tokens left to right, per token."""
+    """Return seconds per token of a few tokens left to right."""
     run = runner(bench, lambda: autoregressive_request(bench.model, 4, bench.prompt(4)))
     return interleaved({"ours": run}, 1)["ours"][0] / 4
