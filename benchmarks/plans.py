@@ -7,19 +7,20 @@ commits as always; only the plan's tokens are those wanted here instead of the m
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from planned_diffusion.generation.config import DECODERS
+from planned_diffusion.generation.decoders.table import DECODERS
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit, render_promise
-from planned_diffusion.generation.query import Query, Request, Sampling, Settings
+from planned_diffusion.generation.query import Query, Request, Sampling
 from planned_diffusion.generation.tokens import ControlTokens
 
 
 @dataclass(frozen=True)
 class Scripted:
-    """What a request writes.
+    """The text that a request writes.
 
     rounds: per round, the number of every promise.
     unit: tokens per promised number.
-    topic_tokens: of every promise.
+    topic_tokens: number of topic tokens in every promise.
     """
 
     rounds: tuple[tuple[int, ...], ...]
@@ -81,7 +82,7 @@ def scripted_request(model, scripted: Scripted, prompt_ids: Sequence[int]) -> It
     tokens = ControlTokens.from_config(model.config)
     plan = plan_tokens(scripted, tokens, ordinary_ids(model)[-1])
     settings = Settings(max_new_tokens=scripted.tokens + MARGIN, close_padding=False, suppress_in_spans=tokens.all)
-    return overruled(DECODERS["planned"](_request(prompt_ids, tokens, settings, scripted.unit)), plan)
+    return overruled(DECODERS["planned"].run(_request(prompt_ids, tokens, settings, scripted.unit)), plan)
 
 
 def autoregressive_request(model, count: int, prompt_ids: Sequence[int]) -> Iterator:
@@ -89,7 +90,7 @@ def autoregressive_request(model, count: int, prompt_ids: Sequence[int]) -> Iter
     tokens = ControlTokens.from_config(model.config)
     script = [ordinary_ids(model)[0]] * count
     settings = Settings(max_new_tokens=count)
-    return overruled(DECODERS["autoregressive"](_request(prompt_ids, tokens, settings, 1)), script)
+    return overruled(DECODERS["autoregressive"].run(_request(prompt_ids, tokens, settings, 1)), script)
 
 
 def _request(prompt_ids, tokens: ControlTokens, settings: Settings, unit: int) -> Request:
@@ -97,7 +98,7 @@ def _request(prompt_ids, tokens: ControlTokens, settings: Settings, unit: int) -
 
 
 def plan_tokens(scripted: Scripted, tokens: ControlTokens, topic_id: int) -> list[int]:
-    """What the planner draws, terminators included."""
+    """Return the tokens that the planner draws, terminators included."""
     ids, last = [], len(scripted.rounds) - 1
     for number, promises in enumerate(scripted.rounds):
         for promised in promises:
@@ -107,7 +108,7 @@ def plan_tokens(scripted: Scripted, tokens: ControlTokens, topic_id: int) -> lis
 
 
 def overruled(decoder: Iterator, script: Sequence[int]) -> Iterator:
-    """The decoder, but what it draws left to right is the script, token after token."""
+    """Return the decoder with the script in place of its left-to-right draws, token after token."""
     left, reply = iter(script), None
     while True:
         try:

@@ -1,10 +1,14 @@
-"""The tokenizer beside a checkpoint, and whether two checkpoints mean the same by their token ids."""
+"""The assistant model: whether it means the same as the model by its token ids."""
+
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .tokenizer_beside import tokenizer_beside
 
 
-def check_assistant(assistant, model, tokenizer) -> None:
-    """Refuses an assistant whose token ids are not the model's; paddings of the embeddings may differ.
+def check_assistant(assistant: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    """Refuse an assistant whose token ids are not the model's; paddings of the embeddings may differ.
 
     With both tokenizers at hand every ordinary token must have one id; without, the sizes must be equal.
 
@@ -25,9 +29,16 @@ def check_assistant(assistant, model, tokenizer) -> None:
                 "there; give a model with the same tokenizer."
             )
         return
-    sizes = [one.get_output_embeddings().weight.shape[0] for one in (model, assistant)]
+    sizes = [rows_of_head(one) for one in (model, assistant)]
     if sizes[0] != sizes[1]:
         raise ValueError(
             f"assistant_model has a vocabulary of {sizes[1]} ids, the model one of {sizes[0]}; give a model with the "
             "same tokenizer, and pass both with their tokenizers beside them if only the padding differs."
         )
+
+
+def rows_of_head(model: PreTrainedModel) -> int:
+    """Return the rows of a model's head: its vocabulary, padding included."""
+    head = model.get_output_embeddings()
+    assert head is not None
+    return head.weight.shape[0]

@@ -1,4 +1,4 @@
-"""What happened, step by step: the one event stream that streamers, traces, live views and servers read.
+"""The events of a request: the one stream that streamers, traces, live views and servers read.
 
 Positions count from the prompt's first token, left padding aside. A request's events come in this order:
 
@@ -12,6 +12,7 @@ Positions count from the prompt's first token, left padding aside. A request's e
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 from .plan import Round
 
@@ -27,6 +28,8 @@ class Forward:
 
 @dataclass(frozen=True)
 class PlanToken:
+    """A token of the plan was drawn."""
+
     round: int
     position: int
     token_id: int
@@ -34,7 +37,7 @@ class PlanToken:
 
 @dataclass(frozen=True)
 class PlacedSpan:
-    """A span of the canvas: blanks at `start` up to, not including, `stop`; but what is `given` (position, token)."""
+    """A span of the canvas: blanks from `start` up to, not including, `stop`, except for `given` (position, token)."""
 
     index: int
     topic_ids: tuple[int, ...]
@@ -44,10 +47,16 @@ class PlacedSpan:
 
     @property
     def positions(self) -> range:
+        """Positions of its content."""
         return range(self.start, self.stop)
 
+    @property
+    def extent(self) -> range:
+        """Positions of a span with its two tags."""
+        return range(self.start - 1, self.stop + 1)
+
     def gap_stop(self, position: int) -> int:
-        """Where the gap around a blank ends: at the next token that was given, or with the span."""
+        """Return where the gap around a blank ends: at the next given token, or with the span."""
         return next((place for place, _ in self.given if place > position), self.stop)
 
 
@@ -61,14 +70,16 @@ class BlanksPlaced:
 
 @dataclass(frozen=True)
 class PlanDone:
+    """The promises of a round are complete, and its spans are laid out."""
+
     round: int
-    plan: Round
+    promises: Round
     spans: tuple[PlacedSpan, ...]
 
 
 @dataclass(frozen=True)
 class TokensWritten:
-    """Positions in ascending order, what was written there, and the scores that chose them."""
+    """Tokens were written: their positions, ascending, and the scores that chose them."""
 
     round: int
     positions: tuple[int, ...]
@@ -78,7 +89,7 @@ class TokensWritten:
 
 @dataclass(frozen=True)
 class TokensBlanked:
-    """What was written there is taken back, to be written again."""
+    """Written tokens were taken back, to be written again; `token_ids` are the old ones."""
 
     round: int
     positions: tuple[int, ...]
@@ -87,6 +98,8 @@ class TokensBlanked:
 
 @dataclass(frozen=True)
 class SpanClosed:
+    """A span has no blanks left; `token_ids` is its content, pads included."""
+
     round: int
     span: PlacedSpan
     token_ids: tuple[int, ...]
@@ -94,11 +107,15 @@ class SpanClosed:
 
 @dataclass(frozen=True)
 class RoundClosed:
+    """All spans of a round are filled."""
+
     round: int
 
 
 @dataclass(frozen=True)
 class Text:
+    """The final text grew by these tokens."""
+
     token_ids: tuple[int, ...]
 
 
@@ -138,7 +155,17 @@ class Failed:
     error: Exception
 
 
-EVENTS = (
-    Forward, PlanToken, PlanDone, BlanksPlaced, TokensWritten, TokensBlanked, SpanClosed, RoundClosed, Text, Ended,
-    Failed,
-)  # fmt: skip
+Event = (
+    Forward
+    | PlanToken
+    | PlanDone
+    | BlanksPlaced
+    | TokensWritten
+    | TokensBlanked
+    | SpanClosed
+    | RoundClosed
+    | Text
+    | Ended
+    | Failed
+)
+EVENTS = get_args(Event)

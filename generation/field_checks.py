@@ -90,13 +90,12 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Name:
-    """A name that is looked up elsewhere, where the choices are known."""
+    """A name that is looked up, and refused, where the choices are known."""
 
     kind: type | None = field(default=str, init=False)
 
     def __call__(self, name: str, value: object) -> None:
-        if not isinstance(value, str):
-            raise ValueError(f"{name} is {value!r}; give a name.")
+        pass
 
 
 @dataclass(frozen=True)
@@ -160,6 +159,16 @@ class Texts:
         texts = [value] if isinstance(value, str) else value
         if not (isinstance(texts, (list, tuple)) and texts and all(isinstance(text, str) and text for text in texts)):
             raise ValueError(f"{name} is {value!r}; give a text or a list of texts, none of them empty.")
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """Any value, for fields that are checked elsewhere."""
+
+    kind: type | None = field(default=None, init=False)
+
+    def __call__(self, name: str, value: object) -> None:
+        pass
 
 
 def _are_ids(value: object) -> bool:

@@ -1,20 +1,38 @@
-"""The live state of one answer: what a viewer shows while the events of a request come in."""
+"""The live state of one answer: the plan and the spans as they fill, for viewers and streamers."""
 
 from dataclasses import dataclass, field
 
-from .events import BlanksPlaced, PlacedSpan, PlanDone, PlanToken, RoundClosed, Text, TokensBlanked, TokensWritten
+from .events import (
+    BlanksPlaced,
+    Event,
+    PlacedSpan,
+    PlanDone,
+    PlanToken,
+    RoundClosed,
+    Text,
+    TokensBlanked,
+    TokensWritten,
+)
 
 
 @dataclass
-class Board:
-    """Folds a request's events into what a viewer shows: the plan as drawn, the spans as they fill, the final text."""
+class LiveState:
+    """Folds a request's events into the state that a viewer shows.
+
+    Attributes:
+        plan_ids: the round's plan as far as it is drawn.
+        spans: the spans of the round.
+        tokens: written positions and their tokens.
+        text_ids: the final text.
+    """
 
     plan_ids: list[int] = field(default_factory=list)
     spans: list[PlacedSpan] = field(default_factory=list)
-    tokens: dict[int, int] = field(default_factory=dict)  # written positions
+    tokens: dict[int, int] = field(default_factory=dict)
     text_ids: list[int] = field(default_factory=list)
 
-    def add(self, event) -> None:
+    def add(self, event: Event) -> None:
+        """Take an event in."""
         if isinstance(event, PlanToken):
             self.plan_ids.append(event.token_id)
         elif isinstance(event, (PlanDone, BlanksPlaced)):
@@ -31,7 +49,7 @@ class Board:
             self.text_ids += event.token_ids
 
     def draft(self, blank: int) -> list[int]:
-        """Tokens of the round's spans that are not final yet, `blank` where nothing is written."""
+        """Return the tokens of the round's spans that are not final yet, `blank` where nothing is written."""
         tokens = [self.tokens.get(position, blank) for span in self.spans for position in span.positions]
         first_blank = tokens.index(blank) if blank in tokens else len(tokens)
         return tokens[first_blank:]

@@ -30,8 +30,8 @@ class Skeleton:
     exact: frozenset[int]
 
 
-def read_skeleton(pieces: Sequence, tokens: ControlTokens, encode: Callable[[str], list[int]]) -> Skeleton:
-    """Pieces in order: text, token ids, or `Blank`s. A text is encoded by itself, spaces included.
+def read_skeleton(pieces: Sequence, control: ControlTokens, encode: Callable[[str], Sequence[int]]) -> Skeleton:
+    """Read the content of a span from pieces in order: text, token ids, or `Blank`s. A text is encoded by itself.
 
     Raises:
         ValueError: a piece of another kind, a blank below one token, text with control tokens, or no blank at all.
@@ -42,16 +42,16 @@ def read_skeleton(pieces: Sequence, tokens: ControlTokens, encode: Callable[[str
             if isinstance(piece.tokens, bool) or not isinstance(piece.tokens, int) or piece.tokens < 1:
                 raise ValueError(f"A blank has room for {piece.tokens!r} tokens; give a whole number of at least 1.")
             exact.update(range(len(ids), len(ids) + piece.tokens) if piece.exact else ())
-            ids += [tokens.mask] * piece.tokens
+            ids += [control.mask] * piece.tokens
         elif isinstance(piece, str):
             ids += encode(piece)
         elif isinstance(piece, (list, tuple)) and all(type(token) is int for token in piece):
-            control = tokens.all.intersection(piece)
-            if control:
-                raise ValueError(f"A canvas holds control token {min(control)} as text; leave it out.")
+            inside = control.all.intersection(piece)
+            if inside:
+                raise ValueError(f"A canvas holds control token {min(inside)} as text; leave it out.")
             ids += piece
         else:
             raise ValueError(f"A piece of a canvas is {piece!r}; give text, token ids, or Blank(tokens).")
-    if tokens.mask not in ids:
+    if control.mask not in ids:
         raise ValueError("A canvas has no blanks, so there is nothing to write; put a Blank(tokens) into it.")
     return Skeleton(tuple(ids), frozenset(exact))

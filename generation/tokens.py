@@ -30,7 +30,7 @@ class ControlTokens:
 
     @classmethod
     def from_config(cls, config, more_eos: tuple[int, ...] = ()) -> "ControlTokens":
-        """Reads a `PlannedDiffusionConfig`; `more_eos` adds ids that also end an answer.
+        """Read them from a `PlannedDiffusionConfig`; `more_eos` adds ids that also end an answer.
 
         Raises:
             ValueError: ids are missing, outside the vocabulary, or given twice.
@@ -61,13 +61,13 @@ class ControlTokens:
 
     @classmethod
     def none(cls, eos: tuple[int, ...], **known: int | None) -> "ControlTokens":
-        """Of a checkpoint without all of its tags, for decoders that need none; -1 stands for what is missing."""
+        """Make the tokens of a checkpoint that lacks tags, for decoders that need none; -1 stands for a missing one."""
         names = ("mask", *(field.removesuffix("_token_id") for field in SPELLING))
         return cls(**{name: -1 if known.get(name) is None else known[name] for name in names}, eos=eos, digits=())
 
     @cached_property
     def tags(self) -> frozenset[int]:
-        """Every control id but EOS: what plain text never contains."""
+        """Every control id but EOS: the ids that plain text never contains."""
         ids = (
             self.mask,
             self.promise_start,
@@ -81,12 +81,12 @@ class ControlTokens:
 
     @property
     def padding(self) -> int:
-        """What fills the rest of a span or canvas: `[PAD]`, or EOS where a checkpoint has none."""
+        """The id that fills the rest of a span or canvas: `[PAD]`, or EOS where a checkpoint has none."""
         return self.span_pad if self.span_pad >= 0 else self.eos[0]
 
     @cached_property
     def all(self) -> frozenset[int]:
-        """Every control id, EOS included: what the content of a span never contains, but for `[PAD]`."""
+        """Every control id, EOS included: ids that the content of a span never contains, except for `[PAD]`."""
         return self.tags | frozenset(self.eos)
 
 

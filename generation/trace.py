@@ -1,36 +1,26 @@
-"""What happened, step by step: the one event stream that streamers, traces, live views and servers read.
-
-Positions count from the prompt's first token, left padding aside. A request's events come in this order:
-
-    Forward, PlanToken ...           one of each per planning token
-    PlanDone                         the spans of the round and where they lie (BlanksPlaced: blanks without a plan)
-    Forward, TokensWritten ...       one of each per denoising step (or per token, left to right)
-    SpanClosed, RoundClosed          ... and the next round, or
-    Ended                            (in place of any of these Failed, after which nothing comes)
-
-`Text` comes whenever the final text grew, in reading order, whatever the order of writing.
-"""
+"""The trace of one request: how many forwards it took, of which kinds, and, if wanted, every step."""
 
 import time
 from dataclasses import dataclass, field
 
-from .events import Forward, Text, TokensWritten
+from .events import Event, Forward, Text, TokensWritten
 
 
 @dataclass(frozen=True)
 class Trace:
     """Counts of one request.
 
-    forwards: forwards that it took part in = planning + denoising + decoding + scoring.
-    planning, denoising, decoding: forwards that drew a plan token, wrote into blanks, wrote text left to right.
-    scoring: forwards that judged a draft, of the model itself or of an assistant.
-    commits: rounds whose spans were run once more with their final tokens (they ride in a forward counted above).
-    critical_path: tokens of the plan that were drawn, plus the steps of the longest span of each round, plus tokens
-        written left to right: what no parallelism removes (arXiv 2510.18087, section 4).
-    tokens: tokens of text written, without pads, plan and tags.
-    tokens_run: tokens that went through the model, prompt included.
-    seconds: from its admission to its end.
-    steps: every denoising step (or token, left to right), with `output_trace=True`.
+    Attributes:
+        forwards: forwards that it took part in = planning + denoising + decoding + scoring.
+        planning, denoising, decoding: forwards that drew plan tokens, wrote into blanks, wrote text left to right.
+        commits: rounds whose spans ran once more with their final tokens, in a forward that is counted above.
+        critical_path: forwards that had to run one after another. Commits ride along, so it equals `forwards`
+            (arXiv 2510.18087, section 4, counts plan tokens and the steps of each round's longest span).
+        tokens: tokens of text written, without pads, plan and tags.
+        tokens_run: tokens that went through the model, prompt included.
+        seconds: from its admission to its end.
+        scoring: forwards that judged a draft, of the model itself or of an assistant.
+        steps: every denoising step (or token, left to right), with `output_trace=True`.
     """
 
     forwards: int
@@ -61,7 +51,8 @@ class TraceRecorder:
     steps: list[TokensWritten] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
-    def add(self, event) -> None:
+    def add(self, event: Event) -> None:
+        """Count an event."""
         if isinstance(event, Forward):
             self.counts[event.purpose] += 1
             self.commits += event.commits
@@ -72,12 +63,13 @@ class TraceRecorder:
             self.tokens += len(event.token_ids)
 
     def trace(self) -> Trace:
+        """Return the counts so far; the clock stops here."""
         forwards = sum(self.counts.values())
         return Trace(
             forwards=forwards,
             **self.counts,
             commits=self.commits,
-            critical_path=forwards,  # commits ride along, so every forward lies on the critical path
+            critical_path=forwards,
             tokens=self.tokens,
             tokens_run=self.tokens_run,
             seconds=time.perf_counter() - self.started,

@@ -17,24 +17,25 @@ Cache of the draft: approximate by design. What was accepted runs again once it 
 tokens before it; older states stay as they are. With a window over everything it is exact.
 """
 
-from ..events import BlanksPlaced, SpanClosed, Text
+from collections.abc import Generator
+
+from ..events import BlanksPlaced, SpanClosed
 from ..query import Drawn, Request
 from ..tokens import Allowed
 from .canvas import Canvas
+from .decoder import Decoder, Decoding, Event, Query, Reply
 
-READS = ("mixture_weight", "kv_window", "max_lookahead", "suppress_in_spans")
 
-
-def adaptive_parallel(request: Request):
-    """Generator of queries and events for one request."""
+def adaptive_parallel(request: Request) -> Decoding:
+    """Answer one request."""
     settings = request.settings
-    canvas = Canvas(request.prompt_ids, request.tokens)
+    canvas = Canvas(request)
     answer = canvas.lay_out_block(settings.max_new_tokens)
     yield BlanksPlaced(canvas.round, (answer,))
     accepted = renewed = answer.start  # everything before `accepted` is final; from `renewed` on it has yet to run so
     scored = 0 if request.has_assistant else answer.start  # the scorer has read everything before it
-    ends = {request.tokens.span_pad, *request.tokens.eos}
-    while not canvas.stopped and not canvas.is_complete:
+    ends = {request.control.span_pad, *request.control.eos}
+    while not (canvas.prose.stopped or canvas.prose.is_complete):
         blanks = range(accepted, min(accepted + settings.max_lookahead, answer.stop))
         # 1. Draft.
         run = {*range(max(answer.start, renewed - settings.kv_window), blanks.stop), accepted - 1}
@@ -53,16 +54,16 @@ def adaptive_parallel(request: Request):
             if drafted[accepted - 1] in ends:
                 break
         scored = min(scored, accepted)
-        yield canvas.write_all({p: Drawn(drafted[p], sure[p], sure[p]) for p in range(renewed, accepted)})
-        text = canvas.read_on(request.should_stop)
-        if text:
-            yield Text(text)
+        yield canvas.write({p: Drawn(drafted[p], sure[p], sure[p]) for p in range(renewed, accepted)})
+        yield from canvas.prose.new_text()
     yield SpanClosed(canvas.round, answer, tuple(canvas.ids[answer.start : answer.stop]))
-    yield canvas.ended(canvas.outcome)
+    yield canvas.prose.ended(canvas.prose.outcome)
 
 
-def score(canvas: Canvas, scored: int, drafted: dict[int, int], request: Request):
-    """Queries the scorer over a draft; position -> target token, for all but the first drafted one."""
+def score(
+    canvas: Canvas, scored: int, drafted: dict[int, int], request: Request
+) -> Generator[Query | Event, Reply, dict[int, int]]:
+    """Query the scorer over a draft; return position -> target token, for all but the first drafted one."""
     *known, _ = drafted  # nothing is predicted from the last
     start = canvas.prompt_length
     target = yield canvas.query(
@@ -80,3 +81,12 @@ def score(canvas: Canvas, scored: int, drafted: dict[int, int], request: Request
 
 def _allowed(request: Request) -> Allowed:
     return Allowed(only=False, ids=request.settings.suppress_in_spans)
+
+
+ADAPTIVE_PARALLEL = Decoder(
+    run=adaptive_parallel,
+    summary="diffusion drafts, a left-to-right scorer accepts; `assistant_model=` or the model itself",
+    source="APD, 2506.00413",
+    reads=("mixture_weight", "kv_window", "max_lookahead", "suppress_in_spans"),
+    takes_assistant=True,
+)

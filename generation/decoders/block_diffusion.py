@@ -8,32 +8,46 @@ Labels: every block is a span and a round of its own, so it sees itself in both 
 Cache: exact. A finished block runs once more with its final tokens, in the forward that starts the next one.
 
 A block's first token is predicted by the last one of the block before it, which does not see the block. With
-`block_size=1` that is all there is: left-to-right decoding, token for token.
+`block_size=1` nothing else is predicted: left-to-right decoding, token for token.
 """
 
 from ..events import BlanksPlaced, RoundClosed
+from ..fields import Settings
 from ..query import Request
+from ..tokens import ControlTokens
 from .canvas import Canvas
-from .diffusion import READS as DIFFUSION_READS
-from .diffusion import fill
+from .decoder import Decoder, Decoding, tags_but_pad
+from .diffusion import UNTAGGED_FIELDS, fill
 from .refine import refine
 
-READS = (*DIFFUSION_READS, "block_size", "refine_share")
 
-
-def block_diffusion(request: Request):
-    """Generator of queries and events for one request."""
+def block_diffusion(request: Request) -> Decoding:
+    """Answer one request."""
     settings = request.settings
-    canvas = Canvas(request.prompt_ids, request.tokens, hold=settings.refine_share > 0)
+    canvas = Canvas(request, hold=settings.refine_share > 0)
     while True:
-        block = canvas.lay_out_block(min(settings.block_size, settings.max_new_tokens - canvas.written()))
+        block = canvas.lay_out_block(min(settings.block_size, settings.max_new_tokens - canvas.room_used))
         yield BlanksPlaced(canvas.round, (block,))
         if settings.block_size == 1:
-            canvas.stale.difference_update(block.positions)  # a lone blank predicts nothing and nobody sees it
+            canvas.stale.difference_update(block.positions)  # a lone blank predicts nothing and no token sees it
         yield from fill(canvas, block, request, changed=block.positions)
-        if canvas.outcome != "length" or canvas.written() == settings.max_new_tokens:
+        if canvas.prose.outcome != "length" or canvas.room_used == settings.max_new_tokens:
             break
         yield RoundClosed(canvas.round)
-        canvas.begin_round()
+        canvas.next_round()
     yield from refine(canvas, request)
-    yield canvas.ended(canvas.outcome)
+    yield canvas.prose.ended(canvas.prose.outcome)
+
+
+def suppressed(control: ControlTokens, settings: Settings) -> frozenset[int]:
+    """Return the ids that blocks may not contain; a block of one token has no room for a pad behind an EOS."""
+    return control.tags if settings.block_size == 1 else tags_but_pad(control, settings)
+
+
+BLOCK_DIFFUSION = Decoder(
+    run=block_diffusion,
+    summary="block after block, exact cache; `block_size=1` is autoregressive",
+    source="next-block diffusion, 2512.06776",
+    reads=(*UNTAGGED_FIELDS, "block_size", "refine_share"),
+    suppressed=suppressed,
+)

@@ -14,46 +14,43 @@ EOS the rest is closed at once (`close_padding`), so that no steps are spent on 
 
 from collections.abc import Iterable
 
-from ..events import BlanksPlaced, PlacedSpan, SpanClosed, Text
+from ..events import BlanksPlaced, PlacedSpan, SpanClosed
 from ..query import Request
-from ..tokens import Allowed
-from .canvas import Canvas
-from .schedule import reveal_fractions, step_count
-from .unmasking import reveal
+from .canvas import Canvas, open_blanks
+from .decoder import Decoder, Decoding
+from .denoising import reveal_shares, step
+from .unmasking import UNMASKING_FIELDS
 
-READS = (
-    "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor", "entropy_bound",
-    "window_blanks", "window_tokens", "close_padding", "suppress_in_spans",
-)  # fmt: skip
+UNTAGGED_FIELDS = (*UNMASKING_FIELDS, "suppress_in_spans")
 
 
-def diffusion(request: Request):
-    """Generator of queries and events for one request."""
-    canvas = Canvas(request.prompt_ids, request.tokens)
+def diffusion(request: Request) -> Decoding:
+    """Answer one request."""
+    canvas = Canvas(request)
     answer = canvas.lay_out_block(request.settings.max_new_tokens)
     yield BlanksPlaced(canvas.round, (answer,))
     yield from fill(canvas, answer, request, changed=answer.positions)
-    yield canvas.ended(canvas.outcome)
+    yield canvas.prose.ended(canvas.prose.outcome)
 
 
-def fill(canvas: Canvas, block: PlacedSpan, request: Request, changed: Iterable[int]):
-    """Writes the blanks of a block without tags, step by step, until none is left before the answer's end.
+def fill(canvas: Canvas, block: PlacedSpan, request: Request, changed: Iterable[int]) -> Decoding:
+    """Write the blanks of a block without tags, step by step, until none is left before the answer's end.
 
-    `changed` are the positions whose state a step makes stale, so that the next one runs them: those that see the
-    block, or fewer for an approximate cache.
+    `changed` are the positions whose state a step makes stale, so that the next one runs them: all that see the block,
+    or fewer for an approximate cache.
     """
-    settings = request.settings
-    allowed = Allowed(only=False, ids=settings.suppress_in_spans)
-    for fraction in reveal_fractions(step_count(len(canvas.open_blanks(block)), settings.steps_ratio)):
-        blanks = canvas.open_blanks(block)
-        left_neighbours = {position - 1 for position in blanks}  # their rows predict the blanks
-        reply = yield canvas.query(canvas.stale | left_neighbours, blanks, allowed, "denoising")
-        written = reveal(block, blanks, reply, fraction, request, closers=request.tokens.eos)
-        yield canvas.write_all(written)
+    for share in reveal_shares(canvas, [block], request):
+        yield from step(canvas, [block], request, share, closers=request.control.eos)
         canvas.stale.update(changed)
-        text = canvas.read_on(request.should_stop)
-        if text:
-            yield Text(text)
-        if canvas.stopped or canvas.is_complete or canvas.is_filled(block):
+        yield from canvas.prose.new_text()
+        if canvas.prose.stopped or canvas.prose.is_complete or not open_blanks(canvas, block):
             break
     yield SpanClosed(canvas.round, block, tuple(canvas.ids[block.start : block.stop]))
+
+
+DIFFUSION = Decoder(
+    run=diffusion,
+    summary="the whole answer blank, any order",
+    source="Dream, 2508.15487",
+    reads=UNTAGGED_FIELDS,
+)

@@ -15,32 +15,40 @@ A step writes every blank of the block that reaches `confidence_threshold`, and 
 is the first step of the next block, as in the paper.
 """
 
+from collections.abc import Callable
+
 from ..events import BlanksPlaced, PlacedSpan
 from ..query import Request
 from .canvas import Canvas
-from .diffusion import READS as DIFFUSION_READS
-from .diffusion import fill
+from .decoder import Decoder, Decoding
+from .diffusion import UNTAGGED_FIELDS, fill
 
-READS = (*DIFFUSION_READS, "block_size", "block_cache")
-
-# name -> positions that every step inside a block runs, of (answer, block)
-RUN_IN_BLOCK = {
+# `block_cache` -> positions that every step inside a block runs, from (answer, block)
+RUN_IN_BLOCK: dict[str, Callable[[PlacedSpan, PlacedSpan], range]] = {
     "dual": lambda answer, block: block.positions,
     "prefix": lambda answer, block: range(block.start, answer.stop),
     "none": lambda answer, block: answer.positions,
 }
 
 
-def fast_dllm(request: Request):
-    """Generator of queries and events for one request."""
+def fast_dllm(request: Request) -> Decoding:
+    """Answer one request."""
     settings = request.settings
-    canvas = Canvas(request.prompt_ids, request.tokens)
+    canvas = Canvas(request)
     answer = canvas.lay_out_block(settings.max_new_tokens)
     yield BlanksPlaced(canvas.round, (answer,))
     for start in range(answer.start, answer.stop, settings.block_size):
         block = PlacedSpan(0, (), start, min(start + settings.block_size, answer.stop))
         canvas.stale.update(answer.positions)
         yield from fill(canvas, block, request, changed=RUN_IN_BLOCK[settings.block_cache](answer, block))
-        if canvas.stopped or canvas.is_complete:
+        if canvas.prose.stopped or canvas.prose.is_complete:
             break
-    yield canvas.ended(canvas.outcome)
+    yield canvas.prose.ended(canvas.prose.outcome)
+
+
+FAST_DLLM = Decoder(
+    run=fast_dllm,
+    summary="the whole answer blank, filled block by block with a prefix or dual cache",
+    source="Fast-dLLM, 2505.22618",
+    reads=(*UNTAGGED_FIELDS, "block_size", "block_cache"),
+)

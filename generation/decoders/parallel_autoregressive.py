@@ -15,25 +15,24 @@ Cache: exact. A token runs once in each of the two streams.
 A span ends with its first `[PAD]`, or with its room.
 """
 
-from ..events import PlacedSpan, SpanClosed, Text
+from ..events import PlacedSpan, SpanClosed
 from ..query import Drawn, Request
 from ..tokens import Allowed
 from .canvas import Canvas
-from .planned import in_rounds
-
-READS = ("plan_lookahead", "length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")
-
-
-def parallel_autoregressive(request: Request):
-    """Generator of queries and events for one request."""
-    yield from in_rounds(request, fill=write_spans, dense=False)
+from .decoder import Decoder, Decoding, all_but_pad
+from .planned import PLANNING_FIELDS, in_rounds
 
 
-def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
-    """Writes all spans of a round from left to right."""
-    pad = request.tokens.span_pad
+def parallel_autoregressive(request: Request) -> Decoding:
+    """Answer one request."""
+    yield from in_rounds(request, fill=write_spans, is_dense=False)
+
+
+def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request) -> Decoding:
+    """Write all spans of a round from left to right."""
+    pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
-    inside = {position for span in spans for position in canvas.extent(span)}
+    inside = {position for span in spans for position in span.extent}
     following = {span: span.start for span in spans}  # open span -> the position that is written next
     while following:
         run = (canvas.stale - inside) | {position - 1 for position in following.values()}
@@ -44,13 +43,21 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request)
             written[position] = Drawn(token, score, score)
             written |= {place: Drawn(pad, score, None) for place in range(position + 1, last)}
             following[span] = last
-        yield canvas.write_all(written)
+        yield canvas.write(written)
         for span in [span for span, position in following.items() if position == span.stop]:
             del following[span]
             yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))
-        text = canvas.read_on(request.should_stop)
-        if text:
-            yield Text(text)
-        if canvas.stopped:
+        yield from canvas.prose.new_text()
+        if canvas.prose.stopped:
             break
-    canvas.stale |= inside  # CAUSAL states are not what later rounds read
+    canvas.stale |= inside  # later rounds read CLEAN states, and only CAUSAL ones have been run
+
+
+PARALLEL_AUTOREGRESSIVE = Decoder(
+    run=parallel_autoregressive,
+    summary="planned parts, each left to right, one token per part and forward",
+    source="PASTA, 2502.11517; Skeleton-of-Thought, 2307.15337",
+    reads=PLANNING_FIELDS,
+    plans=True,
+    suppressed=all_but_pad,
+)

@@ -1,4 +1,4 @@
-"""How many blanks a step fills (arXiv 2510.18087, appendix; the absorbing-state schedule of Dream)."""
+"""The schedule: how many blanks each step fills (arXiv 2510.18087, appendix; the absorbing-state schedule of Dream)."""
 
 import struct
 
@@ -8,12 +8,12 @@ EPSILON = 1e-3  # noise level that the last step starts from
 
 
 def step_count(longest: int, steps_ratio: float) -> int:
-    """Steps of a round whose longest span has `longest` blanks; at least 1."""
+    """Return the steps of a round whose longest span has `longest` blanks; at least 1."""
     return max(1, int(longest * steps_ratio))
 
 
 def reveal_fractions(steps: int) -> list[float]:
-    """Per step, the expected share of the blanks left that it fills; the last step fills all.
+    """Return, per step, the expected share of the remaining blanks that it fills; the last step fills all.
 
     Noise falls linearly from 1 to EPSILON, in float32 like the published schedule, so that its quotas come out alike.
     """
@@ -22,7 +22,7 @@ def reveal_fractions(steps: int) -> list[float]:
 
 
 def quota(blanks_left: int, fraction: float) -> int:
-    """Blanks that a span fills in this step: at least 1 while any is left."""
+    """Return how many blanks a span fills in this step: at least 1 while any is left."""
     return min(blanks_left, max(1, int(_float32(blanks_left * fraction))))
 
 

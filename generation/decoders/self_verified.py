@@ -15,55 +15,51 @@ model's left-to-right mode in spans: train that (`span_next_token_weight`) befor
 Cache: exact.
 """
 
-from ..events import PlacedSpan, Text, TokensBlanked
+from collections.abc import Generator
+
+from ..events import PlacedSpan, TokensBlanked
 from ..query import Drawn, Reply, Request
 from ..tokens import Allowed
 from .canvas import Canvas
-from .parallel_autoregressive import READS as PARALLEL_READS
-from .planned import denoise, in_rounds
-
-READS = (
-    *PARALLEL_READS, "steps_ratio", "confidence_threshold", "unmasking", "unmasking_rule", "confidence_factor",
-    "entropy_bound", "window_blanks", "window_tokens", "close_padding",
-)  # fmt: skip
+from .decoder import Decoder, Decoding, Event, Query, all_but_pad
+from .planned import PLANNING_FIELDS, denoise, in_rounds
+from .unmasking import UNMASKING_FIELDS
 
 
-def self_verified(request: Request):
-    """Generator of queries and events for one request."""
-    yield from in_rounds(request, fill=fill_and_verify, dense=False)
+def self_verified(request: Request) -> Decoding:
+    """Answer one request."""
+    yield from in_rounds(request, fill=fill_and_verify, is_dense=False)
 
 
-def fill_and_verify(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request):
-    """Writes all spans of a round."""
+def fill_and_verify(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request) -> Decoding:
+    """Write all spans of a round."""
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
-    inside = {position for span in spans for position in canvas.extent(span)}
+    inside = {position for span in spans for position in span.extent}
     verified = {span: span.start for span in spans}  # open span -> everything before this position is final
     while verified:
         # 1. Draft. Nothing of it is text yet.
-        canvas.held = True
+        canvas.prose.held = True
         yield from denoise(canvas, tuple(verified), request)
-        canvas.held = False
-        if canvas.stopped:
+        canvas.prose.held = False
+        if canvas.prose.stopped:
             return
         # 2. Verify.
         unsure = [range(start, span.stop) for span, start in verified.items()]
         rows = [position for positions in unsure for position in positions]
         reply = yield canvas.query({position - 1 for position in rows}, rows, allowed, "scoring", causal=inside)
-        canvas.stale |= inside  # CLEAN states are those of before
+        canvas.stale |= inside  # the CLEAN states are older than the draft
         # 3. Keep.
         for span, said in zip(list(verified), reply.split(map(len, unsure)), strict=True):
-            verified[span] = yield from keep(canvas, range(verified[span], span.stop), said, request.tokens.span_pad)
+            verified[span] = yield from keep(canvas, range(verified[span], span.stop), said, request.control.span_pad)
             if verified[span] == span.stop:
                 del verified[span]
-        text = canvas.read_on(request.should_stop)
-        if text:
-            yield Text(text)
-        if canvas.stopped:
+        yield from canvas.prose.new_text()
+        if canvas.prose.stopped:
             return
 
 
-def keep(canvas: Canvas, positions: range, said: Reply, pad: int):
-    """Keeps what agrees, corrects the first token that does not and blanks the rest; returns where the rest starts."""
+def keep(canvas: Canvas, positions: range, said: Reply, pad: int) -> Generator[Query | Event, Reply, int]:
+    """Keep the agreeing tokens, correct the first other one and blank the rest; return where the rest starts."""
     for position, token, confidence in zip(positions, said.token_ids, said.confidences, strict=True):
         if canvas.ids[position] == token != pad:
             continue
@@ -71,10 +67,20 @@ def keep(canvas: Canvas, positions: range, said: Reply, pad: int):
         if all(canvas.ids[place] == token for place in rest):  # nothing but pads, as verified
             return positions.stop
         yield TokensBlanked(canvas.round, tuple(rest), tuple(canvas.ids[place] for place in rest))
-        canvas.blank(rest)
+        canvas.make_blank(rest)
         written = {position: Drawn(token, confidence, confidence)}
         if token == pad:
             written |= {place: Drawn(pad, confidence, None) for place in rest[1:]}
-        yield canvas.write_all(written)
+        yield canvas.write(written)
         return positions.stop if token == pad else position + 1
     return positions.stop
+
+
+SELF_VERIFIED = Decoder(
+    run=self_verified,
+    summary="planned parts filled boldly, checked left to right in the commit",
+    source="ours",
+    reads=(*PLANNING_FIELDS, *UNMASKING_FIELDS),
+    plans=True,
+    suppressed=all_but_pad,
+)

@@ -9,8 +9,9 @@ import pytest
 
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.events import Ended, TokensWritten
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
-from planned_diffusion.generation.query import Query, Reply, Request, Settings
+from planned_diffusion.generation.query import Query, Reply, Request
 from planned_diffusion.generation.tokens import ControlTokens
 
 LETTERS = ControlTokens(
@@ -105,10 +106,12 @@ def request_in_letters():
 
     def build(prompt="P", plan=(), unit=1.0, separator="", should_stop=None, sampling=None, **settings) -> Request:
         rounds = tuple(parse_round(list(map(ord, part)), LETTERS, Unit(unit)) for part in plan)
+        if settings.pop("dense", False):
+            settings["span_attention"] = "dense"
         settings = {"max_new_tokens": 100, "suppress_in_spans": LETTERS.all - {LETTERS.span_pad}, **settings}
         return Request(
             prompt_ids=tuple(map(ord, prompt)),
-            tokens=LETTERS,
+            control=LETTERS,
             unit=Unit(unit),
             settings=Settings(**settings),
             plan=Plan(rounds) if rounds else None,

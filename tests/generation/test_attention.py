@@ -18,8 +18,9 @@ from planned_diffusion.generation.engine.attention_cpu import (
 )
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.events import Ended, Forward
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Plan, Unit, write_round
-from planned_diffusion.generation.query import Request, Settings
+from planned_diffusion.generation.query import Request
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NO_DOCUMENT, NO_SPAN, Labels, dense_mask
 
 ROWS_OF_REQUESTS = (4, 1, 3)

@@ -24,7 +24,7 @@ class Silent:
 # (what generate gets besides a prompt of three tokens, fragment of the sentence)
 TABLE = [
     # Prompts
-    ({"input_ids": None}, "input_ids has shape None; give token ids of shape [prompts, tokens]"),
+    ({"input_ids": None}, "input_ids is missing; give token ids of shape [prompts, tokens]"),
     ({"input_ids": torch.tensor([1, 2])}, "input_ids has shape [2]; give token ids of shape [prompts, tokens]"),
     ({"input_ids": torch.zeros(0, 3, dtype=torch.long)}, "input_ids of shape [0, 3] hold no prompt; give at least"),
     ({"input_ids": torch.zeros(1, 0, dtype=torch.long)}, "input_ids of shape [1, 0] hold no prompt"),
@@ -106,7 +106,7 @@ TABLE = [
     ({"window_blanks": 0}, "window_blanks is 0; give a whole number of at least 1"),
     ({"window_tokens": 2.5}, "window_tokens is 2.5; give a whole number of at least 1"),
     ({"unmasking_rule": "entropy_bound", "unmasking": "margin"}, "adds up entropies, but unmasking is 'margin'"),
-    ({"unmasking_rule": "deferred_commitment"}, "writes what reaches confidence_threshold; set it"),
+    ({"unmasking_rule": "deferred_commitment"}, "writes the tokens that reach confidence_threshold; set it"),
     ({"unmasking_rule": "factor", "steps_ratio": 0.5}, "unmasking_rule='factor' has no use for steps_ratio; leave"),
     ({"entropy_bound": 1.0}, "unmasking_rule='schedule' has no use for entropy_bound; leave it out, or choose"),
     # Blocks
@@ -264,7 +264,7 @@ def test_a_checkpoint_with_a_mask_and_an_eos_can_diffuse(build_model):
 
 
 def test_continuous_batching_of_transformers_is_refused(build_model):
-    with pytest.raises(ValueError, match="reads left to right only; give generate the prompts as one batch"):
+    with pytest.raises(ValueError, match=r"reads left to right only; pass all prompts to generate\(\) as one batch"):
         build_model().generate_batch([[1, 2, 3]], max_new_tokens=40)
 
 

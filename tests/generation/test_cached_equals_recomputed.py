@@ -20,8 +20,9 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.decoders.self_verified import self_verified
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.events import Ended, TokensBlanked, TokensWritten
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
-from planned_diffusion.generation.query import Query, Reply, Request, Settings
+from planned_diffusion.generation.query import Query, Reply, Request
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, Labels, dense_mask
 
 PROMPT = (5, 60, 33, 97, 12, 80)
@@ -92,12 +93,15 @@ class Recomputed:
 
 
 def request_of(plan=None, max_new_tokens=120, unit=1.0, prompt=PROMPT, **settings):
+    if settings.pop("dense", False):
+        settings["span_attention"] = "dense"
+
     def build(tokens) -> Request:
         suppressed = tokens.all - {tokens.span_pad}
         rounds = tuple(parse_round(ids, tokens, Unit(unit)) for ids in plan or ())
         return Request(
             prompt_ids=prompt,
-            tokens=tokens,
+            control=tokens,
             unit=Unit(unit),
             settings=Settings(max_new_tokens=max_new_tokens, suppress_in_spans=suppressed, **settings),
             plan=Plan(rounds) if rounds else None,
@@ -180,7 +184,7 @@ def test_left_to_right(model, golden_tokens):
 def test_without_tags(decoder, fields, model, golden_tokens):
     """Caches that are declared exact; the approximate ones of Fast-dLLM where they are exact."""
     request = request_of(max_new_tokens=30, **fields)(golden_tokens)
-    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    request = replace(request, settings=request.settings.but(suppress_in_spans=golden_tokens.all))
     difference, reference, ended = largest_difference(model, decoder, request)
     assert difference < 1e-4
     assert reference.shortened > 0 and len(ended.written_ids) == 30
@@ -217,7 +221,7 @@ def test_spans_from_left_to_right(plan, model, golden_tokens):
 def test_refined(decoder, plan, fields, model, golden_tokens):
     """Joined spans, and the plans of later rounds, which see what changes."""
     request = request_of(plan, **fields, refine_share=0.5)(golden_tokens)
-    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    request = replace(request, settings=request.settings.but(suppress_in_spans=golden_tokens.all))
     difference, reference, ended = largest_difference(model, decoder, request)
     assert difference < 1e-4
     assert reference.shortened > 0 and ended.reason == ("eos" if plan else "length")
@@ -226,7 +230,7 @@ def test_refined(decoder, plan, fields, model, golden_tokens):
 @pytest.mark.parametrize("cache", ["dual", "prefix"])
 def test_approximate_caches_differ(cache, model, golden_tokens):
     request = request_of(max_new_tokens=30, block_size=8, block_cache=cache)(golden_tokens)
-    request = replace(request, settings=replace(request.settings, suppress_in_spans=golden_tokens.all))
+    request = replace(request, settings=request.settings.but(suppress_in_spans=golden_tokens.all))
     with pytest.raises(AssertionError):  # a token differs already
         assert largest_difference(model, fast_dllm, request)[0] < 1e-2
 
@@ -240,9 +244,9 @@ def test_without_the_commit_the_difference_shows(model, golden_tokens, monkeypat
     """The published shortcut: the next round reads spans as they were before their last tokens were known."""
     whole = Canvas.next_round
 
-    def forgetful(canvas: Canvas) -> None:
+    def forgetful(canvas: Canvas, first_ids=()) -> None:
         canvas.stale.clear()
-        whole(canvas)
+        whole(canvas, first_ids)
 
     monkeypatch.setattr(Canvas, "next_round", forgetful)
     with pytest.raises(AssertionError):  # a token differs already

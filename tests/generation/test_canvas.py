@@ -1,9 +1,13 @@
 """The canvas: positions and labels as laid out, what is stale, what a query runs, and how it reads as text."""
 
+from dataclasses import replace
+
 import pytest
 
-from planned_diffusion.generation.decoders.canvas import Canvas
+from planned_diffusion.generation.decoders.canvas import Canvas, open_blanks
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit, parse_round
+from planned_diffusion.generation.query import Drawn, Request
 from planned_diffusion.generation.tokens import EVERYTHING
 
 
@@ -17,8 +21,17 @@ def canvas(letters):
     return laid_out(letters, dense=False)
 
 
+def blank_canvas(letters, prompt: str = "P", separator: str = "") -> Canvas:
+    return Canvas(Request(tuple(ids(prompt)), letters, Unit(1.0), Settings(100), separator_ids=tuple(ids(separator))))
+
+
+def fill(canvas: Canvas, **tokens: str) -> None:
+    """fill(canvas, at10="x") writes one token."""
+    canvas.write({int(place[2:]): Drawn(ord(sign), 0.0, 0.5) for place, sign in tokens.items()})
+
+
 def laid_out(letters, dense: bool, separator: str = "") -> Canvas:
-    canvas = Canvas(ids("P"), letters, tuple(ids(separator)))
+    canvas = blank_canvas(letters, separator=separator)
     plan = parse_round(ids("<a2><b1>|"), letters, Unit(1.0))
     canvas.append(plan.plan_ids)
     canvas.lay_out(plan, dense)
@@ -39,7 +52,7 @@ def drawn(canvas: Canvas) -> dict[str, str]:
 @pytest.mark.parametrize("dense, spans", [(False, ".........0000111.2"), (True, ".........0000000.1")])
 def test_layout(dense, spans, letters):
     canvas = laid_out(letters, dense)
-    canvas.next_round()
+    canvas.next_round(ids("|"))
     plan = parse_round(ids("<1>$"), letters, Unit(1.0))
     canvas.lay_out(plan, dense)
     assert drawn(canvas) == {
@@ -53,11 +66,11 @@ def test_layout(dense, spans, letters):
 
 def test_placed_spans_know_blanks_and_extent(canvas):
     ((first, second),) = canvas.placed
-    assert (list(first.positions), list(canvas.extent(first))) == ([10, 11], [9, 10, 11, 12])
-    assert (list(second.positions), list(canvas.extent(second))) == ([14], [13, 14, 15])
-    assert canvas.open_blanks(first) == [10, 11]
-    canvas.write(10, ord("x"))
-    assert canvas.open_blanks(first) == [11]
+    assert (list(first.positions), list(first.extent)) == ([10, 11], [9, 10, 11, 12])
+    assert (list(second.positions), list(second.extent)) == ([14], [13, 14, 15])
+    assert open_blanks(canvas, first) == [10, 11]
+    fill(canvas, at10="x")
+    assert open_blanks(canvas, first) == [11]
 
 
 def test_a_query_runs_what_is_stale_and_predicts_from_the_left(canvas):
@@ -71,7 +84,7 @@ def test_a_query_runs_what_is_stale_and_predicts_from_the_left(canvas):
 
 def test_touched_spans_are_stale_with_their_tags(canvas):
     canvas.query(canvas.stale, [10], EVERYTHING, "denoising")
-    canvas.touch(canvas.placed[0][0])
+    canvas.stale.update(canvas.placed[0][0].extent)
     assert drawn(canvas)["stale"] == ".........####..."
     query = canvas.query(canvas.stale, [11], EVERYTHING, "denoising")
     assert (query.positions, query.wanted) == ([9, 10, 11, 12], [1])
@@ -79,61 +92,78 @@ def test_touched_spans_are_stale_with_their_tags(canvas):
 
 def test_running_a_span_of_an_earlier_round_is_its_commit(canvas):
     canvas.query(canvas.stale, [10], EVERYTHING, "denoising")
-    canvas.touch(canvas.placed[0][0])
-    canvas.next_round()
+    canvas.stale.update(canvas.placed[0][0].extent)
+    canvas.next_round(ids("|"))
     query = canvas.query(canvas.stale, [17], EVERYTHING, "planning")
     assert (query.positions, query.commits) == ([9, 10, 11, 12, 16], True)
     assert not canvas.query([16], [17], EVERYTHING, "planning").commits
 
 
-def test_a_processor_sees_the_ids_so_far(canvas):
-    query = canvas.query([15], [16], EVERYTHING, "planning", process=lambda so_far, scores: (len(so_far), scores))
-    assert query.process("scores") == (16, "scores")
-    assert canvas.query([15], [16], EVERYTHING, "planning").process is None
+def test_a_processor_sees_the_ids_so_far(letters):
+    request = Request(tuple(ids("P")), letters, Unit(1.0), Settings(9), process=lambda so_far, scores: (so_far, scores))
+    assert request.process_after(ids("Pab"))("scores") == (ids("Pab"), "scores")
+    assert replace(request, process=None).process_after(ids("P")) is None
 
 
 def test_text_is_read_up_to_the_first_blank(canvas):
-    assert canvas.read_on() == ()
-    canvas.write(11, ord("y"))
-    canvas.write(14, ord("z"))
-    assert canvas.read_on() == ()
-    canvas.write(10, ord("x"))
-    assert canvas.read_on() == tuple(ids("xyz"))
-    assert canvas.read_on() == ()
-    assert canvas.answer() == ids("Pxyz")
+    assert canvas.prose.read_on() == ()
+    fill(canvas, at11="y")
+    fill(canvas, at14="z")
+    assert canvas.prose.read_on() == ()
+    fill(canvas, at10="x")
+    assert canvas.prose.read_on() == tuple(ids("xyz"))
+    assert canvas.prose.read_on() == ()
+
+
+def test_a_stopping_criterion_is_asked_with_prompt_and_text(letters):
+    asked = []
+    request = Request(tuple(ids("P")), letters, Unit(1.0), Settings(9), should_stop=lambda so_far: asked.append(so_far))
+    canvas = Canvas(request)
+    canvas.append(ids("xy"), is_text=True)
+    assert canvas.prose.read_on() == tuple(ids("xy"))
+    assert asked == [ids("Px"), ids("Pxy")] and not canvas.prose.stopped
+
+
+def test_a_plan_token_that_was_taken_back_is_fresh_where_it_comes_again(letters):
+    canvas = blank_canvas(letters)
+    canvas.append(ids("<a1"))
+    canvas.query(canvas.stale, [], EVERYTHING, "planning")
+    canvas.take_back(2)  # P< is left
+    assert canvas.append_planned(ord("a")) == 2 and not canvas.stale
+    assert canvas.append_planned(ord("2")) == 3 and canvas.stale == {3}
+    assert canvas.query([1], [2], EVERYTHING, "planning").forget == [3]
 
 
 def test_separators_and_pads(letters):
     canvas = laid_out(letters, dense=False, separator=", ")
-    for position, sign in ((10, "x"), (11, "."), (14, "z")):
-        canvas.write(position, ord(sign))
-    assert canvas.read_on() == tuple(ids("x, z"))
+    fill(canvas, at10="x", at11=".", at14="z")
+    assert canvas.prose.read_on() == tuple(ids("x, z"))
 
 
 def test_words_outside_spans_are_text_and_eos_is_not(letters):
-    canvas = Canvas(ids("P"), letters)
-    canvas.append(ids("xy$"), text=True)
+    canvas = blank_canvas(letters)
+    canvas.append(ids("xy$"), is_text=True)
     canvas.append(ids("<a1>"))
-    assert canvas.read_on() == tuple(ids("xy"))
+    assert canvas.prose.read_on() == tuple(ids("xy"))
 
 
 def test_the_prompt_is_never_text(letters):
     """A prompt may hold control tags: a conversation in which an earlier answer kept its plan."""
-    canvas = Canvas(ids("P<a1>[x]$Q"), letters)
-    canvas.append(ids("y"), text=True)
-    assert canvas.read_on() == tuple(ids("y"))
-    assert canvas.written() == 1
-    ended = canvas.ended("length")
+    canvas = blank_canvas(letters, prompt="P<a1>[x]$Q")
+    canvas.append(ids("y"), is_text=True)
+    assert canvas.prose.read_on() == tuple(ids("y"))
+    assert canvas.room_used == 1
+    ended = canvas.prose.ended("length")
     assert (ended.answer_ids, ended.written_ids) == (tuple(ids("y")), tuple(ids("y")))
 
 
 def test_ended_with_blanks_left(canvas):
-    canvas.write(10, ord("x"))
-    canvas.write(14, ord("z"))
-    ended = canvas.ended("stop")
+    fill(canvas, at10="x")
+    fill(canvas, at14="z")
+    ended = canvas.prose.ended("stop")
     assert (ended.answer_ids, ended.written_ids) == (tuple(ids("x")), tuple(ids("<a2><b1>[x")))
     assert [(span.start, span.stop) for span in ended.plans[0]] == [(0, 1), (1, 1)]
 
 
 def test_budget_counts_plan_and_tags(canvas):
-    assert canvas.written() == len("<a2><b1>[__][_]")
+    assert canvas.room_used == len("<a2><b1>[__][_]")

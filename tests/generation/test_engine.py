@@ -8,8 +8,9 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import engine as engine_module
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.events import Ended, Failed, Forward, PlanDone, PlanToken, Text, TokensWritten
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit
-from planned_diffusion.generation.query import Query, Request, Sampling, Settings
+from planned_diffusion.generation.query import Query, Request, Sampling
 from planned_diffusion.generation.tokens import EVERYTHING
 
 
@@ -19,9 +20,12 @@ def requests(golden_tokens, prompts):
 
     def of(number: int, prompt: list[int], sampling: Sampling):
         settings = Settings(
-            max_new_tokens=60 + number, dense=number % 3 == 0, steps_ratio=(1.0, 0.5)[number % 2], max_spans=3,
+            max_new_tokens=60 + number,
+            span_attention=("dense", "sparse", "sparse")[number % 3],
+            steps_ratio=(1.0, 0.5)[number % 2],
+            max_spans=3,
             suppress_in_spans=golden_tokens.all - {golden_tokens.span_pad},
-        )  # fmt: skip
+        )
         return Request(tuple(prompt), golden_tokens, Unit(2.0), settings, sampling)
 
     samplings = [Sampling(), Sampling(temperature=0.9, seed=4), Sampling(score="margin", top_k=20)]

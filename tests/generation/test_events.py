@@ -15,7 +15,7 @@ from planned_diffusion.generation.events import (
     Text,
     TokensWritten,
 )
-from planned_diffusion.generation.live_state import Board
+from planned_diffusion.generation.live_state import LiveState
 from planned_diffusion.generation.trace import TraceRecorder
 
 # The second span is written first, and the first one from behind.
@@ -79,8 +79,8 @@ def test_events_carry_what_chose_them(play):
     assert [event.scores for event in played.of(TokensWritten)] == [(0.2, 0.9), (0.1,), (-23.0,)]
     first, second = played.of(PlanDone)
     assert first.spans == (PlacedSpan(0, ids("a"), 10, 12), PlacedSpan(1, ids("b"), 14, 15))
-    assert first.plan.plan_ids == ids("<a2><b1>") and first.plan.terminator == ord("|")
-    assert (second.plan.terminator, second.spans[0].positions) == (ord("$"), range(22, 23))
+    assert first.promises.plan_ids == ids("<a2><b1>") and first.promises.terminator == ord("|")
+    assert (second.promises.terminator, second.spans[0].positions) == (ord("$"), range(22, 23))
 
 
 def test_text_comes_in_reading_order_whatever_the_order_of_writing(play):
@@ -129,7 +129,7 @@ def test_given_plans_are_not_drawn(play):
 
 
 def test_board_shows_what_is_written_and_what_is_not():
-    board = Board()
+    board = LiveState()
     spans = (PlacedSpan(0, (), 10, 13), PlacedSpan(1, (), 15, 17))
     drafts = []
     for event in [

@@ -6,11 +6,40 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from planned_diffusion.generation.config import OWN_DEFAULTS, PlannedDiffusionGenerationConfig
+from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
+from planned_diffusion.generation.fields import FIELDS
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 IDS = torch.tensor([[1, 2, 3]])
 PLAN = [[[104, 30, 18, 105, 104, 31, 17, 105, 100]]]
+# The defaults that users rely on, apart from the table that the code reads.
+DEFAULTS = {
+    "decoding": "planned",
+    "span_attention": None,
+    "steps_ratio": 1.0,
+    "confidence_threshold": None,
+    "unmasking": "entropy",
+    "unmasking_rule": "schedule",
+    "confidence_factor": 1.0,
+    "entropy_bound": 0.1,
+    "window_blanks": 16,
+    "window_tokens": 128,
+    "block_size": 32,
+    "block_cache": "dual",
+    "mixture_weight": 0.7,
+    "kv_window": 16,
+    "max_lookahead": 100,
+    "refine_share": 0.0,
+    "plan_lookahead": 0,
+    "length_scale": 1.0,
+    "max_spans": 32,
+    "max_rounds": 16,
+    "close_padding": True,
+    "suppress_in_spans": None,
+    "keep_plan": False,
+    "output_trace": False,
+    "seed": None,
+}
 
 
 @pytest.fixture
@@ -29,7 +58,7 @@ def steps(model, **fields) -> int:
 
 def test_defaults():
     config = PlannedDiffusionGenerationConfig()
-    assert {name: getattr(config, name) for name in OWN_DEFAULTS} == OWN_DEFAULTS
+    assert {name: getattr(config, name) for name in FIELDS} == DEFAULTS
     assert (config.decoding, config.steps_ratio, config.unmasking, config.close_padding) == (
         "planned",
         1.0,
@@ -135,7 +164,7 @@ def test_a_checkpoint_without_generation_config_has_the_defaults(model, tmp_path
     (tmp_path / "generation_config.json").unlink()
     read = PlannedDiffusionForCausalLM.from_pretrained(tmp_path).generation_config
     assert isinstance(read, PlannedDiffusionGenerationConfig)
-    assert {name: getattr(read, name) for name in OWN_DEFAULTS} == OWN_DEFAULTS
+    assert {name: getattr(read, name) for name in FIELDS} == DEFAULTS
 
 
 def test_a_saved_checkpoint_generates_alike(model, tmp_path):

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from planned_diffusion.generation.config import DECODERS, PLANNING
+from planned_diffusion.generation.decoders.table import DECODERS
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.events import Ended, Forward, TokensWritten
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit
-from planned_diffusion.generation.query import Request, Sampling, Settings
+from planned_diffusion.generation.query import Request, Sampling
 
 VARIANTS = [
     ("planned", {"steps_ratio": 0.5}),
-    ("planned", {"unmasking_rule": "factor", "dense": True}),
+    ("planned", {"unmasking_rule": "factor", "span_attention": "dense"}),
     ("autoregressive", {}),
     ("diffusion", {"unmasking_rule": "entropy_bound", "entropy_bound": 1.0}),
     ("fast_dllm", {"block_size": 8, "confidence_threshold": 0.3}),
@@ -26,10 +27,10 @@ def requests_of(tokens, prompts, samplings) -> list[tuple]:
     made = []
     for index, ((name, fields), prompt) in enumerate(zip(VARIANTS, prompts(len(VARIANTS), 30, seed=4), strict=True)):
         suppressed = tokens.tags - {tokens.span_pad}
-        suppressed |= set(tokens.eos) if name in PLANNING else set()
+        suppressed |= set(tokens.eos) if DECODERS[name].plans else set()
         settings = Settings(max_new_tokens=40 + index, max_spans=3, suppress_in_spans=suppressed, **fields)
         sampling = samplings[index % len(samplings)]
-        made.append((DECODERS[name], Request(tuple(prompt), tokens, Unit(2.0), settings, sampling)))
+        made.append((DECODERS[name].run, Request(tuple(prompt), tokens, Unit(2.0), settings, sampling)))
     return made
 
 
@@ -73,7 +74,7 @@ def test_forwards_of_the_assistant_are_shared_too(planner, build_model, golden_t
     requests = [
         (decoder, replace(request, has_assistant=True))
         for decoder, request in requests_of(golden_tokens, prompts, [Sampling()])
-        if decoder is DECODERS["adaptive_parallel"]
+        if decoder is DECODERS["adaptive_parallel"].run
     ]
     requests += [(decoder, replace(request, prompt_ids=(9, 8, 7))) for decoder, request in requests]
     requests += requests_of(golden_tokens, prompts, [Sampling()])[:3]

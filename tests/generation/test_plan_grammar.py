@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from planned_diffusion.generation.grammar import RoundGrammar
+from planned_diffusion.generation.grammar import RoundGrammar, shortest_round
 from planned_diffusion.generation.plan import Unit, parse_round
 from planned_diffusion.generation.tokens import EVERYTHING
 
@@ -124,7 +124,7 @@ def test_a_sync_is_only_for_who_can_go_on(letters):
 
 @pytest.mark.parametrize("unit", [0.1, 1.0, 2.5, 10.0])
 def test_the_shortest_round_is_the_shortest(unit, letters):
-    shortest = RoundGrammar.shortest(Unit(unit))
+    shortest = shortest_round(Unit(unit))
     assert cost(grammar_after("<1>$", letters, room=shortest, unit=unit)) == shortest
     assert not grammar_after("", letters, room=shortest - 1, unit=unit).push(ord("<"))
 

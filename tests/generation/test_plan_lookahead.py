@@ -13,9 +13,10 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.decoders.self_verified import self_verified
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.events import Ended, Forward, PlanToken
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.grammar import RoundGrammar
 from planned_diffusion.generation.plan import Unit
-from planned_diffusion.generation.query import Reply, Request, Sampling, Settings
+from planned_diffusion.generation.query import Reply, Request, Sampling
 from planned_diffusion.generation.visibility import NO_SPAN
 
 SIGNS = [ord(sign) for sign in "<>[]|._$123ab "]
@@ -123,9 +124,12 @@ def test_a_model_with_a_cache_writes_the_same(planner, golden_tokens, prompts):
         for number, prompt in enumerate(prompts(9, 20, seed=11)):
             decoder = (planned, parallel_autoregressive, self_verified)[number % 3]
             settings = Settings(
-                max_new_tokens=90, max_spans=4, plan_lookahead=lookahead, dense=number == 0,
+                max_new_tokens=90,
+                max_spans=4,
+                plan_lookahead=lookahead,
+                span_attention="sparse" if number else "dense",
                 suppress_in_spans=golden_tokens.all - {golden_tokens.span_pad},
-            )  # fmt: skip
+            )
             request = Request(tuple(prompt), golden_tokens, Unit(2.0), settings, Sampling())
             engine.add(decoder(request), request.sampling)
         for number, event in engine.run():

@@ -10,8 +10,9 @@ from planned_diffusion.generation.engine import engine as engine_module
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.engine.prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
 from planned_diffusion.generation.events import Forward, TokensWritten
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit
-from planned_diffusion.generation.query import Query, Request, Sampling, Settings
+from planned_diffusion.generation.query import Query, Request, Sampling
 from planned_diffusion.generation.tokens import EVERYTHING
 from planned_diffusion.generation.visibility import CAUSAL, NO_SPAN
 

@@ -5,7 +5,7 @@ import torch
 
 from planned_diffusion.generation.decoders.block_diffusion import block_diffusion
 from planned_diffusion.generation.events import Text, TokensBlanked
-from planned_diffusion.generation.live_state import Board
+from planned_diffusion.generation.live_state import LiveState
 
 ONE_ROUND = {"says": "<a3><b1>$", "fills": "P<a3><b1>[xyz][w]$", "scores": ".........." + "517" + ".." + "3"}
 
@@ -64,7 +64,7 @@ def test_what_was_written_is_handed_out_when_time_is_up(play):
 
 
 def test_a_board_forgets_what_is_blanked(play):
-    board = Board()
+    board = LiveState()
     for event in play(**ONE_ROUND, refine_share=0.5).events:
         if isinstance(event, TokensBlanked):
             board.add(event)

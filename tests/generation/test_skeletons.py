@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from planned_diffusion.generation.events import PlanDone
-from planned_diffusion.generation.live_state import Board
+from planned_diffusion.generation.live_state import LiveState
 from planned_diffusion.generation.plan import Plan, Unit, write_round
 from planned_diffusion.generation.skeleton import Blank, Skeleton, read_skeleton
 
@@ -72,7 +72,7 @@ def test_an_exact_blank_may_not_hold_a_pad(fill, letters):
 
 def test_views_show_the_known_text(fill):
     played, _ = fill(["ab", Blank(2)], "abxy")
-    board = Board()
+    board = LiveState()
     for event in played.events:
         board.add(event)
         if isinstance(event, PlanDone):

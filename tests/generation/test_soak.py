@@ -11,8 +11,9 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine.cache import SLOTS_PER_BUCKET
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.events import Ended
+from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit
-from planned_diffusion.generation.query import Request, Sampling, Settings
+from planned_diffusion.generation.query import Request, Sampling
 
 REQUESTS = 1000
 WARM_UP = 200

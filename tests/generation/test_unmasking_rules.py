@@ -6,7 +6,7 @@ import random
 import pytest
 
 from planned_diffusion.generation.decoders.unmasking import RULE_FIELDS, RULES, Blanks, in_random_order
-from planned_diffusion.generation.query import Settings
+from planned_diffusion.generation.fields import Settings
 
 
 def blanks_of(confidences, scores=None, offsets=None, quota=1) -> Blanks:

@@ -1,0 +1,57 @@
+"""A decoder's record: how it runs, what it reads, and what it needs; each decoder's file ends with its own."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from ..events import Event
+from ..fields import FIELDS
+from ..query import Query, Reply, Request, Settings
+from ..tokens import ControlTokens
+
+# Generator that asks queries and reports events; a query is answered by a Reply, an event by None.
+Decoding = Generator[Query | Event, Reply, None]
+
+
+def all_but_pad(control: ControlTokens, settings: Settings) -> frozenset[int]:
+    """Return the ids that spans with tags may not contain: every control id but `[PAD]`, which ends a span early."""
+    return control.all - {control.span_pad}
+
+
+def tags_but_pad(control: ControlTokens, settings: Settings) -> frozenset[int]:
+    """Return the ids that an answer without tags may not contain: the tags; EOS and `[PAD]` end it."""
+    return control.tags - {control.span_pad}
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A way to write an answer, by its properties.
+
+    Attributes:
+        run: generator function of a `Request`: it yields queries and events, and knows no model.
+        summary: says in a few words how it writes.
+        source: paper, or the equivalence that it is tested for.
+        reads: names of the fields that it reads, beside those that every decoder reads.
+        plans: it drafts a plan, or fills a given one.
+        fills_canvas: it fills partly written spans around known text.
+        needs_mask: it writes into blanks, so the checkpoint must have a mask token and EOS.
+        takes_assistant: an `assistant_model` may score its drafts.
+        suppressed: ids that spans may not contain where the caller does not say.
+
+    Raises:
+        ValueError: `reads` names a field that FIELDS does not have.
+    """
+
+    run: Callable[[Request], Decoding]
+    summary: str
+    source: str
+    reads: tuple[str, ...] = ()
+    plans: bool = False
+    fills_canvas: bool = False
+    needs_mask: bool = True
+    takes_assistant: bool = False
+    suppressed: Callable[[ControlTokens, Settings], frozenset[int]] = tags_but_pad
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.reads if name not in FIELDS]
+        if unknown:
+            raise ValueError(f"A decoder reads {unknown[0]}, which is no field of generate; add it to FIELDS.")

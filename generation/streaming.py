@@ -1,0 +1,29 @@
+"""Streamers of transformers as listeners to the events of one answer."""
+
+from typing import Any
+
+import torch
+
+from .events import Event, Text, TokensWritten
+from .live_state import LiveState
+
+
+class StreamerListener:
+    """Hands final text to a streamer's `put`, and drafts to its `put_draft` where it has one.
+
+    Args:
+        streamer: as transformers' `BaseStreamer`: `put(int64 tensor)` and `end()`.
+        blank: id that stands for an open position of a draft; None hands out no drafts.
+    """
+
+    def __init__(self, streamer: Any, blank: int | None) -> None:
+        self.streamer, self.blank = streamer, blank
+        self._state = LiveState()
+
+    def __call__(self, index: int, event: Event) -> None:
+        """Take one event of the answer."""
+        self._state.add(event)
+        if isinstance(event, Text):
+            self.streamer.put(torch.tensor(event.token_ids))
+        elif isinstance(event, TokensWritten) and self._state.spans and hasattr(self.streamer, "put_draft"):
+            self.streamer.put_draft(torch.tensor(self._state.draft(self.blank)))
