@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint docs checkpoint flat bench compatibility clean
+.PHONY: demo test lint suite docs checkpoint flat bench compatibility clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,12 +24,17 @@ demo: $(VENV)/runtime
 	@test -t 1 || $(BIN)/planned-diffusion generate "$(QUESTION)" --keep-plan
 	@$(BIN)/planned-diffusion generate "$(QUESTION)"
 
+# The checks take a minute, most of it for types; they run beside the tests.
 test: $(VENV)/development
-	$(BIN)/ruff check .
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile
+	@$(MAKE) --no-print-directory --jobs=2 lint suite
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+suite: $(VENV)/development
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile
 
 # The documentation as a site, build/docs/site; links that lead nowhere and docstrings that do not parse are errors.
 docs: $(VENV)/development
