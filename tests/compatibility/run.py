@@ -41,7 +41,7 @@ print(json.dumps({{"Python": platform.python_version()}} | {{name: version(name)
 
 
 def make(folder: Path, torch: str, transformers: str) -> Path:
-    """A virtual environment with the package and its tests' needs; returns its interpreter."""
+    """Make a virtual environment with the package and the needs of its tests; return its interpreter."""
     if not (folder / "bin" / "python").exists():
         venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
@@ -56,7 +56,7 @@ def make(folder: Path, torch: str, transformers: str) -> Path:
 
 
 def measure(python: Path | str, pytest_arguments: list[str]) -> dict:
-    """Runs the suite once and returns its stamp and counts."""
+    """Run the suite once; return its stamp and counts."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     versions = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True, check=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,10 +94,10 @@ def record(name: str, result: dict) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environments", nargs="*", metavar="NAME", help=f"of {', '.join(ENVIRONMENTS)}; all by default")
-    parser.add_argument("--here", action="store_true", help="use the running interpreter for the one that is named")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".venv-compatibility", help="of virtual environments")
-    parser.add_argument("--pytest", nargs="*", default=[], metavar="ARGUMENT", help="more arguments for pytest")
+    parser.add_argument("environments", nargs="*", metavar="NAME", help=f"one or more of {', '.join(ENVIRONMENTS)}; default: all")
+    parser.add_argument("--here", action="store_true", help="run the named environment in the running interpreter")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".venv-compatibility", help="folder for the virtual environments")
+    parser.add_argument("--pytest", nargs="*", default=[], metavar="ARGUMENT", help="further arguments for pytest")
     args = parser.parse_args()
     unknown = set(args.environments) - ENVIRONMENTS.keys()
     if unknown or (args.here and len(args.environments) != 1):
