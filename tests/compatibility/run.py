@@ -94,9 +94,11 @@ def record(name: str, result: dict) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environments", nargs="*", metavar="NAME", help=f"one or more of {', '.join(ENVIRONMENTS)}; default: all")
+    parser.add_argument(
+        "environments", nargs="*", metavar="NAME", help=f"among {', '.join(ENVIRONMENTS)}; default: all"
+    )
     parser.add_argument("--here", action="store_true", help="run the named environment in the running interpreter")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".venv-compatibility", help="folder for the virtual environments")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".venv-compatibility", help="folder for environments")
     parser.add_argument("--pytest", nargs="*", default=[], metavar="ARGUMENT", help="further arguments for pytest")
     args = parser.parse_args()
     unknown = set(args.environments) - ENVIRONMENTS.keys()
