@@ -1,8 +1,8 @@
 """Write the generated tables of README and docs: `python docs/tables.py`; with `--check` only say which are stale.
 
-A table stands between `<!-- table NAME -->` and `<!-- end NAME -->` in a Markdown file; NAME is a key of TABLES. Fields and
-decoders come from the code, numbers from benchmarks/results/ and the included checkpoint's results.json, and code from
-the examples that the tests run. To add a table, write a function that returns its lines, and its line in TABLES.
+A table stands between `<!-- table NAME -->` and `<!-- end NAME -->` in a Markdown file; NAME is a key of TABLES. Fields
+and decoders come from the code, numbers from benchmarks/results/ and the included checkpoint's results.json, and code
+from the examples that the tests run. To add a table, write a function that returns its lines, and its line in TABLES.
 """
 
 import argparse
@@ -213,7 +213,7 @@ def speed() -> list[str]:
         ("the engine's own time per tick, included model: planning, denoising 252 tokens (below 0: attention in parts "
          "computes less than the comparison)", f"{planning:.2f}, {denoising:.2f} ms"),
         ('`decoding="autoregressive"` / native `generate`: 630 M, included model', f"{ours[0]:.2f}, {ours[1]:.2f}"),
-        ("included model, 3+ parts, one at a time: seconds left to right / at threshold 0.9, / with lookahead 3 as well",
+        ("included model, 3+ parts, one at a time: seconds left to right / at threshold 0.9, / also with lookahead 3",
          f"{gains['planned, threshold 0.9']:.1f}, {gains[fastest]:.1f}"),
         ("included model, eight prompts: seconds one after the other / together", together),
     ]  # fmt: skip

@@ -17,7 +17,7 @@ SAID = {
     "fill_a_form": ["capital: The capital city of Kenya, as any atlas will show, is Nairobi.", "shilling."],
     "compare_decoders": [
         *(f"{name}: " for name in DECODERS),
-        ": The capital city of Peru, as any atlas will show, is Lima. ",
+        "as any atlas will show, is Lima. ",
     ],
     "new_decoder": ["planned, ", "surest_first, "],  # run by a test of its own
     "batch_of_prompts": ["Tokyo", "Kathmandu", "the same answers one by one: True"],
