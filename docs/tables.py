@@ -6,6 +6,7 @@ from the examples that the tests run. To add a table, write a function that retu
 """
 
 import argparse
+import ast
 import json
 import re
 import sys
@@ -123,6 +124,17 @@ def decoder_fields() -> list[str]:
     ]
     everyone = ", ".join(f"`{field}`" for field in READ_BY_ALL)
     return [*rows_as_table(rows), "", f"Every decoder also reads {everyone}."]
+
+
+def layers() -> list[str]:
+    """Return the layers as tests/structure checks them, from the top down."""
+    tree = ast.parse((ROOT / "tests" / "structure" / "test_imports.py").read_text(encoding="utf-8"))
+    (value,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "LAYERS"
+    )
+    return ["```text", *(", ".join(names) for names in ast.literal_eval(value)), "```"]
 
 
 def example(name: str) -> list[str]:
@@ -274,6 +286,7 @@ def natural_text() -> list[str]:
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
+    "layers": layers,
     "fields": partial(fields, shared=False),
     "shared_fields": partial(fields, shared=True),
     "decoders": decoders,
