@@ -129,6 +129,7 @@ def read_modules() -> dict[str, Module]:
     folders = [file.parent for file in sorted(ROOT.glob("*/__init__.py"))]
     files = [*sorted(ROOT.glob("*.py")), *(file for folder in folders for file in sorted(folder.rglob("*.py")))]
     names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+    names.pop("setup", None)  # runs when the package is built and is no part of it
     return {name: Module(name, file) for name, file in names.items() if not name.endswith("__init__")}
 
 

@@ -5,7 +5,7 @@ import re
 import tomllib
 
 import yaml
-from product_source import MODULES, ROOT
+from product_source import FOLDERS, MODULES, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
@@ -69,3 +69,10 @@ def test_every_extra_that_an_error_names_exists():
 def test_types_travel_with_the_package():
     assert (ROOT / "py.typed").is_file()
     assert "py.typed" in PROJECT["tool"]["setuptools"]["package-data"]["planned_diffusion"]
+
+
+def test_data_files_travel_with_the_package():
+    globs = PROJECT["tool"]["setuptools"]["package-data"]["planned_diffusion"]
+    files = [path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    data = [path for path in files if path.suffix not in (".py", ".pyc", ".md")]
+    assert data and not [path.as_posix() for path in data if not any(path.match(glob) for glob in globs)]
