@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 def documented_folders(page: str) -> set[str]:
     """Return the folders in the fenced blocks of a page: names that end with a slash, nested by their indentation.
 
-    A block is a tree when its first such name begins a line; text after a name is its description.
+    Only a name that begins a line counts; text after it is its description.
     """
     found = set()
     for block in re.findall(r"^```[a-z]*\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
@@ -23,7 +23,8 @@ def documented_folders(page: str) -> set[str]:
                 above = [(outer, path) for outer, path in above if outer < column]
                 path = (above[-1][1] if above else "") + match[2]
                 above.append((column, path))
-                found.add(path.rstrip("/"))
+                parts = path.rstrip("/").split("/")
+                found |= {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}
     return found
 
 
@@ -48,4 +49,5 @@ def test_how_a_tree_is_read():
     assert documented_folders(page) == {"cli", "hub", "hub/convert"}
     drawn = "```text\n├── generation/\n│   └── engine/   packs\n└── records/\n```\n"
     assert documented_folders(drawn) == {"generation", "generation/engine", "records"}
-    assert documented_folders("```\ngeneration/decoders/   one file each\n```") == {"generation/decoders"}
+    at_once = "```\ngeneration/decoders/   one file each\n```"
+    assert documented_folders(at_once) == {"generation", "generation/decoders"}
