@@ -1,4 +1,4 @@
-"""What in a request and its outlined answer speaks for independent parts, or for a chain: counted words and signs.
+"""Features of a request and its outlined answer that speak for independent parts or for a chain: words and signs.
 
 All features are shares or flags in [0, 1], so that they mean the same for short and for long answers. The word lists
 are English; in other languages the shape of the answer (kind, markers, labels, signs) decides alone.
@@ -6,6 +6,7 @@ are English; in other languages the shape of the answer (kind, markers, labels, 
 
 import re
 
+from . import phrases
 from .outline import LIST, SECTIONS, Outline, is_directions
 from .words import ASKED, CLASS_OF, CLASSES, IMPERATIVE
 
@@ -22,45 +23,12 @@ DIRECTIONS = {
 
 _OPENINGS = ("sequence", "link", "pronoun", "person")
 _COUNTED = ("sequence", "story", "past", "person", "you", "modal")
-_QUANTITY = re.compile(
-    r"\bhow (?:many|much|long|far|old|fast|tall|often)\b|\bwhat (?:is|was) the (?:total|average|sum)\b|"
-    r"\b(?:calculate|compute|convert \d+|probability|simplify (?:the fraction|\d+))\b|\d(?: ?%| percent) of \d|"
-    r"\bfind (?:the|its|her|his)\b[^.?!]{0,20}\b(?:area|perimeter|volume|value|sum|number)\b"
-)
-_SEVERAL = re.compile(
-    r"\b(?:a list|list (?:of|the|all|out|some|any)|name|(?:two|three|four|five|six|seven|eight|nine|ten|several|some|"
-    r"few|different|various|multiple|[2-9]|1\d|20)(?: [\w-]+){0,3} \w+s\b)"
-)
-_MAKING = re.compile(
-    r"\bhow (?:to|do (?:i|you|we)) (?:make|cook|bake|build|brew|set up|install|fold|assemble|prepare|solve|calculate|"
-    r"tie|knit|change|replace|fix|register|sign up|log in)\b"
-)
-_PROCESS = re.compile(
-    r"\bwalk (?:me|us) through\b|\bprocess (?:of|for|to|that)\b|"
-    r"\b(?:describe|explain|outline|document) (?:the|a) (?:[\w-]+ ){1,4}process\b"
-)
-_STEPS_FOLLOW = re.compile(
-    r"\bsteps\b[^.!?\n]*$|\bstep[- ]by[- ]step\b|\b(?:instructions|directions|method|procedure)\b[^.!?\n]{0,40}:|"
-    r"\bhere(?:'s| is) how\b"
-)
-_STEPS = re.compile(r"\bthe (?:[\w-]+ ){0,2}steps\b|\b\d+[- ]step\b|\bstep[- ]by[- ]step\b")
-_PROOF = re.compile(r"\b(?:prove|proof of|(?:proof|show) that|by (?:induction|contradiction))\b")
-_CONSEQUENCE = re.compile(
-    r"(?:so|therefore|thus|hence|consequently|as a (?:result|consequence)|because of (?:this|that|these|those)|"
-    r"this (?:means|implies|shows|proves|contradicts|gives|leads)|it follows|from (?:this|that|these|those))\b",
-    re.IGNORECASE,
-)
-_ALGEBRA = re.compile(
-    r"(?<![\w.])\d*[a-z](?:\^?\d)?\s*[-+*/]\s*\d*[a-z(]?\d*[^=\n]{0,40}=|(?<![\w.])\d*[a-z]\s*=\s*-?\d"
-)
 _CLAUSE = re.compile(r"[^.:;!?\n]{3,60}?,\s*")  # "In a bowl, ", "Once the butter has melted, "
 _NUMBER = re.compile(r"\d")
 _WORD = re.compile(r"[a-z']+")
+# A part's marker: "## ", "- ", "(2) ", "b. ", "iv) ", each with bold signs behind it.
 _MARKER = re.compile(r"\s*(?:#{1,6}|[^\w\s\"'(\[<]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.):])?[ \t*_]*", re.IGNORECASE)
-_STEP = re.compile(
-    r"(?:step|phase|stage|day|week|chapter|scene|act|verse|stanza)\s*(?:\d|one|two|three|[ivx]+\b)", re.IGNORECASE
-)
-_LABEL = re.compile(r"[^\n.!?:]{2,60}(?::|\*\*| [-\u2013\u2014] |\n)")
+_LABEL = re.compile(r"[^\n.!?:]{2,60}(?::|\*\*| [-\u2013\u2014] |\n)")  # "Fresh air: ", "Fresh air** ", "Fresh air - "
 _PROMPT_READ = 2000  # characters; what a long prompt asks stands at its beginning or end
 _PART_READ = 1500
 _PREAMBLE_READ = 200
@@ -68,15 +36,14 @@ _LONGEST_ORDER = 24  # characters of the word that orders
 
 
 def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
-    """Feature name -> value in [0, 1], for the names of `DIRECTIONS`, of an outline with parts."""
+    """Return feature name -> value in [0, 1], for the names of `DIRECTIONS`, of an outline with parts."""
     half = _PROMPT_READ // 2
     asked = (prompt if len(prompt) <= _PROMPT_READ else prompt[:half] + prompt[-half:]).lower()
     asked_words = set(_WORD.findall(asked))
-    parts = []
-    for start, stop in outline.parts:
-        start = _MARKER.match(answer, start, stop).end()
-        parts.append(answer[start : min(stop, start + _PART_READ)])
-    says_steps = outline.marker == "step" or sum(_STEP.match(part) is not None for part in parts) > 1
+    parts = [_without_marker(answer, start, stop) for start, stop in outline.parts]
+    says_steps = (
+        outline.marker == "step" or sum(phrases.PART_OF_A_SEQUENCE.match(part) is not None for part in parts) > 1
+    )
     return {
         "is_list": float(outline.kind is LIST),
         "is_sections": float(outline.kind is SECTIONS),
@@ -84,29 +51,39 @@ def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
         "says_steps": float(says_steps),
         "has_code": float(outline.has_code or "```" in answer),
         **{name: float(not asked_words.isdisjoint(words)) for name, words in ASKED.items()},
-        "asks_procedure": float(not asked_words.isdisjoint(ASKED["asks_procedure"]) or bool(_PROCESS.search(asked))),
+        "asks_procedure": float(
+            not asked_words.isdisjoint(ASKED["asks_procedure"]) or bool(phrases.PROCESS.search(asked))
+        ),
         "announces_steps": float(_announces_steps(answer, outline)),
         "has_directions": float(any(is_directions(answer[start:stop]) for start, stop in outline.parts[1:])),
-        "asks_algebra": float(_ALGEBRA.search(asked) is not None),
-        "asks_quantity": float(_QUANTITY.search(asked) is not None and _NUMBER.search(asked) is not None),
-        "asks_making": float(_MAKING.search(asked) is not None),
-        "asks_several": float(_SEVERAL.search(asked) is not None),
-        "asks_steps": float(_STEPS.search(asked) is not None),
-        "asks_proof": float(_PROOF.search(asked) is not None),
-        "opens_consequence": sum(_CONSEQUENCE.match(part) is not None for part in parts[1:]) / max(len(parts) - 1, 1),
+        "asks_algebra": float(phrases.ALGEBRA.search(asked) is not None),
+        "asks_quantity": float(phrases.QUANTITY.search(asked) is not None and _NUMBER.search(asked) is not None),
+        "asks_making": float(phrases.MAKING.search(asked) is not None),
+        "asks_several": float(phrases.SEVERAL.search(asked) is not None),
+        "asks_steps": float(phrases.STEPS.search(asked) is not None),
+        "asks_proof": float(phrases.PROOF.search(asked) is not None),
+        "opens_consequence": sum(phrases.CONSEQUENCE.match(part) is not None for part in parts[1:])
+        / max(len(parts) - 1, 1),
         **_word_shares(parts),
         **_sign_shares("".join(parts)),
     }
 
 
+def _without_marker(answer: str, start: int, stop: int) -> str:
+    """Return the beginning of a part without its marker."""
+    marker = _MARKER.match(answer, start, stop)
+    assert marker is not None  # the pattern matches an empty text too
+    return answer[marker.end() : min(stop, marker.end() + _PART_READ)]
+
+
 def _announces_steps(answer: str, outline: Outline) -> bool:
-    """Whether what stands before the parts says that steps follow."""
+    """Tell whether the preamble says that steps follow."""
     before = answer[slice(*outline.preamble)] if outline.preamble else ""
-    return _STEPS_FOLLOW.search(before[-_PREAMBLE_READ:].rstrip().lower()) is not None
+    return phrases.STEPS_FOLLOW.search(before[-_PREAMBLE_READ:].rstrip().lower()) is not None
 
 
 def _is_order(part: str, words: list[str]) -> bool:
-    """Whether a part tells what to do: "Fold ...", "Carefully fold ...", "In a bowl, fold ..."."""
+    """Tell whether a part is an order: "Fold ...", "Carefully fold ...", "In a bowl, fold ..."."""
     if not words or words[0] in IMPERATIVE:
         return bool(words)
     if words[0].endswith("ly") or CLASS_OF.get(words[0]) == "sequence":
@@ -117,9 +94,9 @@ def _is_order(part: str, words: list[str]) -> bool:
 
 
 def _word_shares(parts: list[str]) -> dict[str, float]:
-    """How the parts open, and classes of words per word."""
-    opens = dict.fromkeys(_OPENINGS, 0)
-    counts = dict.fromkeys((*CLASSES, "past"), 0)
+    """Return the shares of parts that open with words of a class, and of words of a class among all words."""
+    opens: dict[str, int] = dict.fromkeys(_OPENINGS, 0)
+    counts: dict[str, int] = dict.fromkeys((*CLASSES, "past"), 0)
     total = imperative = 0
     for index, part in enumerate(parts):
         words = _WORD.findall(part.lower())
@@ -142,7 +119,7 @@ def _word_shares(parts: list[str]) -> dict[str, float]:
 
 
 def _sign_shares(text: str) -> dict[str, float]:
-    """Signs per character, scaled so that 1 is a lot."""
+    """Return the signs per character, scaled so that 1 is a lot."""
     scale = 50 / max(len(text), 1)
     return {
         "code_signs": min(scale * sum(map(text.count, "{}_`<>;")), 1.0),

@@ -1,4 +1,4 @@
-"""Neighbouring parts put together into spans of a sensible size."""
+"""Group neighbouring parts into spans of a sensible size."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,11 @@ _LADDER = 1.2  # each tried size is so much larger than the one before
 
 
 def for_parallel(sizes: Sequence[int], most_groups: int) -> list[range]:
-    """Groups of neighbours with the shortest ideal critical path: a promise per group, and then the longest group.
+    """Group neighbours for the shortest ideal critical path: a promise per group, and then the longest group.
 
     Args:
         sizes: characters of each part.
+        most_groups: the largest number of groups.
 
     Returns:
         Ranges of part indices that follow each other; one range where splitting does not pay.
@@ -29,7 +30,7 @@ def for_parallel(sizes: Sequence[int], most_groups: int) -> list[range]:
 
 
 def _fill(sizes: Sequence[int], room: int) -> list[range]:
-    """As few groups as possible with at most `room` characters each."""
+    """Make as few groups as possible with at most `room` characters each; a longer part is a group of its own."""
     groups, start, used = [], 0, 0
     for index, size in enumerate(sizes):
         if used + size > room and index > start:
@@ -40,7 +41,7 @@ def _fill(sizes: Sequence[int], room: int) -> list[range]:
 
 
 def for_steps(sizes: Sequence[int], most_groups: int) -> list[range]:
-    """Groups of neighbours of at least `LEAST_STEP` characters, one per round; what is left over joins the last one."""
+    """Group neighbours into rounds of at least `LEAST_STEP` characters; the parts left over join the last one."""
     least = max(LEAST_STEP, -(-sum(sizes) // most_groups))
     groups, start, used = [], 0, 0
     for index, size in enumerate(sizes):

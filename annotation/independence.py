@@ -1,32 +1,22 @@
-"""Could the parts of an answer be written without seeing each other? Rules for clear cases, and a linear model.
+"""Judge whether the parts of an answer could be written without seeing each other: rules, and a linear model.
 
-The rules refuse code, arithmetic and narratives, and find procedures, whose steps follow each other. What remains is
-weighed by a linear model over the features of `features.py`; `fit_independence.py` fits it to human labels and writes
-`independence.json`, which holds the weights and how well they did on folds they were not fitted to.
+The rules refuse code, arithmetic and narratives, and find procedures, whose steps follow each other. The other answers
+are weighed by a linear model over the features of `features.py`. `benchmarks/fit_independence.py` fits it to human
+labels and writes `independence.json`: the weights, and their accuracy on folds that they were not fitted to.
 """
 
 import json
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from . import phrases
 from .features import features_of
 from .outline import LIST, NONE, PARAGRAPHS, SECTIONS, Outline, outline_of
 
 PARALLEL, STEPS, PLAIN = "parallel", "steps", "plain"
 WEIGHTS = Path(__file__).with_name("independence.json")
 
-_COMPUTATION = re.compile(
-    r"=\s*\S|<<|\d ?[*\u00d7\u00f7] ?\d|\bequals?\b|\bmultiples? of\b|\b(?:plus|minus|times) \d|"
-    r"\\(?:frac|times|cdot|boxed|begin)"
-)
-_CODE_LINE = re.compile(
-    r"^\s*(?:def \w+\(|class \w+[:({]|import \w+|from \w+ import|#include|public |private |function \w*\(|SELECT |"
-    r"#[ \t]\S.*\n(?=#[ \t]|[ \t]*[\w.\[\]]+(?:[ \t]*=[ \t]|\())|"  # comments: no heading stands right on another
-    r"INSERT |<\w+[ >]|</\w+>|for ?\(|if ?\(|while ?\(|return |var |let |const |print\(|console\.)",
-    re.MULTILINE,
-)
 MOST_CODE_SIGNS = 0.6  # feature values above these are clear cases
 MOST_SEQUENCE_WORDS = 0.3
 LEAST_IMPERATIVE = 0.5
@@ -39,7 +29,7 @@ MARGIN_OF_PROSE = 0.6  # paragraphs flow on unless much speaks against it (chose
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind` is PARALLEL, STEPS (parts that follow each other) or PLAIN; `reason` names the rule, or "model"."""
+    """A judgement: `kind` is PARALLEL, STEPS (parts that follow each other) or PLAIN, `reason` the rule or "model"."""
 
     kind: str
     reason: str
@@ -47,7 +37,7 @@ class Verdict:
 
 
 def judge(prompt: str, answer: str, outline: Outline) -> Verdict:
-    """Whether an outline's parts are independent, steps of a procedure, or nothing to split."""
+    """Judge whether an outline's parts are independent, steps of a procedure, or not to be split."""
     if outline.kind is NONE:
         return Verdict(PLAIN, "no parts")
     features = features_of(prompt, answer, outline)
@@ -55,7 +45,7 @@ def judge(prompt: str, answer: str, outline: Outline) -> Verdict:
 
 
 def why_plain(prompt: str, answer: str) -> str | None:
-    """The rule, if any, by which an answer must never be split into independent spans, however it is outlined."""
+    """Return the rule, if any, by which an answer must never be split into independent spans, whatever its outline."""
     outline = outline_of(answer)
     if outline.kind is NONE:
         outline = Outline(PARAGRAPHS, ((0, len(answer)),), has_code=outline.has_code)
@@ -64,8 +54,8 @@ def why_plain(prompt: str, answer: str) -> str | None:
 
 
 def ruled(answer: str, outline: Outline, features: dict[str, float]) -> Verdict | None:
-    """The verdict of the first rule that applies, None where none does."""
-    if features["has_code"] or features["code_signs"] > MOST_CODE_SIGNS or len(_CODE_LINE.findall(answer)) > 1:
+    """Return the verdict of the first rule that applies, None where none does."""
+    if features["has_code"] or features["code_signs"] > MOST_CODE_SIGNS or len(phrases.CODE_LINE.findall(answer)) > 1:
         return Verdict(PLAIN, "code")
     if is_arithmetic(answer, features["asks_quantity"] + features["asks_algebra"] > 0):
         return Verdict(PLAIN, "arithmetic")
@@ -82,13 +72,16 @@ def ruled(answer: str, outline: Outline, features: dict[str, float]) -> Verdict 
 
 
 def is_arithmetic(answer: str, asks_quantity: bool) -> bool:
-    """Whether a quantity is asked from numbers or equations, or the answer holds at least two computations."""
-    return asks_quantity or len(_COMPUTATION.findall(answer)) > 1
+    """Tell whether numbers or equations ask for a quantity, or the answer holds at least two computations."""
+    return asks_quantity or len(phrases.COMPUTATION.findall(answer)) > 1
 
 
 def is_procedure(outline: Outline, features: dict[str, float]) -> bool:
-    """Whether the parts are steps: called so, linked by words of time, things and then directions for their use, or
-    orders where a procedure was asked for or announced."""
+    """Tell whether the parts are steps.
+
+    They are steps if they are called so, are linked by words of time, list things and then directions for their use,
+    or are orders where a procedure was asked for or announced.
+    """
     if features["says_steps"] or features["has_directions"] or features["opens_sequence"] >= LEAST_SEQUENCE_OPENINGS:
         return True
     if outline.kind is SECTIONS:
@@ -106,12 +99,12 @@ def is_procedure(outline: Outline, features: dict[str, float]) -> bool:
 
 
 def is_asked_for_steps(features: dict[str, float]) -> bool:
-    """Whether the request or the preamble speaks of steps, rather than of ideas to choose from."""
+    """Tell whether the request or the preamble speaks of steps, rather than of ideas to choose from."""
     return not features["asks_ideas"] and (features["asks_procedure"] or features["announces_steps"]) > 0
 
 
 def is_enumeration(outline: Outline, features: dict[str, float]) -> bool:
-    """Whether several things were asked for and listed, hardly any of them opening with a link to another."""
+    """Tell whether several things were asked for and listed, few of them opening with a link to another."""
     if outline.kind is not LIST or features["asks_code"] or not (features["asks_several"] or features["asks_list"]):
         return False
     links = ("link", "pronoun", "person")
@@ -119,7 +112,7 @@ def is_enumeration(outline: Outline, features: dict[str, float]) -> bool:
 
 
 def weighed(features: dict[str, float], weights: dict[str, float], bias: float) -> Verdict:
-    """PARALLEL where the weighted sum of the features is large enough, else PLAIN."""
+    """Return PARALLEL where the weighted sum of the features is large enough, else PLAIN."""
     score = bias + sum(weight * features[name] for name, weight in weights.items())
     is_prose = not features["is_list"] and not features["is_sections"]
     return Verdict(PARALLEL if score > MARGIN_OF_PROSE * is_prose else PLAIN, "model", score)
@@ -127,6 +120,6 @@ def weighed(features: dict[str, float], weights: dict[str, float], bias: float) 
 
 @cache
 def model() -> tuple[dict[str, float], float]:
-    """Weights and bias of the committed model."""
+    """Return the weights and the bias of the committed model."""
     fitted = json.loads(WEIGHTS.read_text(encoding="utf-8"))
     return fitted["weights"], fitted["bias"]

@@ -1,4 +1,4 @@
-"""The word lists (English) that features and topics are made of: names -> words, and a word -> its class."""
+"""The word lists (English) for features and topics: names -> words, and a word -> its class."""
 
 # Classes of words in an answer; a word stands in one of them only.
 _CLASSES = {

@@ -1,45 +1,51 @@
-"""Fits the weights of the independence filter to human labels and measures it on folds that it was not fitted to.
+"""Fit the weights of annotate's independence filter to human labels, and measure it on folds it was not fitted to.
 
-    python benchmarks/fit_independence.py LABELLED.jsonl[.gz]
+    python benchmarks/fit_independence.py LABELLED
 
-Labels: the LIMA answers of Skeleton-of-Thought (arXiv 2307.15337), `{"prompt", "response", "suits_parallel"}` per line.
+Labels: the LIMA answers of Skeleton-of-Thought (arXiv 2307.15337); LABELLED is JSON Lines, plain or gzipped, with
+`{"prompt", "response", "suits_parallel"}` per line. The result replaces annotation/independence.json, or goes to --out.
 Model: logistic regression with a ridge, on the answers that no rule decides. Both classes of the whole file weigh the
 same. Every feature has the direction that its meaning gives it (`features.DIRECTIONS`); one whose weight comes out the
 other way is left out, the most disagreeing first, and the rest fitted again.
-Folds: by hash of the prompt. What is measured is the whole filter: rules, model, and answers without parts, which are
-never split. Word lists and rules were written by hand after reading a few dozen of the answers, and kept or dropped by
+Folds: by hash of the prompt. The whole filter is measured: rules, model, and answers without parts, which are never
+split. Word lists and rules were written by hand after reading a few dozen of the answers, and kept or dropped by
 the numbers of folds 0 to 3; fold 4 chose nothing.
 """
 
 import argparse
-import gzip
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from planned_diffusion.annotation.features import DIRECTIONS, features_of
 from planned_diffusion.annotation.independence import PARALLEL, WEIGHTS, ruled, weighed
 from planned_diffusion.annotation.outline import NONE, outline_of
+from planned_diffusion.records.jsonl import json_lines
 
 FOLDS = 5
 RIDGE = 30.0  # on standardised features
 NEWTON_STEPS = 30
 NAMES = tuple(name for name, direction in DIRECTIONS.items() if direction)
 
+Features = dict[str, float]
+Found = Features | bool  # features for the model to judge, or the rules' verdict
 
-def read(path: Path) -> list[dict]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the labelled answers of a file."""
+    return [record for _, record in json_lines(path)]
 
 
 def fold_of(prompt: str) -> int:
+    """Return the fold of a prompt, by its hash."""
     return int(hashlib.sha256(prompt.encode()).hexdigest(), 16) % FOLDS
 
 
-def undecided(record: dict) -> dict[str, float] | bool:
-    """The features of an answer that the model has to judge, or the rules' own answer to "parallel?"."""
+def undecided(record: dict[str, Any]) -> Found:
+    """Return the features of an answer that the model has to judge, or the rules' verdict: is it parallel?"""
     outline = outline_of(record["response"])
     if outline.kind is NONE:
         return False
@@ -48,8 +54,8 @@ def undecided(record: dict) -> dict[str, float] | bool:
     return features if verdict is None else verdict.kind is PARALLEL
 
 
-def fit(features: list[dict[str, float]], labels: np.ndarray, share: float) -> tuple[dict[str, float], float]:
-    """Weights and bias; `share` is the share of positive labels in the whole file."""
+def fit(features: list[Features], labels: np.ndarray, share: float) -> tuple[Features, float]:
+    """Return weights and bias; `share` is the share of positive labels in the whole file."""
     names = list(NAMES)
     while True:
         columns = np.array([[row[name] for name in names] for row in features])  # [answers, names]
@@ -61,11 +67,11 @@ def fit(features: list[dict[str, float]], labels: np.ndarray, share: float) -> t
         }
         if not against:
             return {name: round(float(weight), 4) for name, weight in zip(names, weights, strict=True)}, round(bias, 4)
-        names.remove(max(against, key=against.get))
+        names.remove(max(against, key=lambda name: against[name]))
 
 
 def logistic(columns: np.ndarray, labels: np.ndarray, share: float) -> tuple[np.ndarray, float]:
-    """Ridge logistic regression by Newton's method on standardised columns; weights in the columns' own units."""
+    """Fit a ridge logistic regression by Newton's method; return weights in the columns' own units, and the bias."""
     mean, spread = columns.mean(axis=0), columns.std(axis=0) + 1e-9
     design = np.column_stack((np.ones(len(columns)), (columns - mean) / spread))
     importance = np.where(labels, 0.5 / share, 0.5 / (1 - share))
@@ -81,25 +87,30 @@ def logistic(columns: np.ndarray, labels: np.ndarray, share: float) -> tuple[np.
 
 
 def balanced_accuracy(predicted: list[bool], labels: list[bool]) -> float:
-    """The mean of the shares of either class that are predicted rightly."""
+    """Return the mean of the two classes' shares that are predicted rightly."""
     right = [[p == t for p, t in zip(predicted, labels, strict=True) if t is label] for label in (True, False)]
     return sum(sum(of_label) / len(of_label) for of_label in right) / 2
 
 
-def predict(found: list, weights: dict[str, float], bias: float) -> list[bool]:
+def predict(found: list[Found], weights: Features, bias: float) -> list[bool]:
+    """Return for each answer whether the whole filter finds it parallel."""
     return [one if isinstance(one, bool) else weighed(one, weights, bias).kind is PARALLEL for one in found]
 
 
-def cross_validate(records: list[dict]) -> dict:
-    """The filter fitted to all answers, and its balanced accuracy on each fold when fitted to the others."""
+def cross_validate(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fit the filter to all answers, and measure its balanced accuracy on each fold when fitted to the others."""
     found = [undecided(record) for record in records]
     labels = [bool(record["suits_parallel"]) for record in records]
     folds = [fold_of(record["prompt"]) for record in records]
     share = sum(labels) / len(labels)
 
-    def fitted(without: int | None):
-        used = [i for i, one in enumerate(found) if not isinstance(one, bool) and folds[i] != without]
-        return fit([found[i] for i in used], np.array([labels[i] for i in used]), share)
+    def fitted(without: int | None) -> tuple[Features, float]:
+        used = [
+            (one, label)
+            for one, label, fold in zip(found, labels, folds, strict=True)
+            if not isinstance(one, bool) and fold != without
+        ]
+        return fit([features for features, _ in used], np.array([label for _, label in used]), share)
 
     accuracy = []
     for fold in range(FOLDS):
@@ -119,9 +130,10 @@ def cross_validate(records: list[dict]) -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Fit, write the weights, and print them with their accuracy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("labelled", type=Path)
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("labelled", metavar="LABELLED", type=Path, help="JSON Lines of labelled answers, or .gz")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="JSON file to write")
     arguments = parser.parse_args(argv)
     fitted = cross_validate(read(arguments.labelled))
     arguments.out.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
