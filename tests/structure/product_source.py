@@ -90,6 +90,13 @@ class Module:
         found = [(getattr(node, "lineno", 1), ast.get_docstring(node)) for node in nodes]
         return [(f"{self.path}:{line}", text) for line, text in found if text]
 
+    @property
+    def help_texts(self) -> list[tuple[str, str]]:
+        """Return (place, text) of every literal given as `help`."""
+        given = [node for node in ast.walk(self.tree) if isinstance(node, ast.keyword) and node.arg == "help"]
+        literals = [inner for node in given for inner in ast.walk(node.value) if isinstance(inner, ast.Constant)]
+        return [(f"{self.path}:{one.lineno} help", one.value) for one in literals if isinstance(one.value, str)]
+
     @cached_property
     def imports(self) -> list[Import]:
         """Return every import, function-local ones included; `from . import name` gives the module `name`."""

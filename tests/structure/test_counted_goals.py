@@ -1,4 +1,4 @@
-"""Counted goals of readable code: types, sizes, one name per file, docstrings that begin with a verb or a noun."""
+"""Counted goals of readable code: types, sizes, one name per file, sentences that begin with a verb or a noun."""
 
 import re
 from collections import defaultdict
@@ -12,7 +12,7 @@ MOST_PARAMETERS, WIDE_FUNCTIONS = 6, 5  # without self and cls; functions that m
 # Base names that two modules share -> why.
 SHARED_NAMES: dict[str, str] = {}
 # First words of a sentence without a subject: a genitive, or a relative clause that stands for a noun.
-BAD_BEGINNING = re.compile(r"(?:Of|What|Those|Whoever|One that|That of)\b")
+BAD_BEGINNING = re.compile(r"(?:^|(?<=[.:!?] ))(?:Of|What|Those|Whoever|One that|That of)\b[^.]*")
 
 FUNCTIONS = [function for module in MODULES.values() for function in module.functions]
 
@@ -51,11 +51,8 @@ def test_no_two_modules_share_a_name():
     assert shared.keys() == SHARED_NAMES.keys(), f"{shared}; rename, or give a reason in SHARED_NAMES"
 
 
-def test_docstrings_begin_with_a_verb_or_a_noun():
-    bad = [
-        f"{place} {text.splitlines()[0]}"
-        for module in MODULES.values()
-        for place, text in module.docstrings
-        if BAD_BEGINNING.match(text.strip())
-    ]
+def test_sentences_begin_with_a_verb_or_a_noun():
+    """In docstrings and in help texts, which have to make sense alone."""
+    texts = [text for module in MODULES.values() for text in [*module.docstrings, *module.help_texts]]
+    bad = [f"{place} {found}" for place, text in texts for found in BAD_BEGINNING.findall(" ".join(text.split()))]
     assert not bad, "\n".join(bad)
