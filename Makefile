@@ -20,12 +20,12 @@ $(VENV)/development: $(VENV)/runtime
 QUESTION := What are the capital, the currency and the main language of Kenya?
 
 # A terminal shows the plan and the spans live; where there is none, the answer is printed with its plan as well.
-demo: $(VENV)/runtime
+demo: $(VENV)/runtime flat
 	@test -t 1 || $(BIN)/planned-diffusion generate "$(QUESTION)" --keep-plan
 	@$(BIN)/planned-diffusion generate "$(QUESTION)"
 
 # The checks take a minute, most of it for types; they run beside the tests.
-test: $(VENV)/development
+test: $(VENV)/development flat
 	@$(MAKE) --no-print-directory --jobs=2 lint suite
 
 lint: $(VENV)/development
@@ -44,9 +44,9 @@ docs: $(VENV)/development
 checkpoint: $(VENV)/development
 	$(BIN)/python -m planned_diffusion.evaluation.facts_checkpoint
 
-# The code that the embedded checkpoint carries along, anew from the sources.
+# The code beside the included checkpoint is generated, not committed: written where it differs from the sources.
 flat: $(VENV)/runtime
-	$(BIN)/python -m planned_diffusion.hub.flat checkpoints/facts
+	@$(BIN)/python hub/flat.py checkpoints/facts
 
 # On a CPU, 10 to 13 minutes. On a GPU: $(BIN)/python benchmarks/run.py --shape 7b --device cuda --compile
 bench: $(VENV)/development

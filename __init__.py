@@ -1,36 +1,58 @@
 """Planned Diffusion: language models that plan first and then write in parallel (arXiv 2510.18087).
 
-Attributes load on first use, so that `import planned_diffusion` stays cheap. Whatever loads first also registers the
-Auto classes: `AutoModelForCausalLM.from_pretrained` then knows `planned_diffusion` checkpoints without remote code.
+Attributes load on first use, so that `import planned_diffusion` stays cheap. The first one that is used also registers
+the Auto classes: `AutoModelForCausalLM.from_pretrained` then loads `planned_diffusion` checkpoints without remote code.
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "PlannedDiffusionConfig": "configuration_planned_diffusion",
-    "PlannedDiffusionForCausalLM": "modeling_planned_diffusion",
-    "PlannedDiffusionPreTrainedModel": "modeling_planned_diffusion",
-    "PlannedDiffusionGenerationConfig": "generation.config",
-    "PlannedDiffusionGenerationMixin": "generation.mixin",
-    "PlannedDiffusionOutput": "generation.mixin",
-    "Plan": "generation.plan",
-    "Round": "generation.plan",
-    "Span": "generation.plan",
-    "Blank": "generation.skeleton",
-    "write_flat_code": "hub.flat",
-}
+__all__ = [
+    "Blank",
+    "Plan",
+    "PlannedDiffusionConfig",
+    "PlannedDiffusionForCausalLM",
+    "PlannedDiffusionGenerationConfig",
+    "PlannedDiffusionGenerationMixin",
+    "PlannedDiffusionOutput",
+    "PlannedDiffusionPreTrainedModel",
+    "Round",
+    "Span",
+    "__version__",
+    "write_flat_code",
+]
 
-__all__ = ["__version__", *_HOME]
+if TYPE_CHECKING:  # type checkers, editors and API generators read this; the rest is found by __getattr__
+    from .configuration_planned_diffusion import PlannedDiffusionConfig
+    from .generation.config import PlannedDiffusionGenerationConfig
+    from .generation.mixin import PlannedDiffusionGenerationMixin, PlannedDiffusionOutput
+    from .generation.plan import Plan, Round, Span
+    from .generation.skeleton import Blank
+    from .hub.flat import write_flat_code
+    from .modeling_planned_diffusion import PlannedDiffusionForCausalLM, PlannedDiffusionPreTrainedModel
+else:
+    import importlib
 
+    _HOME = {
+        "Blank": "generation.skeleton",
+        "Plan": "generation.plan",
+        "PlannedDiffusionConfig": "configuration_planned_diffusion",
+        "PlannedDiffusionForCausalLM": "modeling_planned_diffusion",
+        "PlannedDiffusionGenerationConfig": "generation.config",
+        "PlannedDiffusionGenerationMixin": "generation.mixin",
+        "PlannedDiffusionOutput": "generation.mixin",
+        "PlannedDiffusionPreTrainedModel": "modeling_planned_diffusion",
+        "Round": "generation.plan",
+        "Span": "generation.plan",
+        "write_flat_code": "hub.flat",
+    }
 
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    importlib.import_module(f"{__name__}.versions_planned_diffusion").check_versions()
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        importlib.import_module(f"{__name__}.versions_planned_diffusion").check_versions()
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
-
-def __dir__():
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -1,6 +1,6 @@
 """The configuration of a planned-diffusion model: any decoder's configuration and the vocabulary of plans."""
 
-import sys
+from typing import Any
 
 from .versions_planned_diffusion import check_versions
 
@@ -22,52 +22,53 @@ CONTROL_TOKEN_FIELDS = (
 
 
 class PlannedDiffusionConfig(PreTrainedConfig):
-    """
+    """The configuration of a planned-diffusion model.
+
     Args:
         backbone_config (`PreTrainedConfig` or `dict`): the decoder's own configuration (Qwen2, Qwen3, Llama, ...); a
             default Qwen2 when omitted.
-        mask_token_id (`int`): the id that a blank holds before something is written there.
+        mask_token_id (`int`): the id of a blank, a position where no token is written yet.
         promise_start_token_id, topic_end_token_id (`int`): `<promise>-<topic>` and `</topic>`, around topic and number.
         async_start_token_id, async_end_token_id (`int`): `<async>` and `</async>`, around a span.
         sync_token_id (`int`): `<sync/>`, which ends a round and lets the next one see everything written so far.
-        span_pad_token_id (`int`): `[PAD]`, which fills the room of a span that needed less than promised.
+        span_pad_token_id (`int`): `[PAD]`, which fills the rest of a span that is shorter than promised.
         eos_token_id (`int`): ends the answer.
         digit_token_ids (`list[int]`): the ids of "0" ... "9", in this order.
         tokens_per_length_unit (`int`): the tokens that a promised number of 1 stands for; 10 in the published
             checkpoints.
         span_attention (`str`): "sparse" (the spans of a round do not see each other) or "dense" (they do).
-        span_separator (`str`): text put between spans when an answer is read without its tags; published checkpoints
-            need one, models trained on records of this package do not.
+        span_separator (`str`): text between spans in an answer whose tags are removed; a space for published
+            checkpoints, empty for models that were trained on records of this package.
         tie_word_embeddings (`bool`, *optional*): as in any configuration; the backbone's setting when omitted.
 
-    Ids may be missing (a backbone that was not given its tags yet): the model then works as an ordinary causal language
-    model and `generate` says what is missing.
+    Ids may be missing, where a backbone has no tags yet: the model then works as an ordinary causal language model, and
+    `generate` raises an error that names the missing fields.
 
     Raises:
         ValueError: an unknown `span_attention`, a unit below 1, or other than ten digit ids.
     """
 
     model_type = "planned_diffusion"
-    sub_configs = {"backbone_config": AutoConfig}
+    sub_configs = {"backbone_config": AutoConfig}  # pyright: ignore[reportAssignmentType]  # as transformers' own do
 
     def __init__(
         self,
-        backbone_config=None,
-        mask_token_id=None,
-        promise_start_token_id=None,
-        topic_end_token_id=None,
-        async_start_token_id=None,
-        async_end_token_id=None,
-        sync_token_id=None,
-        span_pad_token_id=None,
-        eos_token_id=None,
-        digit_token_ids=None,
-        tokens_per_length_unit=10,
-        span_attention="sparse",
-        span_separator="",
-        tie_word_embeddings=None,
-        **kwargs,
-    ):
+        backbone_config: PreTrainedConfig | dict[str, Any] | None = None,
+        mask_token_id: int | None = None,
+        promise_start_token_id: int | None = None,
+        topic_end_token_id: int | None = None,
+        async_start_token_id: int | None = None,
+        async_end_token_id: int | None = None,
+        sync_token_id: int | None = None,
+        span_pad_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        digit_token_ids: list[int] | None = None,
+        tokens_per_length_unit: int = 10,
+        span_attention: str = "sparse",
+        span_separator: str = "",
+        tie_word_embeddings: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         if backbone_config is None:
             backbone_config = AutoConfig.for_model("qwen2")
         elif isinstance(backbone_config, dict):
@@ -97,34 +98,25 @@ class PlannedDiffusionConfig(PreTrainedConfig):
         self.span_separator = span_separator
         if tie_word_embeddings is None:
             tie_word_embeddings = backbone_config.tie_word_embeddings
-        super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
+        super().__init__(**{"tie_word_embeddings": tie_word_embeddings, **kwargs})
         self.eos_token_id = eos_token_id
 
-    def get_text_config(self, *args, **kwargs):
-        """The backbone's configuration: where transformers looks up sizes, layers and positions."""
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
+        """Return the backbone's configuration, where transformers looks up sizes, layers and positions."""
         return self.backbone_config
-
-    def save_pretrained(self, save_directory, *args, **kwargs):
-        """As inherited; what the installed package saves also gets its code, so that `trust_remote_code=True` loads it.
-
-        Models save their configuration, so this holds for every checkpoint. The package around this module says how to
-        write the code; code that came with a checkpoint has no such package, and transformers copies it.
-        """
-        write_flat_code = getattr(sys.modules.get(__package__), "write_flat_code", None)
-        if write_flat_code is not None:
-            self.auto_map = write_flat_code(save_directory)
-        super().save_pretrained(save_directory, *args, **kwargs)
 
     @property
     def vocab_size(self) -> int:
+        """Return the number of token ids, the backbone's."""
         return self.backbone_config.vocab_size
 
     @vocab_size.setter
-    def vocab_size(self, value: int):
+    def vocab_size(self, value: int) -> None:
         self.backbone_config.vocab_size = value
 
     @property
     def hidden_size(self) -> int:
+        """Return the width of the hidden states, the backbone's."""
         return self.backbone_config.hidden_size
 
 

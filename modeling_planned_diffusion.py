@@ -1,24 +1,36 @@
-"""PlannedDiffusionForCausalLM: any decoder backbone, a language-model head, and `generate`, which plans and fills."""
+"""The model: any decoder backbone, a language-model head, and `generate`, which plans an answer and fills its spans."""
+
+import sys
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
-from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME, can_return_tuple
+from transformers.utils.generic import can_return_tuple
+from transformers.utils.hub import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from .configuration_planned_diffusion import PlannedDiffusionConfig
 from .generation.config import PlannedDiffusionGenerationConfig
 from .generation.mixin import PlannedDiffusionGenerationMixin
 from .generation.visibility import additive_mask
 
-# What some native heads do to their logits and this one does not; nothing where the value is None or 1.
-BEHIND_THE_HEAD = (
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+    from transformers import Cache, PreTrainedConfig
+
+# Config fields by which some native models rescale logits; unsupported here unless None or 1.
+LOGIT_SCALING_FIELDS = (
     "final_logit_softcapping", "logits_soft_cap", "logit_scale", "logits_scaling", "lm_head_multiplier",
 )  # fmt: skip
 
 
 class PlannedDiffusionPreTrainedModel(PreTrainedModel):
-    """Capabilities are the backbone's own; `PlannedDiffusionForCausalLM` copies them when it is built."""
+    """The base class: how checkpoints are loaded and saved.
+
+    The capabilities below are upper bounds; `PlannedDiffusionForCausalLM` takes those of its backbone.
+    """
 
     config_class = PlannedDiffusionConfig
     base_model_prefix = "model"
@@ -30,41 +42,61 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
 
     @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """As inherited, from safetensors only: other formats of weights can hold code."""
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Self:
+        """Load as inherited, from safetensors only: other formats of weights can hold code."""
         return super().from_pretrained(*args, **{**kwargs, "use_safetensors": True})
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], is_main_process: bool = True, *args: Any, **kwargs: Any
+    ) -> None:
+        """Save as inherited, and write the code beside the weights, so that `trust_remote_code=True` loads them.
+
+        The installed package knows how to write it. A class that came with a checkpoint has no such package around it;
+        transformers copies its code. Adapters are saved without a config, so they get no code.
+        """
+        write_flat_code = getattr(sys.modules.get(str(__package__)), "write_flat_code", None)
+        is_adapter = getattr(self, "_hf_peft_config_loaded", False)
+        if write_flat_code is not None and is_main_process and not is_adapter:
+            self.config.auto_map = write_flat_code(save_directory)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+
+    def _get_files_timestamps(self, working_dir: str | PathLike[str]) -> dict[str, float]:
+        """Return times of all files but code, which is written before: `push_to_hub=True` then uploads it as new."""
+        found = super()._get_files_timestamps(working_dir)
+        return {name: changed for name, changed in found.items() if not name.endswith(".py")}
 
 
 class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffusionGenerationMixin):
-    """A decoder of transformers with parameter names and logits equal to its native causal language model.
+    """A causal language model on any decoder of transformers, with the native model's parameter names and logits.
 
-    `config.backbone_config` says which decoder. `forward` is that of an ordinary causal language model; `generate`
-    (see `PlannedDiffusionGenerationMixin`) plans and fills.
+    `config.backbone_config` configures the decoder. `forward` is that of an ordinary causal language model; `generate`
+    (see `PlannedDiffusionGenerationMixin`) plans an answer and fills its spans.
 
     Raises:
-        ValueError: a backbone whose native model names its parameters otherwise, or changes its logits behind the head.
+        ValueError: a backbone whose native model names its parameters otherwise, or rescales its logits.
     """
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
-    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}
+    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}  # pyright: ignore[reportAssignmentType]  # as theirs
     # On the final class: PreTrainedModel defines the attribute too and would shadow a mixin's.
     generation_config_class = PlannedDiffusionGenerationConfig
 
-    def __init__(self, config: PlannedDiffusionConfig):
+    def __init__(self, config: PlannedDiffusionConfig) -> None:
         super().__init__(config)
         self.model = AutoModel.from_config(config.backbone_config)
-        self._refuse_other_kinds(config.backbone_config)
+        self._check_backbone(config.backbone_config)
         self._no_split_modules = self.model._no_split_modules
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    def _refuse_other_kinds(self, backbone) -> None:
-        changes = [name for name in BEHIND_THE_HEAD if getattr(backbone, name, None) not in (None, 1)]
+    def _check_backbone(self, backbone: "PreTrainedConfig") -> None:
+        """Refuse a backbone whose checkpoints would load wrongly or whose native logits differ."""
+        changes = [name for name in LOGIT_SCALING_FIELDS if getattr(backbone, name, None) not in (None, 1)]
         if changes:
             raise ValueError(
-                f"{backbone.model_type} changes its logits behind the head ({changes[0]}="
-                f"{getattr(backbone, changes[0])}), which this model does not; choose another backbone."
+                f"{backbone.model_type} rescales its logits ({changes[0]}={getattr(backbone, changes[0])}), which this "
+                "model does not; choose another backbone."
             )
         if not hasattr(self.model, "embed_tokens"):
             raise ValueError(
@@ -72,32 +104,36 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
                 "found; choose a backbone that is built like Llama."
             )
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the backbone's embedding."""
         return self.model.get_input_embeddings()
 
-    def set_input_embeddings(self, value):
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the backbone's embedding."""
         self.model.set_input_embeddings(value)
 
-    def get_output_embeddings(self):
+    def get_output_embeddings(self) -> nn.Linear:
+        """Return the language-model head."""
         return self.lm_head
 
-    def set_output_embeddings(self, value):
+    def set_output_embeddings(self, value: nn.Linear) -> None:
+        """Replace the language-model head."""
         self.lm_head = value
 
     @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
-        attention_mask=None,
+        attention_mask: "torch.Tensor | BlockMask | None" = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values=None,
+        past_key_values: "Cache | None" = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        **kwargs,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """An ordinary causal language model when nothing special is passed.
+        """Compute next-token logits, as any causal language model does; a 4-D mask or a BlockMask limits attention.
 
         Args:
             input_ids: int64 [B, N].
@@ -136,7 +172,11 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
         )
 
     def _expressible(self, mask: torch.Tensor) -> torch.Tensor:
-        """A 4-D mask in the form that the attention implementation reads without going silently wrong."""
+        """Return a 4-D mask in the form that the attention implementation reads.
+
+        Raises:
+            ValueError: flex_attention, which would read it wrongly without an error.
+        """
         implementation = self.model.config._attn_implementation
         if implementation == "flex_attention":
             raise ValueError(
@@ -148,7 +188,7 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
         return mask
 
 
-# Not where a checkpoint brought this code along: registered, it would also serve checkpoints that bring other code.
+# Code that a checkpoint carries is not registered: it would also serve checkpoints that carry other code.
 if not __name__.startswith(TRANSFORMERS_DYNAMIC_MODULE_NAME):
     AutoConfig.register(PlannedDiffusionConfig.model_type, PlannedDiffusionConfig, exist_ok=True)
     AutoModel.register(PlannedDiffusionConfig, PlannedDiffusionForCausalLM, exist_ok=True)

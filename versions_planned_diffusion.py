@@ -1,4 +1,4 @@
-"""Whether Python, torch and transformers are new enough; asked before an old version fails in its own words."""
+"""Check that Python, torch and transformers are new enough, before an old version fails with an unclear error."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ LEAST = {"Python": (3, 11), "torch": (2, 11), "transformers": (5, 17)}  # the ra
 
 
 def found_versions() -> dict[str, str]:
-    """Of Python and both libraries; one that is not installed is left out."""
+    """Return the versions of Python, torch and transformers; a library that is not installed is left out."""
     found = {"Python": ".".join(map(str, sys.version_info[:3]))}
     try:
         import torch
@@ -22,9 +22,10 @@ def found_versions() -> dict[str, str]:
 
 
 def check_versions() -> None:
-    """
+    """Refuse versions below LEAST.
+
     Raises:
-        RuntimeError: one of them is too old, or missing; the message says what to install.
+        RuntimeError: Python or a library is too old, or a library is missing; the message says what to install.
     """
     found = found_versions()
     for name, least in LEAST.items():

@@ -1,14 +1,18 @@
-"""The code that a checkpoint carries along, flat: `generation/decoders/planned.py` as `generation_decoders_planned.py`.
+"""Write the code that a checkpoint carries, flat: `generation/decoders/planned.py` as `generation_decoders_planned.py`.
 
 The loader behind `trust_remote_code=True` reads a module's relative imports with a regular expression and expects a
-file beside it for each, so packages inside packages cannot be loaded. The exported set is whatever the modules that
-AUTO_MAP names import, directly or not. Only module names in import statements change; every other byte stays.
+file beside it for each, so packages inside packages cannot be loaded. The exported set is everything that the modules
+of AUTO_MAP import, directly or not. A first line names the source; then only module names in import statements differ.
 
-`python -m planned_diffusion.hub.flat FOLDER` renews code and `auto_map` in a folder that was saved before.
+    python -m planned_diffusion.hub.flat FOLDER     (or, where nothing is installed: python hub/flat.py FOLDER)
+
+writes the code into the folder of a saved checkpoint and names it in its config.json; what is current stays untouched.
+This file imports nothing but the standard library, so it also runs before anything is installed.
 """
 
 import ast
 import functools
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -20,10 +24,14 @@ AUTO_MAP = {
     "AutoModel": "modeling_planned_diffusion.PlannedDiffusionForCausalLM",
     "AutoModelForCausalLM": "modeling_planned_diffusion.PlannedDiffusionForCausalLM",
 }
+# A file of the included checkpoint, whose code is not committed: it loads the generated code, or says how to write it.
+STARTER = "load_generated_code"
 EXPORTED = ("configuration_planned_diffusion", "modeling_planned_diffusion", "versions_planned_diffusion", "generation")
 LIBRARIES = frozenset({"torch", "transformers"})
-# What transformers.dynamic_module_utils takes for a relative import, in code and docstrings alike.
+# The text that transformers.dynamic_module_utils takes for a relative import, in code and docstrings alike.
 LOADER_READS = re.compile(r"^\s*import\s+\.(\S+)\s*$|^\s*from\s+\.(\S+)\s+import", re.MULTILINE)
+FIRST_LINE = b"# Generated from %s of planned-diffusion %s; do not edit.\n"
+FIRST_WORDS = FIRST_LINE[: FIRST_LINE.index(b"%s")]
 _STATEMENT = re.compile(rb"from(\s*)\.+[\w.]+(\s+import\b)")
 
 
@@ -41,20 +49,22 @@ class RelativeImport:
 
 
 def flat_name(module: str) -> str:
-    """`generation.decoders.planned` -> `generation_decoders_planned`."""
+    """Return `generation_decoders_planned` for `generation.decoders.planned`."""
     return module.replace(".", "_")
 
 
-def flatten(sources: dict[str, bytes]) -> dict[str, bytes]:
-    """The flat files of a package: file name -> content.
+def flatten(sources: dict[str, bytes], version: str) -> dict[str, bytes]:
+    """Return the flat files of a package: file name -> content.
 
     Args:
         sources: module name in the package ("generation.decoders.planned") -> source.
+        version: version of the package, for the first line of each file.
 
     Raises:
         ExportError: code that the loader of transformers would not load back; the message names the place.
     """
-    files, wanted = {}, sorted({reference.split(".")[0] for reference in AUTO_MAP.values()})
+    files: dict[str, bytes] = {}
+    wanted = sorted({reference.split(".")[0] for reference in AUTO_MAP.values()})
     while wanted:
         module = wanted.pop(0)
         name = f"{flat_name(module)}.py"
@@ -63,7 +73,8 @@ def flatten(sources: dict[str, bytes]) -> dict[str, bytes]:
         source = sources[module]
         imports = relative_imports(module, source, sources)
         check_libraries(module, source)
-        files[name] = rewritten(source, imports)
+        first_line = FIRST_LINE % (f"{module.replace('.', '/')}.py".encode(), version.encode())
+        files[name] = first_line + rewrite_imports(source, imports)
         check_loader_agrees(module, files[name], imports)
         wanted += sorted({found.module for found in imports})
         clash = [other for other in sources if flat_name(other) == flat_name(module) and other != module]
@@ -74,7 +85,7 @@ def flatten(sources: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def relative_imports(module: str, source: bytes, sources: dict[str, bytes]) -> list[RelativeImport]:
-    """Every relative import of a module, function-local ones included, in order.
+    """Return every relative import of a module, function-local ones included, in order.
 
     Raises:
         ExportError: an import of a package, from one, or of a module outside the exported set.
@@ -95,8 +106,8 @@ def relative_imports(module: str, source: bytes, sources: dict[str, bytes]) -> l
     return sorted(found, key=lambda place: (place.line, place.column))
 
 
-def rewritten(source: bytes, imports: list[RelativeImport]) -> bytes:
-    """The source with flat names in its relative imports, otherwise byte for byte the same."""
+def rewrite_imports(source: bytes, imports: list[RelativeImport]) -> bytes:
+    """Return the source with flat names in its relative imports, otherwise byte for byte the same."""
     lines = source.splitlines(keepends=True)
     for place in imports:
         line = lines[place.line - 1]
@@ -110,23 +121,20 @@ def rewritten(source: bytes, imports: list[RelativeImport]) -> bytes:
 
 
 def check_libraries(module: str, source: bytes) -> None:
-    """That nothing is imported but torch, transformers and the standard library, `try:` blocks left aside.
+    """Refuse imports of other libraries than torch, transformers and the standard library, outside `try:` blocks.
 
     The loader refuses code with an import, at any depth, of what is not installed, unless it stands in a `try:`.
     """
 
-    def visit(node):
+    def visit(node: ast.AST) -> None:
         if isinstance(node, ast.Try):
             return
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module]
-        for name in names:
+        for name in absolute_imports(node):
             top = name.split(".")[0]
             if top not in LIBRARIES and top not in sys.stdlib_module_names:
                 raise ExportError(
-                    f"{module}, line {node.lineno}: {name} would be needed wherever the checkpoint is loaded; exported "
-                    "code may import torch, transformers and the standard library."
+                    f"{module}, line {getattr(node, 'lineno', 0)}: {name} would be needed wherever the checkpoint is "
+                    "loaded; exported code may import torch, transformers and the standard library."
                 )
         for child in ast.iter_child_nodes(node):
             visit(child)
@@ -134,8 +142,15 @@ def check_libraries(module: str, source: bytes) -> None:
     visit(ast.parse(source))
 
 
+def absolute_imports(node: ast.AST) -> list[str]:
+    """Return the modules that a statement imports by their absolute names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [str(node.module)] if isinstance(node, ast.ImportFrom) and not node.level else []
+
+
 def check_loader_agrees(module: str, flat: bytes, imports: list[RelativeImport]) -> None:
-    """That the loader's regular expression finds these imports and no others, in docstrings for instance."""
+    """Refuse code in which the loader's regular expression finds other imports, in docstrings for instance."""
     seen = {name for pair in LOADER_READS.findall(flat.decode()) for name in pair if name}
     meant = {flat_name(place.module) for place in imports}
     if seen != meant:
@@ -147,7 +162,7 @@ def check_loader_agrees(module: str, flat: bytes, imports: list[RelativeImport])
 
 
 def check_classes(files: dict[str, bytes]) -> None:
-    """That every class of AUTO_MAP is defined in the file where the loader looks for it."""
+    """Refuse code where a class of AUTO_MAP is not defined in the file that AUTO_MAP names."""
     for reference in AUTO_MAP.values():
         file, name = reference.split(".")
         classes = {node.name for node in ast.parse(files[f"{file}.py"]).body if isinstance(node, ast.ClassDef)}
@@ -157,39 +172,70 @@ def check_classes(files: dict[str, bytes]) -> None:
 
 @functools.cache
 def flat_code() -> dict[str, bytes]:
-    """The flat files of this package: file name -> content, the same whenever and wherever it is called."""
+    """Return the flat files of this package: file name -> content, the same whenever and wherever it is called."""
     files = [PACKAGE / f"{name}.py" for name in EXPORTED[:3]] + sorted((PACKAGE / "generation").rglob("*.py"))
     names = {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in files}
     sources = {name: file.read_bytes() for name, file in names.items() if not name.endswith("__init__")}
-    return flatten(sources)
+    version = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version, "__init__.py states the version on a line of its own"
+    return flatten(sources, version[1])
 
 
 def write_flat_code(folder: str | Path) -> dict[str, str]:
-    """Writes the flat code into a folder; returns the `auto_map` that belongs into the config beside it."""
+    """Write the flat code into a folder and remove generated files of other versions; current files stay untouched.
+
+    Returns:
+        The `auto_map` that belongs into the config beside it.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.py"):
+        if is_flat_code(file.name) and file.name not in flat_code() and file.read_bytes().startswith(FIRST_WORDS):
+            file.unlink()
     for name, content in flat_code().items():
         file = folder / name
         if not file.is_file() or file.read_bytes() != content:
             file.write_bytes(content)
-    return dict(AUTO_MAP)
+    starts_here = (folder / f"{STARTER}.py").is_file()
+    return AUTO_MAP | ({"AutoConfig": f"{STARTER}.PlannedDiffusionConfig"} if starts_here else {})
 
 
 def is_flat_code(name: str) -> bool:
-    """Whether a file of this name is flat code, of this version of the package or another."""
+    """Return whether a file of this name is flat code, of this version of the package or another."""
     return name.endswith(".py") and name.startswith(EXPORTED)
 
 
 def refresh(folder: Path) -> None:
-    """Renews the code and the config of a saved checkpoint; its weights stay as they are."""
-    from ..configuration_planned_diffusion import PlannedDiffusionConfig
+    """Renew the code of a saved checkpoint and the `auto_map` of its config; everything else stays as it is.
 
-    config = PlannedDiffusionConfig.from_pretrained(folder)
-    for file in folder.iterdir():
-        if is_flat_code(file.name) and file.name not in flat_code():
-            file.unlink()
-    config.save_pretrained(folder)  # writes the code, too
+    Raises:
+        ValueError: the folder holds no config.json.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{folder} holds no config.json; name the folder of a checkpoint.")
+    for stale in folder.glob("*.py"):
+        if is_flat_code(stale.name) and stale.name not in flat_code():
+            stale.unlink()
+    auto_map = write_flat_code(folder)
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if config.get("auto_map") != auto_map:  # written as transformers writes it
+        content = json.dumps({**config, "auto_map": auto_map}, indent=2, sort_keys=True) + "\n"
+        file.write_text(content, encoding="utf-8")
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line; return an exit status."""
+    if len(argv) != 1:
+        print("Usage: python -m planned_diffusion.hub.flat FOLDER", file=sys.stderr)
+        return 2
+    try:
+        refresh(Path(argv[0]).expanduser())
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    refresh(Path(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -18,7 +18,7 @@ from transformers import AutoConfig
 
 from .card import About, run_quick_start, write_card
 from .export import export, is_export
-from .flat import flat_code, is_flat_code
+from .flat import AUTO_MAP, flat_code, is_flat_code
 
 UPLOADED = (
     "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
@@ -106,7 +106,8 @@ def is_current(folder: Path) -> bool:
     def stored(name: str) -> dict:
         return json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
 
-    prepared = stored("generation_config.json").get("do_sample") is not None
+    prepared = stored("config.json").get("auto_map") == AUTO_MAP
+    prepared &= stored("generation_config.json").get("do_sample") is not None
     prepared &= stored("tokenizer_config.json").get("padding_side") == "left"
     return prepared and all(
         (folder / name).is_file() and (folder / name).read_bytes() == content for name, content in flat_code().items()

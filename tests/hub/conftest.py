@@ -13,6 +13,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
+from planned_diffusion.hub.flat import refresh
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 # The server has no package name of its own: tests are no package.
@@ -25,8 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def embedded() -> Path:
-    """The embedded checkpoint, as it ships."""
-    return ROOT / "checkpoints" / "facts"
+    """The embedded checkpoint, with the code that `make test` writes beside it."""
+    folder = ROOT / "checkpoints" / "facts"
+    refresh(folder)
+    return folder
 
 
 @pytest.fixture

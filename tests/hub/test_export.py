@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from planned_diffusion.hub import export as module
 from planned_diffusion.hub.export import export
-from planned_diffusion.hub.flat import AUTO_MAP, ExportError, flat_code
+from planned_diffusion.hub.flat import AUTO_MAP, STARTER, ExportError, flat_code
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 
@@ -21,8 +21,15 @@ def contents(folder) -> dict[str, bytes]:
 def test_the_embedded_checkpoint_is_its_own_export(embedded, tmp_path):
     exported = export(str(embedded), tmp_path / "out")
     written, shipped = contents(tmp_path / "out"), contents(embedded)
-    assert sorted(written) == list(exported.files) == sorted(set(shipped) - {"README.md", "results.json"})
-    may_differ = {"tokenizer_config.json"}
+    own = {"README.md", "results.json", f"{STARTER}.py"}
+    assert sorted(written) == list(exported.files) == sorted(set(shipped) - own)
+    may_differ = {"tokenizer_config.json", "config.json"}
+    stored, was = (json.loads(folder["config.json"]) for folder in (written, shipped))
+    different = {"auto_map", "transformers_version"}
+    if stored["transformers_version"] == transformers.__version__:
+        assert stored.keys() == was.keys()
+        assert all(stored[name] == was[name] for name in stored.keys() - different)
+    assert stored["auto_map"] == AUTO_MAP
     if json.loads(shipped["config.json"])["transformers_version"] != transformers.__version__:
         may_differ |= {"config.json", "generation_config.json"}  # other versions write other fields
     assert {name for name in written if written[name] != shipped[name]} <= may_differ

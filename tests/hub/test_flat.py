@@ -3,14 +3,16 @@
 import ast
 import builtins
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import transformers
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
+import planned_diffusion
 from planned_diffusion.hub import flat
-from planned_diffusion.hub.flat import AUTO_MAP, ExportError, flat_code, flatten, refresh, write_flat_code
+from planned_diffusion.hub.flat import AUTO_MAP, FIRST_WORDS, STARTER, ExportError, flat_code, refresh, write_flat_code
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "checkpoints" / "facts"
@@ -26,6 +28,14 @@ def package(**files: bytes) -> dict[str, bytes]:
 
 def modeling(line: bytes) -> dict[str, bytes]:
     return package(modeling_planned_diffusion=line + b"\n" + MODELING, generation__b=b"x = 1\n")
+
+
+def flatten(sources: dict[str, bytes]) -> dict[str, bytes]:
+    return flat.flatten(sources, "1.2.3")
+
+
+def first_line(path: str) -> bytes:
+    return f"# Generated from {path} of planned-diffusion 1.2.3; do not edit.\n".encode()
 
 
 # What is written
@@ -52,8 +62,10 @@ def test_imports_are_rewritten_and_every_other_byte_stays():
         "modeling_planned_diffusion.py",
     ]
     expected = inner.replace(b"from  ...generation.b \timport", b"from  .generation_b \timport")
-    assert files["generation_deep_a.py"] == expected.replace(b"from .z import w", b"from .generation_deep_z import w")
-    assert files["modeling_planned_diffusion.py"] == b"from .generation_deep_a import f\n" + MODELING
+    expected = expected.replace(b"from .z import w", b"from .generation_deep_z import w")
+    assert files["generation_deep_a.py"] == first_line("generation/deep/a.py") + expected
+    head = first_line("modeling_planned_diffusion.py") + b"from .generation_deep_a import f\n"
+    assert files["modeling_planned_diffusion.py"] == head + MODELING
 
 
 def test_the_same_every_time_and_all_that_the_loader_asks_for(tmp_path):
@@ -67,12 +79,38 @@ def test_the_same_every_time_and_all_that_the_loader_asks_for(tmp_path):
         assert set(get_imports(file)) <= {"torch", "transformers", *flat.sys.stdlib_module_names}
 
 
-def test_the_embedded_checkpoint_carries_the_present_code():
-    carried = {file.name: file.read_bytes() for file in EMBEDDED.glob("*.py")}
-    assert carried == flat_code(), "run make flat"
+def test_every_file_says_where_it_comes_from():
+    version = planned_diffusion.__version__
+    code = flat_code()
+    engine = f"# Generated from generation/engine/engine.py of planned-diffusion {version}; do not edit.\n"
+    assert code["generation_engine_engine.py"].decode().startswith(engine)
+    assert all(content.startswith(FIRST_WORDS) for content in code.values())
+    for name, content in code.items():
+        source = ROOT / content.decode().split(" ")[3]
+        assert name == "_".join(source.relative_to(ROOT).parts)
+        assert content.count(b"\n") == source.read_bytes().count(b"\n") + 1
 
 
-def test_refresh_renews_code_and_config_and_leaves_the_rest(tmp_path):
+def test_no_generated_file_is_committed():
+    if not (ROOT / ".git").exists():
+        pytest.skip("this copy of the package is no git repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "checkpoints/facts/*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert listed.stdout.split() == [f"checkpoints/facts/{STARTER}.py"]
+
+
+def test_generated_files_of_other_versions_are_removed_and_current_ones_not_touched(tmp_path):
+    write_flat_code(tmp_path)
+    before = {file.name: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    (tmp_path / "generation_gone.py").write_bytes(first_line("generation/gone.py"))
+    (tmp_path / "generation_mine.py").write_text("mine = True\n")
+    assert write_flat_code(tmp_path) == AUTO_MAP
+    assert (tmp_path / "generation_mine.py").is_file() and not (tmp_path / "generation_gone.py").exists()
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == before
+
+
+def test_refresh_renews_code_and_auto_map_and_leaves_the_rest(tmp_path):
     for name in ("config.json", "generation_config.json"):
         (tmp_path / name).write_bytes((EMBEDDED / name).read_bytes())
     for name in ("generation_gone.py", "modeling_planned_diffusion.py", "mine.py", "model.safetensors"):
@@ -81,12 +119,29 @@ def test_refresh_renews_code_and_config_and_leaves_the_rest(tmp_path):
     kept = {"config.json", "generation_config.json", "mine.py", "model.safetensors"}
     assert {file.name for file in tmp_path.iterdir()} == kept | set(flat_code())
     assert (tmp_path / "mine.py").read_text() == (tmp_path / "model.safetensors").read_text() == "old"
-    refresh(tmp_path)  # config.json may have been written by another version of transformers
-    written = (tmp_path / "config.json").read_bytes()
-    refresh(tmp_path)
-    assert (tmp_path / "config.json").read_bytes() == written
-    if json.loads((EMBEDDED / "config.json").read_text())["transformers_version"] == transformers.__version__:
-        assert written == (EMBEDDED / "config.json").read_bytes()
+    embedded, written = (json.loads((folder / "config.json").read_text()) for folder in (EMBEDDED, tmp_path))
+    assert written.pop("auto_map") == AUTO_MAP
+    assert embedded.pop("auto_map") == {**AUTO_MAP, "AutoConfig": f"{STARTER}.PlannedDiffusionConfig"}
+    assert written == embedded
+
+
+def test_the_included_checkpoint_is_renewed_without_a_change_that_git_would_see(tmp_path):
+    """By the command that needs nothing installed: an interpreter without packages."""
+    for name in ("config.json", f"{STARTER}.py"):
+        (tmp_path / name).write_bytes((EMBEDDED / name).read_bytes())
+    command = [sys.executable, "-I", "-S", str(ROOT / "hub" / "flat.py"), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
+    for name in ("config.json", f"{STARTER}.py"):
+        assert (tmp_path / name).read_bytes() == (EMBEDDED / name).read_bytes()
+    assert {file.name for file in tmp_path.iterdir()} == {"config.json", f"{STARTER}.py", *flat_code()}
+
+
+def test_the_command_says_how_it_is_used(tmp_path, capsys):
+    assert flat.main([]) == 2 and "hub.flat FOLDER" in capsys.readouterr().err
+    assert flat.main([str(tmp_path)]) == 1
+    assert "holds no config.json; name the folder of a checkpoint" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="holds no config.json; name the folder of a checkpoint"):
+        refresh(tmp_path)
 
 
 # What is refused
@@ -115,7 +170,7 @@ def test_code_that_could_not_be_loaded_back_is_refused(line, says):
 
 def test_libraries_inside_try_are_allowed():
     line = b"try:\n    import numpy\nexcept ImportError:\n    numpy = None"
-    assert flatten(modeling(line))["modeling_planned_diffusion.py"].startswith(line)
+    assert flatten(modeling(line))["modeling_planned_diffusion.py"].count(line) == 1
 
 
 def test_two_modules_of_one_flat_name_are_refused():
@@ -138,6 +193,7 @@ HARMLESS = {
     "time", "types", "typing", "weakref",
 }  # fmt: skip
 OF_SYS = {"modules", "version_info"}
+OF_OS = {"PathLike"}  # a type
 REFUSED_NAMES = {
     "open", "eval", "exec", "compile", "input", "breakpoint", "globals", "vars", "__import__", "__builtins__",
 }  # fmt: skip
@@ -158,6 +214,8 @@ def offences(name: str, source: bytes) -> list[str]:
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
             modules = [node.module]
+        if modules == ["os"] and isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} <= OF_OS:
+            continue
         tops = {module.split(".")[0] for module in modules}
         found += [f"{name}:{node.lineno} imports {top}" for top in tops - HARMLESS - {"torch", "transformers", "sys"}]
         if isinstance(node, ast.Name) and node.id in REFUSED_NAMES:
@@ -180,6 +238,7 @@ def test_exported_code_opens_no_file_socket_or_process_and_evaluates_no_string()
     [
         "open('x')",
         "import os",
+        "from os import PathLike, system",
         "from subprocess import run",
         "def f():\n    import socket",
         "exec('1')",

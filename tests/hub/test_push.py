@@ -13,7 +13,7 @@ from planned_diffusion.cli.main import main
 from planned_diffusion.hub import card
 from planned_diffusion.hub.card import About
 from planned_diffusion.hub.export import export
-from planned_diffusion.hub.flat import flat_code
+from planned_diffusion.hub.flat import AUTO_MAP, flat_code
 from planned_diffusion.hub.push import push
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
@@ -44,6 +44,29 @@ def trained(tiny) -> Path:
 
 def metadata(hub, repo: str) -> dict:
     return yaml.safe_load(hub.files(repo)["README.md"].decode().split("---")[1])
+
+
+# Transformers' own way
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_push_to_hub_of_a_model_uploads_its_code(hub, build_model, tmp_path, times):
+    """Also where the folder holds the current code already, which is not written again."""
+    for time in range(times):
+        repo = f"user/own-{times}-{time}"
+        build_model().save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id=repo)
+        files = hub.files(repo)
+        assert {name: files[name] for name in flat_code()} == flat_code()
+        assert json.loads(files["config.json"])["auto_map"] == AUTO_MAP and "model.safetensors" in files
+    build_model().push_to_hub(f"user/own-{times}")
+    assert flat_code().items() <= hub.files(f"user/own-{times}").items()
+
+
+def test_the_included_checkpoint_is_pushed_as_others_load_it(hub, embedded, send):
+    send(embedded, "user/included")
+    files = hub.files("user/included")
+    assert json.loads(files["config.json"])["auto_map"] == AUTO_MAP
+    assert {name for name in files if name.endswith(".py")} == set(flat_code())
 
 
 # What is sent

@@ -139,7 +139,7 @@ def test_resizing_the_vocabulary(tie, build_model):
     ],
 )
 def test_heads_that_do_more_are_refused(architecture, name, value, neutral, build_model):
-    message = f"{architecture} changes its logits behind the head \\({name}={value}\\), .* choose another backbone"
+    message = f"{architecture} rescales its logits \\({name}={value}\\), .* choose another backbone"
     with pytest.raises(ValueError, match=message):
         build_model(architecture, backbone={name: value})
     ours = build_model(architecture, backbone={name: neutral})

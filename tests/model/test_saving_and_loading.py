@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from planned_diffusion.configuration_planned_diffusion import CONTROL_TOKEN_FIELDS, PlannedDiffusionConfig
+from planned_diffusion.hub.flat import AUTO_MAP, flat_code
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 IDS = torch.tensor([[5, 60, 33, 97, 12, 80, 2]])
@@ -134,6 +135,28 @@ def test_tying_is_the_backbones_unless_said(own, backbones, build_config):
 def test_config_errors(fields, message):
     with pytest.raises(ValueError, match=message):
         PlannedDiffusionConfig(**fields)
+
+
+# Code
+
+
+def python_files(folder) -> set[str]:
+    return {file.name for file in folder.glob("*.py")}
+
+
+def test_a_model_is_saved_with_its_code_and_a_config_alone_without(build_model, tmp_path):
+    model = build_model()
+    model.config.save_pretrained(tmp_path / "config")
+    assert not python_files(tmp_path / "config")
+    assert "auto_map" not in json.loads((tmp_path / "config" / "config.json").read_text())
+    model.save_pretrained(tmp_path / "model")
+    assert python_files(tmp_path / "model") == set(flat_code())
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["auto_map"] == AUTO_MAP
+
+
+def test_only_the_main_process_writes(build_model, tmp_path):
+    build_model().save_pretrained(tmp_path, is_main_process=False)
+    assert not python_files(tmp_path) and not (tmp_path / "config.json").exists()
 
 
 # Registration
