@@ -23,7 +23,7 @@ from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.evaluation.variants import PLANNED
 from planned_diffusion.facts.generator import FactsQuestion, held_out_questions
 from planned_diffusion.facts.metric import facts_right
-from planned_diffusion.generation.engine import engine
+from planned_diffusion.generation.engine import prefix
 from planned_diffusion.generation.events import Forward, PlanDone
 from planned_diffusion.loading.embedded import EMBEDDED
 
@@ -99,10 +99,10 @@ def shared_beginnings(model, tokenizer, examples: list[FactsQuestion], args) -> 
     fields = {**THRESHOLD, "num_return_sequences": SAMPLES, "do_sample": True, "seed": 3, "max_new_tokens": 64}
 
     def run(shortest: int) -> Answers:
-        with mock.patch.object(engine, "WORTH_SHARING", shortest):
+        with mock.patch.object(prefix, "WORTH_SHARING", shortest):
             return answer_all(model, tokenizer, prompts, **fields)
 
-    never, normal = 10**9, engine.WORTH_SHARING
+    never, normal = 10**9, prefix.WORTH_SHARING
     without, with_it = run(never), run(normal)
     seconds = interleaved({"without": lambda: run(never), "with": lambda: run(normal)}, args.repeats)
     tokens = len(tokenizer(prompts[0])["input_ids"])

@@ -82,6 +82,10 @@ class TimedDecoder:
 
     def __init__(self, decoder, clock: Clock):
         self.send, self.close = clock.around(decoder.send, "decoder"), decoder.close
+        self._start = clock.around(decoder.__next__, "decoder")
+
+    def __next__(self):
+        return self._start()
 
 
 @contextmanager
@@ -120,7 +124,7 @@ def ticks_of(model, clock: Clock):
             (engine_file, "draw", clock.around(engine_file.draw, "draw")),
             (runner_file.Runner, "logits", clock.around(runner_file.Runner.logits, "tensors")),
             (runner_file, "attention_mask", clock.around(runner_file.attention_mask, "mask")),
-            (runner_file, "mask_in_parts", clock.around(runner_file.mask_in_parts, "mask")),
+            (runner_file, "segmented_mask", clock.around(runner_file.segmented_mask, "mask")),
             (SlotCache, "write_to", clock.around(SlotCache.write_to, "mask")),
             (model.model, "forward", clock.around(model.model.forward, "trunk")),
             (model.lm_head, "forward", clock.around(model.lm_head.forward, "head")),

@@ -24,9 +24,14 @@ visible):
     s   # # # # # # # #     a span opens to the others after the next `<sync/>`
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 CLEAN, NOISY, CAUSAL = 0, 1, 2
 NO_SPAN = -1
@@ -36,7 +41,7 @@ FLEX_BLOCK = 128  # tokens on either side of a block of FlexAttention
 
 @dataclass(frozen=True)
 class Labels:
-    """Five integer tensors of one shape, [..., N]."""
+    """The labels of tokens: five integer tensors of one shape, [..., N]."""
 
     document: torch.Tensor
     span: torch.Tensor
@@ -44,23 +49,24 @@ class Labels:
     stream: torch.Tensor
     position: torch.Tensor
 
-    def each(self, change) -> "Labels":
-        """The labels with `change` applied to each tensor (indexing, reshaping, moving)."""
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Labels":
+        """Apply a function to each tensor (indexing, reshaping, moving)."""
         return Labels(*map(change, (self.document, self.span, self.round, self.stream, self.position)))
 
     def stacked(self) -> torch.Tensor:
-        """[5, ..., N]; `Labels(*stacked)` takes it apart."""
+        """Return one tensor [5, ..., N]; `Labels(*stacked)` takes it apart."""
         return torch.stack((self.document, self.span, self.round, self.stream, self.position))
 
-    def to(self, device) -> "Labels":
+    def to(self, device: torch.device | str) -> "Labels":
         return self.each(lambda label: label.to(device))
 
 
 def is_visible(query: Labels, key: Labels) -> torch.Tensor:
-    """The rule itself, bool, on labels that broadcast against each other.
+    """Apply the rule itself to labels that broadcast against each other; returns bool.
 
-    1. Inside a span (one stream of it), both directions; in the CAUSAL stream to the left only.
-    2. Outside it, what is clean, not later, and public: not in a span, or in a span of an earlier round.
+    A token sees tokens of its own document:
+    1. Inside its span, in its own stream: in both directions; in the CAUSAL stream to the left only.
+    2. Outside its span: clean tokens that are not later and public, that is, in no span or in one of an earlier round.
     """
     to_the_left = key.position <= query.position
     same_span = (query.span == key.span) & (key.span != NO_SPAN) & (query.stream == key.stream)
@@ -71,24 +77,26 @@ def is_visible(query: Labels, key: Labels) -> torch.Tensor:
 
 
 def dense_mask(query: Labels, key: Labels) -> torch.Tensor:
-    """Bool mask, [..., Q, K], of query labels [..., Q] and key labels [..., K]."""
+    """Return the bool mask [..., Q, K] of query labels [..., Q] and key labels [..., K]."""
     return is_visible(query.each(lambda label: label[..., :, None]), key.each(lambda label: label[..., None, :]))
 
 
 def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """0 where visible, the lowest finite number elsewhere; what eager attention adds to its scores."""
+    """Return what eager attention adds to its scores: 0 where visible, the lowest finite number elsewhere."""
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
-def flex_mask(query: Labels, key: Labels):
-    """FlexAttention's BlockMask, [B, 1, Q, K], of query labels [B, Q] and key labels [B, K] (arXiv 2412.05496).
+def flex_mask(query: Labels, key: Labels) -> "BlockMask":
+    """Return FlexAttention's BlockMask [B, 1, Q, K] of query labels [B, Q] and key labels [B, K] (arXiv 2412.05496).
 
-    Built from the labels at once: `create_block_mask` of torch gives the same, but takes 13 times as long for a step of
-    130 tokens.
+    Built from the labels directly: `create_block_mask` of torch gives the same, but takes 13 times as long for a step
+    of 130 tokens.
     """
     from torch.nn.attention.flex_attention import BlockMask
 
-    def rule(batch, head, query_index, key_index):
+    def rule(
+        batch: torch.Tensor, head: torch.Tensor, query_index: torch.Tensor, key_index: torch.Tensor
+    ) -> torch.Tensor:
         return is_visible(
             query.each(lambda label: label[batch, query_index]), key.each(lambda label: label[batch, key_index])
         )
@@ -104,13 +112,13 @@ def flex_mask(query: Labels, key: Labels):
 
 
 def _numbers(listed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Per row of blocks how many are listed, int32 [..., Q], and all numbers, theirs first, int32 [..., Q, K]."""
+    """Count the listed blocks of each row, int32 [..., Q], and number all, the listed first, int32 [..., Q, K]."""
     numbers = listed.int().argsort(dim=-1, descending=True, stable=True)
     return listed.sum(-1, dtype=torch.int32), numbers.int()
 
 
-def attention_mask(query: Labels, key: Labels, implementation: str, dtype: torch.dtype):
-    """The mask of labels [B, Q] and [B, K] in the form that an attention implementation reads.
+def attention_mask(query: Labels, key: Labels, implementation: str, dtype: torch.dtype) -> "torch.Tensor | BlockMask":
+    """Return the mask of labels [B, Q] and [B, K] in the form that an attention implementation reads.
 
     sdpa: bool [B, 1, Q, K]; eager: additive `dtype` [B, 1, Q, K]; flex_attention: a BlockMask.
 

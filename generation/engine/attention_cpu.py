@@ -1,210 +1,239 @@
-"""Attention of a packed forward in parts: what rows cannot see is not computed.
+"""CPU only (with sdpa): attention of a packed forward segment by segment, so that hidden pairs are not computed.
 
-A packed forward of N tokens over S slots asks for N x S pairs, although a token sees its own request alone, and in a
-span only that and what is outside of spans: of eight equal requests that fill at the same time, seven eighths of the
-pairs are of no use, and of six equal spans about half of the rest.
+A packed forward of N tokens over S slots has N x S query-key pairs, although a token sees its own request alone, and in
+a span only that span and what lies outside spans: of eight equal requests that fill at the same time, seven eighths of
+the pairs are hidden, and of six equal spans about half of the rest. GPUs compute them faster than they skip them.
 
         slots  a a b a b b c            a   a a a  |  c   c
-    a   #  #  .  #  .  .  .             #  #  #    |  #         parts of like size as one batch over gathered slots,
+    a   #  #  .  #  .  .  .             #  #  #    |  #         segments of like size as one batch over gathered slots,
     a   #  #  .  #  .  .  .      ->     #  #  #    |            padded; others, such as `c`, in a batch of their own
     b   .  .  #  .  #  #  .             ---------
     c   .  .  .  .  .  .  #             b   b b b
                                         #  #  #
 
-The model is not told: it hands its mask to `scaled_dot_product_attention`, and the mask knows how to do that.
+`segmented_mask` is the way in: it returns a mask, or None where one dense mask is as fast. The model is unaware: it
+hands the mask to `scaled_dot_product_attention`, and the mask, a tensor subclass, computes the attention itself.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._pytree import tree_map
 
 from ..visibility import CLEAN, NO_SPAN, Labels, additive_mask, dense_mask
+from .packing import Layout, Packed, Segment
 from .tensors import integers, table_of_integers
 
-# What takes as long as so many pairs of one forward, measured on CPUs with 4 to 14 heads of 64
-# (benchmarks/results/profile.md). Kernels of other devices are not measured.
-PAIRS_OF_PARTS = 8192  # working them out, and putting their rows together again
-PAIRS_PER_BATCH = 4096  # a call
-PAIRS_PER_PART = 512
-PAIRS_PER_SLOT = 4  # its gathering
+# Overheads, in the number of query-key pairs (of all heads) of one forward that take equally long: measured on CPUs
+# with 4 to 14 heads of 64 (benchmarks/results/profile.md). A wrong value costs time, never correctness.
+PAIRS_PER_FORWARD = 8192  # finding the segments, and putting their rows in order again
+PAIRS_PER_BATCH = 4096  # a further call of scaled_dot_product_attention
+PAIRS_PER_SEGMENT = 512
+PAIRS_PER_SLOT = 4  # gathering its key and value
 ROWS_ARE_EVEN = 2  # bfloat16 takes twice as long for one row as for two
 
 
-@dataclass(frozen=True)
-class Part:
-    """Rows of a packed forward, one after another, and the slots among which is all that they see."""
+def segmented_mask(query: Labels, key: Labels, packed: Packed, implementation: str) -> "SegmentedMask | None":
+    """Return a mask [1, 1, N, S] of labels [1, N] and [1, S] that attends by segments; None where a dense one will do.
 
-    rows: range
-    slots: Collection[int]
-
-    @property
-    def cost(self) -> int:
-        """In pairs, of attending by itself."""
-        return PAIRS_PER_PART + (len(self.rows) + PAIRS_PER_SLOT) * len(self.slots)
+    On a CPU with sdpa it pays where requests or spans would compute many pairs that the other's labels hide.
+    """
+    if query.span.device.type != "cpu" or implementation != "sdpa":
+        return None
+    segments = [segment for request in packed.segments for segment in by_span(request, packed.layout)]
+    return mask_of(query, key, segments) if pays(segments, key.span.shape[1]) else None
 
 
-def by_span(request: Part, slots: list[int], spans: list[int], rounds: list[int], streams: list[int]) -> list[Part]:
-    """A request's rows span by span, where that costs less; the columns are those of the whole forward.
+def cost(segment: Segment) -> int:
+    """Return how long a segment takes to attend by itself, in pairs."""
+    return PAIRS_PER_SEGMENT + (len(segment.rows) + PAIRS_PER_SLOT) * len(segment.slots)
 
-    What a span cannot see is what runs along of other spans of its round, or of a later one.
+
+def by_span(request: Segment, layout: Layout) -> list[Segment]:
+    """Split a request's rows span by span, where that costs less.
+
+    A span does not see tokens of other spans of its own or a later round that run in the same forward.
     """
     rows = slice(request.rows.start, request.rows.stop)
-    if request.cost < PAIRS_OF_PARTS or any(stream != CLEAN for stream in streams[rows]):
+    # Copies in other streams see by further rules: not split.
+    if cost(request) < PAIRS_PER_FORWARD or any(stream != CLEAN for stream in layout.streams[rows]):
         return [request]
     runs, stop = [], rows.start
-    for span, run in groupby(spans[rows]):
+    for span, run in groupby(layout.spans[rows]):
         start, stop = stop, stop + len(list(run))
         runs.append((span, range(start, stop)))
-    parts = []
+    segments = []
     for span, run in runs:
-        hidden = {
-            slot
-            for other, theirs in runs
-            if NO_SPAN != span != other != NO_SPAN and rounds[theirs.start] >= rounds[run.start]
-            for slot in slots[theirs.start : theirs.stop]
-        }
-        parts.append(Part(run, [slot for slot in request.slots if slot not in hidden]))
-    return parts if sum(part.cost for part in parts) < request.cost else [request]
+        hidden = _hidden_slots(span, run, runs, layout) if span != NO_SPAN else frozenset()
+        segments.append(Segment(run, [slot for slot in request.slots if slot not in hidden]))
+    return segments if sum(map(cost, segments)) < cost(request) else [request]
 
 
-def in_batches(parts: Sequence[Part]) -> list[list[Part]]:
-    """Parts that attend together: those of like size, as long as padding costs less than a further call."""
-    batches: list[list[Part]] = []
-    pairs = longest = 0
-    for part in sorted(parts, key=lambda part: (len(part.rows), len(part.slots))):
-        rows, slots = len(part.rows), len(part.slots)
+def _hidden_slots(span: int, run: range, runs: list[tuple[int, range]], layout: Layout) -> set[int]:
+    """Return the slots of the other spans' rows in a forward that a span's rows do not see."""
+    return {
+        slot
+        for other, theirs in runs
+        if other not in (NO_SPAN, span) and layout.rounds[theirs.start] >= layout.rounds[run.start]
+        for slot in layout.slots[theirs.start : theirs.stop]
+    }
+
+
+def pays(segments: Sequence[Segment], used: int) -> bool:
+    """Return whether segments attend faster than all rows at once over `used` slots."""
+    rows = segments[-1].rows.stop if segments else 0
+    if rows < 2:  # transformers may expand a single row to several, which share its mask
+        return False
+    return rows * used > PAIRS_PER_FORWARD + PAIRS_PER_BATCH + sum(map(cost, segments))
+
+
+def in_batches(segments: Sequence[Segment]) -> list[list[Segment]]:
+    """Group segments of like size to attend together, as long as padding costs less than a further call."""
+    batches: list[list[Segment]] = []
+    pairs = longest = 0  # of the last batch, padding included; slots of its longest segment
+    for segment in sorted(segments, key=lambda segment: (len(segment.rows), len(segment.slots))):
+        rows, slots = len(segment.rows), len(segment.slots)
         joined = (len(batches[-1]) + 1) * rows * max(longest, slots) if batches else 0
         if batches and joined <= pairs + rows * slots + PAIRS_PER_BATCH:
-            batches[-1].append(part)
+            batches[-1].append(segment)
             pairs, longest = joined, max(longest, slots)
         else:
-            batches.append([part])
+            batches.append([segment])
             pairs, longest = rows * slots, slots
     return batches
 
 
-def pays(parts: Sequence[Part], used: int) -> bool:
-    """Whether a CPU attends faster in parts than with all rows at once over `used` slots."""
-    rows = parts[-1].rows.stop if parts else 0
-    if rows < 2:  # of a single row transformers may make several, which share its mask
-        return False
-    return rows * used > PAIRS_OF_PARTS + PAIRS_PER_BATCH + sum(part.cost for part in parts)
-
-
-def mask_in_parts(query: Labels, key: Labels, parts: Sequence[Part]) -> "MaskInParts":
-    """The mask [1, 1, N, S] of labels [1, N] and [1, S]; the parts cover the N rows."""
+def mask_of(query: Labels, key: Labels, segments: Sequence[Segment]) -> "SegmentedMask":
+    """Return the mask [1, 1, N, S] of labels [1, N] and [1, S]; the segments cover the N rows."""
     device, count = query.span.device, query.span.shape[1]
-    mask = torch.zeros((), dtype=torch.bool, device=device).expand(1, 1, count, key.span.shape[1])
-    mask = mask.as_subclass(MaskInParts)
-    mask.query, mask.key, mask.visible, mask.slots, mask.found = query, key, [], [], {}
-    asking, asked = query.stacked()[:, 0], key.stacked()[:, 0]  # [5, N], [5, S]
-    every_row, places, filled = [], [0] * count, 0
-    for batch in in_batches(parts):
-        rows = table_of_integers(_padded([part.rows for part in batch], ROWS_ARE_EVEN), device)
-        slots = table_of_integers(_padded([[*part.slots] for part in batch]), device)
-        visible = dense_mask(Labels(*asking[:, rows]), Labels(*asked[:, slots]))
-        held = integers([len(part.slots) for part in batch], device)[:, None, None]
-        visible &= torch.arange(slots.shape[1], device=device) < held  # what pads is there already
-        mask.visible.append(visible[:, None])
-        mask.slots.append(slots)
+    row_labels, slot_labels = query.stacked()[:, 0], key.stacked()[:, 0]  # [5, N], [5, S]
+    visible, gathered, every_row, places, filled = [], [], [], [0] * count, 0
+    for batch in in_batches(segments):
+        rows = table_of_integers(_padded([segment.rows for segment in batch], ROWS_ARE_EVEN), device)  # [D, R]
+        slots = table_of_integers(_padded([[*segment.slots] for segment in batch]), device)  # [D, K]
+        sees = dense_mask(Labels(*row_labels[:, rows]), Labels(*slot_labels[:, slots]))  # [D, R, K]
+        held = integers([len(segment.slots) for segment in batch], device)[:, None, None]
+        sees &= torch.arange(slots.shape[1], device=device) < held  # hide padding: it repeats a slot already listed
+        visible.append(sees[:, None])
+        gathered.append(slots)
         every_row.append(rows.flatten())
-        for part in batch:
-            places[part.rows.start : part.rows.stop] = range(filled, filled + len(part.rows))
+        for segment in batch:
+            places[segment.rows.start : segment.rows.stop] = range(filled, filled + len(segment.rows))
             filled += rows.shape[1]
+    mask = torch.zeros((), dtype=torch.bool, device=device).expand(1, 1, count, key.span.shape[1])
+    mask = mask.as_subclass(SegmentedMask)
+    mask.query, mask.key, mask.slots, mask.visible = query, key, gathered, visible
     mask.rows, mask.places = torch.cat(every_row), integers(places, device)
+    mask.additive, mask.lines = {}, {}
     return mask
 
 
 def _padded(lists: Sequence[Sequence[int]], multiple: int = 1) -> list[list[int]]:
-    """Lists of one length, which is a multiple of so many; the last entry of each is repeated."""
+    """Repeat the last entry of each list, up to one common length that is a multiple of so many."""
     longest = -(-max(map(len, lists)) // multiple) * multiple
     return [[*entries, *[entries[-1]] * (longest - len(entries))] for entries in lists]
 
 
+# Properties that need no contents. Everything else asks for the dense mask, so a caller that we do not know of gets
+# the right numbers, only slower.
 ANSWERED_WITHOUT_CONTENTS = (
-    torch.Tensor.shape.__get__,
-    torch.Tensor.dtype.__get__,
-    torch.Tensor.device.__get__,
-    torch.Tensor.ndim.__get__,
+    *(getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim")),
     torch.Tensor.dim,
     torch.Tensor.size,
 )
 
 
-class MaskInParts(torch.Tensor):
-    """A mask [1, 1, N, S] without contents: `scaled_dot_product_attention` goes by its parts.
+class SegmentedMask(torch.Tensor):
+    """A mask [1, 1, N, S] without contents: `scaled_dot_product_attention` goes by its segments.
 
-    Whatever else is asked of it is done to the dense mask that it stands for.
+    Every other operation is done on the dense mask that it stands for. It is a tensor subclass because the mask is the
+    only object of ours that transformers passes to that function unchanged. An attention function of our own would have
+    to be named in the config of the model, and the assistant's, and repeat what transformers does around the call.
 
     Attributes:
         query, key: labels [1, N], [1, S].
         rows: of all batches one after another, padding included, int64 [P].
-        slots, visible: of each batch of D parts, int64 [D, K] and bool [D, 1, R, K].
+        slots, visible: of each batch of D segments with R rows and K slots, int64 [D, K] and bool [D, 1, R, K].
         places: for each of the N rows one of the P that hold it, int64 [N].
-        found: what every layer asks for again: additive masks by type, indices by shape.
+        additive: the batches' masks as floats, by dtype; made by the first layer, used by all.
+        lines: lines to gather from keys and values, by the shape of the buffers; likewise.
     """
 
+    query: Labels
+    key: Labels
+    rows: torch.Tensor
+    slots: list[torch.Tensor]
+    visible: list[torch.Tensor]
+    places: torch.Tensor
+    additive: dict[torch.dtype, list[torch.Tensor]]
+    lines: dict[tuple[int, int], torch.Tensor]
+
     @classmethod
-    def __torch_function__(cls, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        cls, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
         options = dict(kwargs or {})
-        if function is scaled_dot_product_attention and isinstance(options.get("attn_mask"), cls):
-            return options.pop("attn_mask").attend(*args, **options)
-        if function in ANSWERED_WITHOUT_CONTENTS:
-            return super().__torch_function__(function, types, args, options)
-        return function(*tree_map(_plain, args), **tree_map(_plain, options))
+        if func is scaled_dot_product_attention and isinstance(options.get("attn_mask"), cls) and len(args) == 3:
+            return options.pop("attn_mask").attend(*args, options)
+        if func in ANSWERED_WITHOUT_CONTENTS:
+            return super().__torch_function__(func, types, args, options)
+        return func(*tree_map(_plain, args), **tree_map(_plain, options))
 
     def dense(self) -> torch.Tensor:
-        """The bool mask [1, 1, N, S] in full."""
+        """Return the bool mask [1, 1, N, S] in full."""
         return dense_mask(self.query, self.key)[:, None]
 
-    def attend(self, query, key, value, **options) -> torch.Tensor:
-        """Attention of queries [1, heads, N, size] over keys and values [1, heads, S, size]."""
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict[str, Any]
+    ) -> torch.Tensor:
+        """Attend with queries [1, heads, N, size] to keys and values [1, heads, S, size], batch by batch."""
+        masks = self._additive(query.dtype)
+        batches = zip(self._queries(query), self._states(key), self._states(value), masks, strict=True)
         attended = [
             scaled_dot_product_attention(*states, attn_mask=mask, **options).transpose(1, 2).flatten(0, 1)
-            for *states, mask in zip(
-                self._queries(query), self._states(key), self._states(value), self._masks(query.dtype), strict=True
-            )
-        ]
+            for *states, mask in batches
+        ]  # [D * R, heads, size] each
         return torch.cat(attended).index_select(0, self.places).transpose(0, 1)[None]
 
     def _queries(self, query: torch.Tensor) -> list[torch.Tensor]:
-        """[D, heads, R, size] of each batch."""
+        """Gather the queries of each batch, [D, heads, R, size]."""
         rows = query[0].transpose(0, 1).index_select(0, self.rows)
         shapes = [(visible.shape[0], visible.shape[2]) for visible in self.visible]
-        parts = rows.split([count * length for count, length in shapes])
-        return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, shapes, strict=True)]
+        batches = rows.split([count * length for count, length in shapes])
+        return [batch.unflatten(0, shape).transpose(1, 2) for batch, shape in zip(batches, shapes, strict=True)]
 
     def _states(self, states: torch.Tensor) -> list[torch.Tensor]:
-        """[D, heads, K, size] of each batch, from keys or values [1, heads, S, size].
+        """Gather the keys or values [1, heads, S, size] of each batch, [D, heads, K, size].
 
-        Gathered from one table of all heads' slots: four times as fast as `index_select` in the third dimension.
+        The buffer is viewed as a table with a line of `size` numbers per head and slot, whose lines are gathered with
+        one `index_select` in the first dimension: four times as fast as one in the third. `as_strided` makes the view
+        also where the slots in use are the beginning of a longer buffer, which `reshape` would copy.
         """
         _, heads, count, size = states.shape
         if states.stride()[2:] != (size, 1) or states.stride(1) % size:
             states = states.contiguous()
         between = states.stride(1) // size  # lines of the table from a head to the next
         table = states.as_strided(((heads - 1) * between + count, size), (size, 1))
-        lines = table.index_select(0, self._indices(heads, between))
-        parts = lines.split([heads * slots.numel() for slots in self.slots])
-        return [part.view(len(slots), heads, -1, size) for part, slots in zip(parts, self.slots, strict=True)]
+        lines = table.index_select(0, self._lines(heads, between))
+        batches = lines.split([heads * slots.numel() for slots in self.slots])
+        return [batch.view(len(slots), heads, -1, size) for batch, slots in zip(batches, self.slots, strict=True)]
 
-    def _masks(self, dtype: torch.dtype) -> list[torch.Tensor]:
-        """Additive, of each batch; a bool one would be made so in every layer."""
-        if dtype not in self.found:
-            self.found[dtype] = [additive_mask(visible, dtype) for visible in self.visible]
-        return self.found[dtype]
+    def _additive(self, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Return the mask of each batch in a float type, as torch would make it of a bool one in every layer."""
+        if dtype not in self.additive:
+            self.additive[dtype] = [additive_mask(visible, dtype) for visible in self.visible]
+        return self.additive[dtype]
 
-    def _indices(self, heads: int, between: int) -> torch.Tensor:
-        """Lines of the table in `_states`: every slot of every head, part by part."""
-        if (heads, between) not in self.found:
+    def _lines(self, heads: int, between: int) -> torch.Tensor:
+        """Return the lines of the table in `_states` to gather: every slot of every head, segment by segment."""
+        if (heads, between) not in self.lines:
             starts = between * torch.arange(heads, device=self.rows.device)[:, None]
-            self.found[heads, between] = torch.cat([(slots[:, None] + starts).flatten() for slots in self.slots])
-        return self.found[heads, between]
+            self.lines[heads, between] = torch.cat([(slots[:, None] + starts).flatten() for slots in self.slots])
+        return self.lines[heads, between]
 
 
-def _plain(argument):
-    return argument.dense() if isinstance(argument, MaskInParts) else argument
+def _plain(argument: object) -> object:
+    return argument.dense() if isinstance(argument, SegmentedMask) else argument

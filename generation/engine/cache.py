@@ -1,10 +1,10 @@
 """The key/value cache: one buffer of slots per layer, shared by all requests.
 
 A token of any request may lie in any slot; the labels of the slots (visibility.py) keep requests apart, so nothing is
-ever moved, padded or aligned, and running a position again overwrites its slot in place.
+ever moved, padded or aligned, and running a position again overwrites its slot in place. slots.py says who has which.
 """
 
-import heapq
+from itertools import chain
 
 import torch
 from transformers.cache_utils import Cache
@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 from ..visibility import NO_DOCUMENT, Labels
 from .tensors import integers
 
-SLOTS_PER_BUCKET = 64  # attention reads whole buckets, so that its shapes repeat
+Buffers = tuple[torch.Tensor, torch.Tensor]  # a layer's keys and values, [1, heads, S, head size] each
 
 
 class SlotCache(Cache):
@@ -22,24 +22,18 @@ class SlotCache(Cache):
         for_graphs: compiled forwards will write into the buffers, and may record where in memory these lie.
 
     Attributes:
-        labels: what lies in each slot, int64 [S] each; empty slots belong to no document, so nothing sees them.
-        used: slots that attention reads, a multiple of SLOTS_PER_BUCKET.
+        used: slots that the running forward reads, all from the first on.
+        labels: of the slots in use, int64 [used] each; empty slots belong to no document, so nothing sees them.
         built: the buffers exist, since a forward has run.
     """
 
-    def __init__(self, device, capacity: int = 4 * SLOTS_PER_BUCKET, for_graphs: bool = False):
+    def __init__(self, device: torch.device, capacity: int = 256, for_graphs: bool = False) -> None:
         super().__init__(layers=[])
+        self.used = 0
         self._for_graphs = for_graphs
-        self._buffers: list[tuple[torch.Tensor, torch.Tensor]] = []  # per layer: keys, values [1, heads, S, head size]
+        self._buffers: list[Buffers] = []
         self._labels = torch.full((5, capacity), NO_DOCUMENT, device=device)
-        self._free: set[int] = set()  # slots below `_fresh` that were given back
-        self._fresh = 0  # no slot from here on is taken
-        self._slots: torch.Tensor | None = None
-        self._read = 0  # slots that the running forward reads
-
-    @property
-    def used(self) -> int:
-        return -(-self._fresh // SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET
+        self._slots = torch.empty(0, dtype=torch.long, device=device)  # where the running forward writes
 
     @property
     def built(self) -> bool:
@@ -49,84 +43,58 @@ class SlotCache(Cache):
     def labels(self) -> Labels:
         return Labels(*self._labels[:, : self.used])
 
-    @property
-    def taken(self) -> int:
-        """Slots that belong to a request."""
-        return self._fresh - len(self._free)
+    def reserve(self, count: int) -> None:
+        """Make room for slots below `count`. Buffers at least double, so that growing is rare."""
+        if count <= self._labels.shape[1]:
+            return
+        capacity = max(count, 2 * self._labels.shape[1])
+        self._labels = _longer(self._labels, 1, capacity, NO_DOCUMENT)
+        self._buffers = [(_longer(keys, 2, capacity), _longer(values, 2, capacity)) for keys, values in self._buffers]
+        if self._for_graphs:
+            _pin(self._buffers)
 
-    def allocate(self, count: int) -> list[int]:
-        """Takes `count` slots, the lowest ones that are free."""
-        slots = heapq.nsmallest(count, self._free)
-        self._free.difference_update(slots)
-        more = count - len(slots)
-        slots += range(self._fresh, self._fresh + more)
-        self._fresh += more
-        if self.used > self._labels.shape[1]:
-            self._grow(max(self.used, 2 * self._labels.shape[1]))
-        return slots
-
-    def release(self, slots: list[int]) -> None:
-        """Gives slots back; they are invisible from now on."""
-        self._labels[0, integers(slots, self._labels.device)] = NO_DOCUMENT
-        self._free.update(slots)
-        while self._fresh and self._fresh - 1 in self._free:
-            self._fresh -= 1
-            self._free.remove(self._fresh)
-
-    def write_to(self, slots: torch.Tensor, labels: torch.Tensor) -> None:
-        """Says where the next forward writes: slots int64 [N], and what will lie there, int64 [5, N]."""
-        self._slots, self._read = slots, self.used
+    def write_to(self, slots: torch.Tensor, labels: torch.Tensor, used: int) -> None:
+        """Set where the next forward writes, slots int64 [N], their new labels, int64 [5, N], and how many it reads."""
+        self._slots, self.used = slots, used
         self._labels.index_copy_(1, slots, labels)
 
+    def hide(self, slots: list[int]) -> None:
+        """Make slots invisible that were given back. Their contents stay until they are overwritten."""
+        self._labels[0, integers(slots, self._labels.device)] = NO_DOCUMENT
+
     def copy(self, source: list[int], target: list[int], document: int) -> None:
-        """Copies states, in all layers, into slots of another document."""
-        source, target = (integers(slots, self._labels.device) for slots in (source, target))
-        for states in (self._labels, *(part[0] for pair in self._buffers for part in pair)):
-            states.index_copy_(1, target, states[:, source])
-        self._labels[0, target] = document
+        """Copy states, in all layers, into slots of another document."""
+        from_slots, to_slots = (integers(slots, self._labels.device) for slots in (source, target))
+        for states in (self._labels, *(buffer[0] for buffer in chain.from_iterable(self._buffers))):
+            states.index_copy_(1, to_slots, states[:, from_slots])
+        self._labels[0, to_slots] = document
 
     def clear(self) -> None:
-        """Forgets everything; buffers stay where they are."""
+        """Empty every slot; buffers stay where they are in memory."""
+        self.used = 0
         self._labels.fill_(NO_DOCUMENT)
-        for buffer in (part for pair in self._buffers for part in pair):
+        for buffer in chain.from_iterable(self._buffers):
             buffer.zero_()
-        self._free, self._fresh = set(), 0
 
-    def _grow(self, capacity: int) -> None:
-        def longer(buffer: torch.Tensor, dim: int, value: int) -> torch.Tensor:
-            shape = list(buffer.shape)
-            shape[dim] = capacity
-            return buffer.new_full(shape, value).index_copy_(
-                dim, torch.arange(buffer.shape[dim], device=buffer.device), buffer
-            )
+    # The methods that transformers' models call.
 
-        self._labels = longer(self._labels, 1, NO_DOCUMENT)
-        self._buffers = [(longer(keys, 2, 0), longer(values, 2, 0)) for keys, values in self._buffers]
-        self._stay()
-
-    def _stay(self) -> None:
-        """Tells the compiler, if there is one, that the buffers stay where they are."""
-        if self._for_graphs:
-            for buffer in (part for pair in self._buffers for part in pair):
-                torch._dynamo.mark_static_address(buffer)
-
-    # What transformers' decoders ask of a cache.
-
-    def update(self, key_states, value_states, layer_idx, *args, **kwargs):
-        """Keys and values [1, heads, N, head size] of the running tokens into their slots; returns all slots in use."""
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> Buffers:
+        """Write keys and values [1, heads, N, head size] of the running tokens; return those of all slots in use."""
         if layer_idx == len(self._buffers):
+            capacity = self._labels.shape[1]
             # Zeros, not garbage: an invisible value is multiplied by zero, and zero times NaN is NaN.
-            self._buffers.append(
-                tuple(
-                    states.new_zeros(1, states.shape[1], self._labels.shape[1], states.shape[3])
-                    for states in (key_states, value_states)
-                )
+            keys, values = (
+                states.new_zeros(1, states.shape[1], capacity, states.shape[3]) for states in (key_states, value_states)
             )
-            self._stay()
+            self._buffers.append((keys, values))
+            if self._for_graphs:
+                _pin([(keys, values)])
         keys, values = self._buffers[layer_idx]
         keys.index_copy_(2, self._slots, key_states)
         values.index_copy_(2, self._slots, value_states)
-        return keys[:, :, : self._read], values[:, :, : self._read]
+        return keys[:, :, : self.used], values[:, :, : self.used]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return 0  # positions are always given
@@ -136,3 +104,17 @@ class SlotCache(Cache):
 
     def get_max_cache_shape(self, layer_idx: int = 0) -> int:
         return -1
+
+
+def _longer(buffer: torch.Tensor, dim: int, size: int, fill: int = 0) -> torch.Tensor:
+    """Copy a buffer into one of another size in one dimension."""
+    shape = [*buffer.shape]
+    shape[dim] = size
+    old = torch.arange(buffer.shape[dim], device=buffer.device)
+    return buffer.new_full(shape, fill).index_copy_(dim, old, buffer)
+
+
+def _pin(buffers: list[Buffers]) -> None:
+    """Promise the compiler that buffers stay where they are: a CUDA graph records their addresses."""
+    for buffer in chain.from_iterable(buffers):
+        torch._dynamo.mark_static_address(buffer)

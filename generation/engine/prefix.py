@@ -1,63 +1,54 @@
-"""The beginning of a prompt: run once for all prompts that begin alike, and in parts where it is long.
+"""Prefix sharing: prompts that begin alike run their beginning once.
 
-A token that lies in no span sees what comes before it and nothing else, so its state depends on the tokens up to it
-alone. A request whose first tokens are those of another one (samples of one prompt, requests behind one system prompt)
-may therefore take over their states; and they may run before the rest of their query.
+A token that lies in no span sees the tokens before it and nothing else, so its state depends on them alone. A request
+whose first tokens are those of an earlier one (samples of one prompt, requests behind one system prompt) copies the
+states of these tokens. It waits while they are about to run for the earlier request.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 
 from ..query import Query
-from ..tokens import EVERYTHING
-from ..visibility import CLEAN, NO_SPAN
+from .chunking import leading, without_first
+from .live_request import LiveRequest
+from .slots import SlotTable
 
-# Fewer tokens are run again: in a forward that runs anyway they cost less than copying their states, layer by layer.
+# Running fewer tokens again, in a forward that runs anyway, costs less than copying their states layer by layer.
 WORTH_SHARING = 64
 
 
 def causal_prefix(query: Query) -> list[int]:
-    """The tokens from position 0 on that lie in no span and whose output is not wanted."""
-    return query.token_ids[: _leading(query)] if query.positions[0] == 0 else []
-
-
-def _leading(query: Query) -> int:
-    """How many tokens stand side by side at the beginning, in no span, without a wanted row."""
-    count = 0
-    streams = query.streams or [CLEAN] * len(query.token_ids)
-    rows = zip(query.positions, query.spans, streams, strict=True)
-    for position, span, stream in rows:
-        side_by_side = position == query.positions[0] + count
-        if not side_by_side or span != NO_SPAN or stream != CLEAN or count in query.wanted:
-            break
-        count += 1
-    return count
+    """Return the tokens from position 0 on whose states others may copy: in no span, without a wanted row."""
+    return query.token_ids[: leading(query)] if query.positions[0] == 0 else []
 
 
 def common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
-    pairs = zip(first, second, strict=False)
-    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+    """Count the tokens with which both sequences begin."""
+    shorter = min(len(first), len(second))
+    if first[:shorter] == second[:shorter]:  # samples of one prompt: compared without a Python loop
+        return shorter
+    return next(index for index, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
 
 
-def without_first(query: Query, count: int) -> Query:
-    """The query for what is left when its first `count` tokens need not run."""
-    lists = ("token_ids", "positions", "spans", "rounds", "streams")
-    rest = {name: getattr(query, name)[count:] for name in lists}
-    return replace(query, wanted=[row - count for row in query.wanted], **rest)
+def should_wait_for_prefix(request: LiveRequest, live: Collection[LiveRequest]) -> bool:
+    """Return whether a new request's first tokens are about to run for an earlier one."""
+    donor = _donor(request, live)
+    return donor is not None and not donor.has_run
 
 
-def in_two(query: Query, most: int) -> tuple[Query, Query | None]:
-    """A query of at most `most` tokens to run first, and the rest; (query, None) where it is short or cannot be parted.
+def take_prefix_states(request: LiveRequest, live: Collection[LiveRequest], slots: SlotTable) -> None:
+    """Copy the states of a new request's first tokens from an earlier request that has run them, if there is one."""
+    donor = _donor(request, live)
+    if donor is not None and donor.has_run:
+        count = common(donor.prefix, request.prefix)
+        slots.copy_prefix(donor.document, request.document, count)
+        request.query = without_first(request.query, count)
 
-    The first part wants no rows.
-    """
-    if len(query.token_ids) <= most:
-        return query, None
-    count = min(most, _leading(query))
-    if not count:
-        return query, None
-    lists = ("token_ids", "positions", "spans", "rounds", "streams")
-    first = {name: getattr(query, name)[:count] for name in lists}
-    first_part = Query(**first, wanted=[], allowed=EVERYTHING, purpose=query.purpose, runner=query.runner)
-    return first_part, without_first(query, count)
+
+def _donor(request: LiveRequest, live: Collection[LiveRequest]) -> LiveRequest | None:
+    """Find the earlier request that shares the longest beginning worth sharing with one that has not run yet."""
+    has_states = request.turn > 0 or request.query.positions[0] > 0  # it has run, or copied its beginning
+    if has_states or len(request.prefix) < WORTH_SHARING:
+        return None
+    earlier = [other for other in live if other.document < request.document and other.prefix]
+    donor = max(earlier, key=lambda other: common(other.prefix, request.prefix), default=None)
+    return donor if donor is not None and common(donor.prefix, request.prefix) >= WORTH_SHARING else None

@@ -1,36 +1,57 @@
-"""One model over its own slots: packed tokens in, logits of the wanted rows out.
+"""The model runner: one model over its own slots; packed tokens in, logits of the wanted rows out.
 
 With a `compile_config` the backbone runs compiled, as `torch.compile` does it, on a GPU by default as a CUDA graph. A
-graph is for one shape and for buffers in one place, so that rows and slots are rounded up, and the slots of a finished
+graph is for one shape and for buffers in one place: rows and slots are rounded up, and the buffers of a finished
 engine serve the next.
 """
 
 import weakref
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from transformers import CompileConfig
+from transformers import CompileConfig, PreTrainedModel
 
 from ..visibility import Labels, attention_mask
-from .attention_cpu import Part, by_span, mask_in_parts, pays
+from .attention_cpu import segmented_mask
 from .cache import SlotCache
-from .tensors import integers, table_of_integers
+from .packing import Layout, Packed
+from .slots import SlotTable
+from .tensors import integers
 
 NARROW = (2, 4, 8, 16, 24, 32, 48, 64)  # rows of a compiled forward; beyond, multiples of the last
-WIDEST = 512  # rows; wider forwards are bound by arithmetic, and run as they are
+WIDEST = 512  # rows; wider forwards are bound by arithmetic, and run without a graph
 
-# Of every backbone that runs compiled: caches that no engine uses at the moment.
-_idle_caches: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+# Idle slot caches, per compiled backbone, device and dtype. Graphs outlive an engine and record where buffers lie; the
+# backbone is what outlives it too. A weak key, so that a model that is gone takes its caches along.
+_idle_caches: weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple, list[SlotCache]]] = weakref.WeakKeyDictionary()
 
 
 def rounded_up(rows: int) -> int:
-    """Rows that a compiled forward of at least so many has."""
+    """Return the width of the compiled forward that so many rows run in."""
     return next((width for width in NARROW if width >= rows), -(-rows // NARROW[-1]) * NARROW[-1])
 
 
-def last_hidden_states(backbone, **inputs) -> torch.Tensor:
-    """[N, H] of inputs [1, N]."""
+def last_hidden_states(backbone: torch.nn.Module, **inputs: object) -> torch.Tensor:
+    """Run a backbone on [1, N]; return its last hidden states, [N, H]."""
     return backbone(**inputs).last_hidden_state[0]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A layout on the device: what a forward needs besides token ids.
+
+    Valid for forwards of the same layout that read as many slots, in the same form (compiled ones need another mask).
+    """
+
+    layout: Layout
+    used: int
+    compiled: bool
+    positions: torch.Tensor  # int64 [1, N]
+    mask: Any  # as the attention implementation reads it
+
+    def serves(self, layout: Layout, used: int, compiled: bool) -> bool:
+        return self.used == used and self.compiled == compiled and self.layout == layout
 
 
 class Runner:
@@ -39,78 +60,65 @@ class Runner:
     Args:
         model: its backbone (`base_model`) is run, its head applied to the wanted rows.
         compile_config: how to compile the backbone; None not to.
+
+    Attributes:
+        slots: the requests' slots; the runner alone owns the cache behind them.
     """
 
-    def __init__(self, model, compile_config: CompileConfig | None = None):
-        self.backbone, self.head = model.base_model, model.get_output_embeddings()
-        self.device = model.get_input_embeddings().weight.device
+    def __init__(self, model: PreTrainedModel, compile_config: CompileConfig | None = None) -> None:
+        # torch declares every attribute of a module as a tensor or a module: the casts say which.
+        self.backbone = cast(PreTrainedModel, model.base_model)
+        self.head = cast(torch.nn.Linear, model.get_output_embeddings())
+        self.device = cast(torch.Tensor, model.get_input_embeddings().weight).device
         self.dtype = model.dtype
-        self.implementation = self.backbone.config._attn_implementation
-        if compile_config is None:
-            self._compiled, self.cache = None, SlotCache(self.device)
-        else:
+        self.implementation = cast(str, self.backbone.config._attn_implementation)
+        self._compiled, cache = None, SlotCache(self.device)
+        if compile_config is not None:
             self._compiled = torch.compile(last_hidden_states, **compile_config.to_dict())
-            self.cache = self._borrowed_cache()
-        self._places: tuple | None = None  # what `_place` was last called for
+            cache = self._borrowed_cache()
+        self.slots = SlotTable(cache)
+        self._prepared: _Prepared | None = None
+
+    def logits(self, packed: Packed) -> torch.Tensor:
+        """Run one forward; return the logits of the wanted rows, [W, V], in the model's own type."""
+        forward, compiled = last_hidden_states, False
+        if self._compiled is not None and self._fits_a_graph(len(packed)):
+            forward, compiled = self._compiled, True
+            packed = packed.padded(rounded_up(len(packed)))
+        prepared = self._prepared
+        # A denoising step mostly runs the tokens of the step before: comparing columns costs microseconds, a mask more.
+        if prepared is None or not prepared.serves(packed.layout, self.slots.used, compiled):
+            prepared = self._prepared = self._prepare(packed, compiled)
+        hidden = forward(
+            self.backbone,
+            input_ids=integers(packed.token_ids, self.device)[None],
+            position_ids=prepared.positions,
+            attention_mask=prepared.mask,
+            past_key_values=self.slots.cache,
+            use_cache=True,
+        )
+        return self.head(hidden[integers(packed.wanted, self.device)])
+
+    def _fits_a_graph(self, rows: int) -> bool:
+        """Return whether a forward may run compiled: not the first, which makes the buffers, and none too wide."""
+        return self.slots.cache.built and rows <= WIDEST
+
+    def _prepare(self, packed: Packed, compiled: bool) -> _Prepared:
+        """Copy a layout to the device, tell the cache where its tokens lie, and make the mask."""
+        cache, used = self.slots.cache, self.slots.used
+        table = packed.layout.table(self.device)  # [6, N]: slots, then labels
+        cache.write_to(table[0], table[1:], used)
+        query = Labels(*table[1:, None])  # [1, N]
+        key = cache.labels.each(lambda label: label[None])  # [1, S]
+        mask = None if compiled else segmented_mask(query, key, packed, self.implementation)
+        if mask is None:
+            mask = attention_mask(query, key, self.implementation, self.dtype)
+        return _Prepared(packed.layout, used, compiled, query.position, mask)
 
     def _borrowed_cache(self) -> SlotCache:
-        """A cache that an earlier runner of this backbone left, or a new one; the next may have it after this one."""
+        """Return a cache that an earlier runner of this backbone left, or a new one; it is handed on after this one."""
         idle = _idle_caches.setdefault(self.backbone, {}).setdefault((self.device, self.dtype), [])
         cache = idle.pop() if idle else SlotCache(self.device, for_graphs=True)
         cache.clear()
         weakref.finalize(self, idle.append, cache).atexit = False
         return cache
-
-    def logits(self, packed: list[list[int]], requests: Sequence[Part], wanted: list[int]) -> torch.Tensor:
-        """One forward.
-
-        Args:
-            packed: seven columns of N entries: token ids, slots, and the five labels of `visibility.py`.
-            requests: whose the N rows are, in order, and every slot that a request holds.
-            wanted: W of the N rows.
-
-        Returns:
-            [W, V], in the model's own type.
-        """
-        count = len(packed[0])
-        forward, compiled = last_hidden_states, self._compiles(count)
-        if compiled:  # what pads repeats the last row: it writes what that writes, and nobody reads its own
-            forward = self._compiled
-            packed = [column + column[-1:] * (rounded_up(count) - count) for column in packed]
-        token_ids, *places = packed
-        if self._places != (places, self.cache.used, compiled):  # a step of a fill mostly runs the tokens it ran before
-            self._place(places, requests, compiled)
-        hidden = forward(
-            self.backbone,
-            input_ids=integers(token_ids, self.device)[None],
-            position_ids=self._positions,
-            attention_mask=self._mask,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        return self.head(hidden[integers(wanted, self.device)])
-
-    def _compiles(self, rows: int) -> bool:
-        """Whether a forward runs compiled: not the first, which makes the buffers, and none that is too wide."""
-        return self._compiled is not None and self.cache.built and rows <= WIDEST
-
-    def _place(self, places: list[list[int]], requests: Sequence[Part], compiled: bool) -> None:
-        """Tells the cache where the tokens lie, and works out what they see."""
-        on_device = table_of_integers(places, self.device)  # [6, N]
-        self.cache.write_to(on_device[0], on_device[1:])
-        query = Labels(*on_device[1:, None])  # [1, N]
-        key = self.cache.labels.each(lambda label: label[None])  # [1, S]
-        self._positions = query.position
-        parts = [] if compiled else self._parts(places, requests)
-        if pays(parts, self.cache.used):
-            self._mask = mask_in_parts(query, key, parts)
-        else:
-            self._mask = attention_mask(query, key, self.implementation, self.dtype)
-        self._places = (places, self.cache.used, compiled)
-
-    def _parts(self, places: list[list[int]], requests: Sequence[Part]) -> list[Part]:
-        """In which parts to attend, on devices and in implementations that gain by it; none elsewhere."""
-        if self.device.type != "cpu" or self.implementation != "sdpa":
-            return []
-        slots, _, spans, rounds, streams, _ = places
-        return [part for request in requests for part in by_span(request, slots, spans, rounds, streams)]

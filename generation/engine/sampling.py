@@ -9,19 +9,20 @@ from ..query import Sampling
 from ..tokens import Allowed
 from .tensors import integers
 
-LIKELIEST = (256, 4096)  # tokens among which a nucleus is looked for, before all of them
-EXCLUDED = -1e30  # the logit of what a logits processor excludes; what is forbidden lies far below
+LIKELIEST = (256, 4096)  # tokens among which a nucleus is searched, before the whole vocabulary
+# Logit for tokens a LogitsProcessor excludes; tokens the grammar forbids get the dtype's minimum and stay below it.
+EXCLUDED = -1e30
 
 
 class AllowedTable:
-    """The ids of each distinct `Allowed` on the device, so that forbidding tokens costs no pass over the vocabulary."""
+    """The ids of each distinct `Allowed` on the device: they are copied there once, and no bool mask [V] is made."""
 
-    def __init__(self, device):
+    def __init__(self, device: torch.device) -> None:
         self.device = device
         self._ids: dict[Allowed, torch.Tensor] = {}
 
     def apply(self, logits: torch.Tensor, allowed: Allowed) -> None:
-        """Sets what is not allowed, in logits [W, V], to the lowest finite number."""
+        """Set the logits [W, V] of tokens that are not allowed to the lowest finite number, in place."""
         if not allowed.ids and not allowed.only:
             return
         ids = self._ids.get(allowed)
@@ -39,11 +40,13 @@ class AllowedTable:
 class RowGroup:
     """Consecutive wanted rows of one request that are drawn alike.
 
-    rows: where they stand among all wanted rows of the forward.
-    score: of `scores.SCORES`.
-    noise: the request's generator; None for greedy rows.
-    process: the request's logits processor, for a single row written left to right.
-    draft: takes the rows as drawn; with `mix`, holds those that they are mixed with.
+    Attributes:
+        rows: their places among all wanted rows of the forward.
+        score: a function of `scores.SCORES`.
+        noise: the request's generator; None for greedy rows.
+        process: the request's logits processor, for a single row written left to right.
+        draft: keeps the rows as drawn; with `mix`, holds the rows that they are mixed with.
+        mix: the share of the kept rows' logits.
     """
 
     rows: range
@@ -51,23 +54,23 @@ class RowGroup:
     allowed: Allowed
     score: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     noise: torch.Generator | None = None
-    process: object = None
+    process: Callable[[torch.Tensor], torch.Tensor] | None = None
     draft: "Draft | None" = None
     mix: float | None = None
 
 
 class Draft:
-    """Rows of a query as they were drawn, for the one that scores them: logits and Gumbel noise (None when greedy)."""
+    """Rows of a query as they were drawn, for a later query that scores them: logits and noise (None when greedy)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._chunks: list[tuple[torch.Tensor, torch.Tensor | None]] = []
 
     def add(self, logits: torch.Tensor, noise: torch.Tensor | None) -> None:
-        """Takes rows [W, V], in order."""
+        """Append rows [W, V]."""
         self._chunks.append((logits, noise))
 
     def rows(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits and noise of rows, [stop - start, V]; negative numbers count from the last one."""
+        """Return logits and noise of rows, [stop - start, V]; negative numbers count from the last one."""
         if len(self._chunks) > 1:
             logits, noise = zip(*self._chunks, strict=True)
             self._chunks = [(torch.cat(logits), None if noise[0] is None else torch.cat(noise))]
@@ -77,10 +80,10 @@ class Draft:
 
 
 def filter_logits(logits: torch.Tensor, top_k: int | None, top_p: float | None) -> torch.Tensor:
-    """Logits float [W, V] with everything outside the k likeliest, then their p nucleus, at the lowest finite number.
+    """Set logits [W, V] outside the k likeliest tokens, then outside their p nucleus, to the lowest finite number.
 
     The nucleus is the smallest set of likeliest tokens whose probabilities reach `top_p` (arXiv 1904.09751). The order
-    is that of transformers; Dream's code has the other one.
+    of the filters is that of transformers; Dream's code has the other one.
     """
     lowest = torch.finfo(logits.dtype).min
     if top_k is not None and top_k < logits.shape[-1]:
@@ -92,10 +95,10 @@ def filter_logits(logits: torch.Tensor, top_k: int | None, top_p: float | None) 
 
 
 def smallest_of_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The smallest logit of each row's nucleus, [W].
+    """Return the smallest logit of each row's nucleus, [W].
 
-    Nothing as long as the vocabulary is sorted, unless a nucleus is that large: the likeliest few mostly reach `top_p`,
-    and rows where they do not are looked at again (16 rows of 152k logits on a CPU: 410 ms sorted, 10 ms so).
+    Avoids sorting the whole vocabulary: the 256 likeliest tokens usually reach top_p; only the other rows are searched
+    again, more widely (16 rows of 152k logits on a CPU: 410 ms sorted, 10 ms like this).
     """
     probabilities, smallest = logits.softmax(-1), logits.new_empty(len(logits))
     rows = torch.arange(len(logits), device=logits.device)
@@ -111,10 +114,10 @@ def smallest_of_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> torch.Tensor:
-    """Draws every wanted row.
+    """Draw a token from every wanted row.
 
     Args:
-        logits: [W, V], any float dtype, as the head gave them; float32 ones are changed.
+        logits: [W, V], any float dtype, as the head gave them; float32 logits are changed in place.
         groups: cover the W rows in order.
 
     Returns:
@@ -122,13 +125,13 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
     """
     drawn = torch.empty(3, logits.shape[0], dtype=torch.float32, device=logits.device)
     rows_at_once = rows_per_group(logits.device.type, logits.shape[-1])
-    for alike in _in_one_go(groups):
+    for alike in _drawn_together(groups):
         stop = alike[-1].rows.stop
         for start in range(alike[0].rows.start, stop, rows_at_once):
             rows = range(start, min(start + rows_at_once, stop))
             some = logits[rows.start : rows.stop].float()
             if alike[0].process is not None:
-                # What a processor excludes stays above what is forbidden, even if it excludes all that is allowed.
+                # Tokens that it excludes stay above forbidden ones, even if it excludes every token that is allowed.
                 some = alike[0].process(some).clamp(min=EXCLUDED)
             _forbid(some, rows, alike, table)
             drawn[:, rows.start : rows.stop] = _draw_alike(some, alike[0], start - stop)
@@ -136,10 +139,10 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
 
 
 def rows_per_group(device: str, vocabulary: int) -> int:
-    """How many rows are drawn in one pass.
+    """Return how many rows are drawn in one pass.
 
-    Few on a CPU: a group stays in its cache, and small pieces of memory are used again (126 rows of 2,048 logits take
-    1.9 ms in one go, 0.5 in two). On other devices memory alone is the bound.
+    Few on a CPU: they stay in its cache, and small pieces of memory are used again (126 rows of 2,048 logits take
+    1.9 ms in one pass, 0.5 in two). On other devices memory alone is the bound.
     """
     if device == "cpu":
         return max(1, min(64, 2**20 // vocabulary))
@@ -147,7 +150,7 @@ def rows_per_group(device: str, vocabulary: int) -> int:
 
 
 def in_vocabulary(logits: torch.Tensor, size: int) -> torch.Tensor:
-    """Logits [W, V'] of a model whose embeddings are padded to another size as [W, size]; what it lacks is excluded."""
+    """Cut or pad the last dimension of logits to `size`, for models with padded embeddings; added ids are excluded."""
     lacking = size - logits.shape[-1]
     if lacking == 0:
         return logits
@@ -156,32 +159,35 @@ def in_vocabulary(logits: torch.Tensor, size: int) -> torch.Tensor:
     return torch.nn.functional.pad(logits, (0, lacking), value=torch.finfo(logits.dtype).min)
 
 
-def _in_one_go(groups: list[RowGroup]) -> list[list[RowGroup]]:
-    """Neighbouring greedy groups that differ at most in what they allow, so that requests share the work.
+def _drawn_together(groups: list[RowGroup]) -> list[list[RowGroup]]:
+    """Collect neighbouring groups that differ at most in the tokens they allow, so that requests share the work.
 
-    Of those that allow the same, too, one remains.
+    Groups that also allow the same tokens are merged.
     """
     together: list[list[RowGroup]] = []
+    last_key = None
     for group in groups:
-        last = together[-1][-1] if together else None
-        if last is None or _likeness(last) is None or _likeness(last) != _likeness(group):
+        key = _drawing_key(group)
+        if key is None or key != last_key:
             together.append([group])
-        elif last.allowed == group.allowed:
+        elif together[-1][-1].allowed == group.allowed:
+            last = together[-1][-1]
             together[-1][-1] = replace(last, rows=range(last.rows.start, group.rows.stop))
         else:
             together[-1].append(group)
+        last_key = key
     return together
 
 
-def _likeness(group: RowGroup):
-    """What must be equal for two groups to be drawn together; None for a group that must stay alone."""
+def _drawing_key(group: RowGroup) -> tuple | None:
+    """Return what groups must have in common to be drawn together; None for a group that is drawn by itself."""
     if group.noise is not None or group.process is not None or group.draft is not None:
         return None
     return group.sampling.top_k, group.sampling.top_p, group.score
 
 
 def _forbid(logits: torch.Tensor, rows: range, groups: list[RowGroup], table: AllowedTable) -> None:
-    """Sets what the groups do not allow, in logits [W, V] of these rows, to the lowest finite number."""
+    """Apply each group's allowed tokens to its share of these rows, logits [W, V]."""
     for group in groups:
         first, stop = max(rows.start, group.rows.start), min(rows.stop, group.rows.stop)
         if first < stop:
@@ -189,9 +195,11 @@ def _forbid(logits: torch.Tensor, rows: range, groups: list[RowGroup], table: Al
 
 
 def _draw_alike(logits: torch.Tensor, group: RowGroup, first: int) -> torch.Tensor:
-    """float32 [W, V] of rows drawn like this group's, which it may change, to [3, W].
+    """Draw rows, float32 [W, V], as this group says: [3, W] tokens, scores and confidences. May change the logits.
 
-    `first` is the first row, counted from the group's end. What is not allowed is at the lowest finite number.
+    Args:
+        logits: tokens that are not allowed are at the lowest finite number.
+        first: the first of the rows, counted from the group's end; a draft is read from there.
     """
     sampling, noise = group.sampling, None
     if sampling.temperature > 0:
@@ -199,6 +207,7 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, first: int) -> torch.Tens
         logits = (logits - logits.amax(-1, keepdim=True)) / temperature
         logits.clamp_(min=torch.finfo(logits.dtype).min)  # a small temperature may reach -inf, and zero times it is NaN
     if group.mix is not None:
+        assert group.draft is not None  # its decoder asked to keep the rows of an earlier query
         drafted, noise = group.draft.rows(first, first + len(logits))
         logits = group.mix * drafted + (1 - group.mix) * logits
     else:
@@ -217,9 +226,9 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, first: int) -> torch.Tens
 
 
 def argmax(logits: torch.Tensor) -> torch.Tensor:
-    """Index of the first largest entry of each row, int64 [W].
+    """Return the index of the first largest entry of each row, int64 [W].
 
-    On a CPU by numpy: torch's argmax is an order of magnitude slower there (64 rows of 2,048 logits: 187 us, 14).
+    On a CPU by numpy: torch's argmax is an order of magnitude slower there (64 rows of 2,048 logits: 187 us for 14).
     """
     if logits.device.type == "cpu":
         return torch.from_numpy(logits.numpy().argmax(-1))

@@ -1,4 +1,4 @@
-"""Attention in parts: the same numbers as over the dense mask, chosen where pairs are saved."""
+"""Attention in segments: the same numbers as over the dense mask, chosen where pairs are saved."""
 
 import pytest
 import torch
@@ -9,14 +9,14 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import attention_cpu as attention
 from planned_diffusion.generation.engine import runner
 from planned_diffusion.generation.engine.attention_cpu import (
-    MaskInParts,
-    Part,
+    SegmentedMask,
     by_span,
     in_batches,
-    mask_in_parts,
+    mask_of,
     pays,
 )
 from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.engine.packing import Layout, Segment
 from planned_diffusion.generation.events import Ended, Forward
 from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Plan, Unit, write_round
@@ -37,17 +37,17 @@ def packed():
     key = Labels(owners, span, round_, round_, torch.arange(SLOTS))
     chosen = [slot for slots, count in zip(held, ROWS_OF_REQUESTS, strict=True) for slot in slots[-count:]]
     starts = (0, 4, 5)
-    parts = [
-        Part(range(start, start + count), slots)
+    segments = [
+        Segment(range(start, start + count), slots)
         for start, count, slots in zip(starts, ROWS_OF_REQUESTS, held, strict=True)
     ]
-    return key.each(lambda label: label[None, chosen]), key.each(lambda label: label[None]), parts
+    return key.each(lambda label: label[None, chosen]), key.each(lambda label: label[None]), segments
 
 
 @pytest.mark.parametrize("form", ["tight", "slice of a larger buffer", "heads last", "size in between"])
-def test_a_mask_in_parts_attends_like_the_dense_one(packed, form):
-    query, key, parts = packed
-    mask = mask_in_parts(query, key, parts)
+def test_a_mask_of_attends_like_the_dense_one(packed, form):
+    query, key, segments = packed
+    mask = mask_of(query, key, segments)
     noise = torch.Generator().manual_seed(1)
     queries = torch.randn(1, 2, 8, 16, generator=noise)
     keys, values = torch.randn(2, 1, 2, SLOTS, 16, generator=noise)
@@ -63,10 +63,10 @@ def test_a_mask_in_parts_attends_like_the_dense_one(packed, form):
     torch.testing.assert_close(attended, expected)
 
 
-def test_a_mask_in_parts_is_the_dense_one_to_everything_else(packed):
-    query, key, parts = packed
-    mask, dense = mask_in_parts(query, key, parts), dense_mask(query, key)[:, None]
-    assert isinstance(mask, MaskInParts)
+def test_a_mask_of_is_the_dense_one_to_everything_else(packed):
+    query, key, segments = packed
+    mask, dense = mask_of(query, key, segments), dense_mask(query, key)[:, None]
+    assert isinstance(mask, SegmentedMask)
     assert (mask.shape, mask.dtype, mask.device, mask.ndim, mask.dim(), mask.size(-1)) == (
         dense.shape, torch.bool, dense.device, 4, 4, SLOTS,
     )  # fmt: skip
@@ -81,24 +81,30 @@ def test_a_mask_in_parts_is_the_dense_one_to_everything_else(packed):
         assert type(change(mask)) is torch.Tensor
 
 
-# Which parts
+# Which segments
 
 SIX_SPANS = [span for span in range(6) for _ in range(42)]
 
 
-def alike(count: int, rows: int, slots: int) -> list[Part]:
-    return [Part(range(n * rows, (n + 1) * rows), range(n * slots, (n + 1) * slots)) for n in range(count)]
+def alike(count: int, rows: int, slots: int) -> list[Segment]:
+    return [Segment(range(n * rows, (n + 1) * rows), range(n * slots, (n + 1) * slots)) for n in range(count)]
 
 
-def filling(spans: list[int], context: int = 70, rounds: list[int] | None = None, stream: int = CLEAN) -> list[Part]:
-    """The parts of a request whose rows have these spans, behind a context."""
+def filling(spans: list[int], context: int = 70, rounds: list[int] | None = None, stream: int = CLEAN) -> list[Segment]:
+    """The segments of a request whose rows have these spans, behind a context."""
     count = len(spans)
-    request = Part(range(count), range(context + count))
-    return by_span(request, [*range(context, context + count)], spans, rounds or [0] * count, [stream] * count)
+    request = Segment(range(count), range(context + count))
+    return by_span(request, layout_of([*range(context, context + count)], spans, rounds or [0] * count, stream))
+
+
+def layout_of(slots: list[int], spans: list[int], rounds: list[int], stream: int = CLEAN) -> Layout:
+    """The columns of a forward of one request, as far as they matter for its segments."""
+    count = len(slots)
+    return Layout(slots, [0] * count, spans, rounds, [stream] * count, list(range(count)))
 
 
 def test_spans_of_a_round_attend_one_by_one_where_that_costs_less():
-    assert [(len(part.rows), len(part.slots)) for part in filling(SIX_SPANS)] == [(42, 112)] * 6
+    assert [(len(segment.rows), len(segment.slots)) for segment in filling(SIX_SPANS)] == [(42, 112)] * 6
     assert len(filling([0] * 252)) == 1  # dense attention: one label for all
     assert len(filling([span for span in range(6) for _ in range(3)])) == 1  # too small
     assert len(filling(SIX_SPANS, context=8000)) == 1  # all of them ask for the context
@@ -106,13 +112,13 @@ def test_spans_of_a_round_attend_one_by_one_where_that_costs_less():
 
 
 def test_what_follows_a_round_attends_to_all_of_it():
-    parts = filling([*SIX_SPANS, NO_SPAN, NO_SPAN], rounds=[0] * 252 + [1, 1])
-    assert [(len(part.rows), len(part.slots)) for part in parts] == [(42, 114)] * 6 + [(2, 324)]
+    segments = filling([*SIX_SPANS, NO_SPAN, NO_SPAN], rounds=[0] * 252 + [1, 1])
+    assert [(len(segment.rows), len(segment.slots)) for segment in segments] == [(42, 114)] * 6 + [(2, 324)]
 
 
-def test_a_part_holds_all_that_its_rows_see(monkeypatch):
+def test_a_segment_holds_all_that_its_rows_see(monkeypatch):
     """Brute force: whatever labels run, and even where splitting costs more than it saves."""
-    for name in ("PAIRS_OF_PARTS", "PAIRS_PER_PART", "PAIRS_PER_SLOT"):
+    for name in ("PAIRS_PER_FORWARD", "PAIRS_PER_SEGMENT", "PAIRS_PER_SLOT"):
         monkeypatch.setattr(attention, name, 0)
     noise = torch.Generator().manual_seed(0)
     split = 0
@@ -121,15 +127,15 @@ def test_a_part_holds_all_that_its_rows_see(monkeypatch):
         rounds = torch.randint(0, 2, (4,), generator=noise)[spans]  # of each span; the last of those outside
         columns = torch.stack([torch.zeros(10).long(), spans, rounds, torch.zeros(10).long(), torch.arange(10)])
         ran = slice(4, 10)
-        parts = by_span(
-            Part(range(6), range(10)), list(range(4, 10)), spans[ran].tolist(), rounds[ran].tolist(), [CLEAN] * 6
+        segments = by_span(
+            Segment(range(6), range(10)), layout_of(list(range(4, 10)), spans[ran].tolist(), rounds[ran].tolist())
         )
-        split += len(parts) > 1
-        assert [row for part in parts for row in part.rows] == list(range(6))
+        split += len(segments) > 1
+        assert [row for segment in segments for row in segment.rows] == list(range(6))
         visible = dense_mask(Labels(*columns[:, ran]), Labels(*columns))
-        for part in parts:
-            seen = visible[part.rows.start : part.rows.stop].any(0).nonzero()[:, 0].tolist()
-            assert set(seen) <= set(part.slots)
+        for segment in segments:
+            seen = visible[segment.rows.start : segment.rows.stop].any(0).nonzero()[:, 0].tolist()
+            assert set(seen) <= set(segment.slots)
     assert split > 50
 
 
@@ -144,9 +150,9 @@ def test_pays_where_requests_would_see_much_of_each_other_in_vain():
     assert pays(filling(SIX_SPANS), used=384)
 
 
-def test_parts_of_like_size_attend_together():
-    def sizes(parts: list[Part]) -> list[list[int]]:
-        return [[len(part.rows) for part in batch] for batch in in_batches(parts)]
+def test_segments_of_like_size_attend_together():
+    def sizes(segments: list[Segment]) -> list[list[int]]:
+        return [[len(segment.rows) for segment in batch] for batch in in_batches(segments)]
 
     assert sizes(alike(8, 40, 100)) == [[40] * 8]
     mixed = [*alike(1, 50, 110), *alike(5, 4, 80), *alike(1, 48, 120), *alike(1, 1, 90)]
@@ -182,26 +188,26 @@ def endings(model, requests) -> list[Ended]:
 
 def test_requests_answer_alike_in_both_forms(planner, requests, monkeypatch):
     alone = [endings(planner, [request])[0] for request in requests]
-    in_parts, split = [], []
-    monkeypatch.setattr(runner, "mask_in_parts", lambda *args: in_parts.append(args[2]) or mask_in_parts(*args))
-    monkeypatch.setattr(runner, "by_span", lambda *args: split.append(by_span(*args)) or split[-1])
-    monkeypatch.setattr(attention, "PAIRS_PER_PART", 0)
+    in_segments, split = [], []
+    monkeypatch.setattr(attention, "mask_of", lambda *args: in_segments.append(args[2]) or mask_of(*args))
+    monkeypatch.setattr(attention, "by_span", lambda *args: split.append(by_span(*args)) or split[-1])
+    monkeypatch.setattr(attention, "PAIRS_PER_SEGMENT", 0)
     monkeypatch.setattr(attention, "PAIRS_PER_SLOT", 0)
     for pairs in (10**9, -(10**9)):
-        monkeypatch.setattr(attention, "PAIRS_OF_PARTS", pairs)
+        monkeypatch.setattr(attention, "PAIRS_PER_FORWARD", pairs)
         assert endings(planner, requests) == alone
-        assert bool(in_parts) == (pairs < 0)
+        assert bool(in_segments) == (pairs < 0)
     assert max(map(len, split)) > 2  # span by span, too
 
 
 @torch.no_grad()
 def test_autocast_attends_in_its_own_type(planner, requests, monkeypatch):
-    monkeypatch.setattr(attention, "PAIRS_OF_PARTS", -(10**9))
-    in_parts = []
-    monkeypatch.setattr(runner, "mask_in_parts", lambda *args: in_parts.append(1) or mask_in_parts(*args))
+    monkeypatch.setattr(attention, "PAIRS_PER_FORWARD", -(10**9))
+    in_segments = []
+    monkeypatch.setattr(attention, "mask_of", lambda *args: in_segments.append(1) or mask_of(*args))
     with torch.autocast("cpu", torch.bfloat16):
         assert all(ending.answer_ids for ending in endings(planner, requests))
-    assert in_parts
+    assert in_segments
 
 
 def test_a_fill_makes_its_mask_once(planner, requests, monkeypatch):

@@ -120,7 +120,7 @@ def largest_difference(model, decoder, request: Request) -> tuple[float, Recompu
             ended = [event for _, event in engine.run() if isinstance(event, Ended)]
     finally:
         hook.remove()
-    assert engine.cache.taken == 0
+    assert engine.runners[0].slots.taken == 0
     assert len(heads) == len(reference.rows)
     return max(float((a - b).abs().max()) for a, b in zip(heads, reference.rows, strict=True)), reference, ended[0]
 

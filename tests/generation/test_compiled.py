@@ -5,11 +5,12 @@ import torch
 from transformers import CompileConfig
 
 from planned_diffusion.generation.engine import runner
-from planned_diffusion.generation.engine.attention_cpu import Part
 from planned_diffusion.generation.engine.cache import SlotCache
 from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.engine.packing import Layout, Packed, Segment
 from planned_diffusion.generation.engine.runner import Runner, rounded_up
-from planned_diffusion.generation.visibility import NO_DOCUMENT, NO_SPAN
+from planned_diffusion.generation.engine.slots import SlotTable
+from planned_diffusion.generation.visibility import CLEAN, NO_DOCUMENT, NO_SPAN
 
 PROMPTS = ([7, 31, 64, 5, 9], [12, 80, 3])
 LONGEST = 80  # rows
@@ -53,13 +54,16 @@ def test_answers_are_the_same_and_graphs_are_kept(planner, compiler, left_padded
 def step(one: Runner, rows: int) -> torch.Tensor:
     """A forward over the first rows of one document; the logits of the last."""
     inside, positions = [0] * rows, list(range(rows))
-    packed = [list(range(20, 20 + rows)), positions, inside, [NO_SPAN] * rows, inside, inside, positions]
-    return one.logits(packed, [Part(range(rows), range(LONGEST))], [rows - 1])
+    layout = Layout(
+        slots=positions, documents=inside, spans=[NO_SPAN] * rows, rounds=inside, streams=inside, positions=positions
+    )
+    segments = [Segment(range(rows), range(LONGEST))]
+    return one.logits(Packed(list(range(20, 20 + rows)), layout, segments, wanted=[rows - 1]))
 
 
 def runner_of(model, config: CompileConfig | None = None) -> Runner:
     one = Runner(model, config)
-    one.cache.allocate(LONGEST)
+    one.slots.place(0, [CLEAN] * LONGEST, range(LONGEST))
     return one
 
 
@@ -93,12 +97,16 @@ def test_what_pads_changes_nothing(build_model, as_it_is):
     for rows in (8, 5, 8, 3, 11):
         torch.testing.assert_close(step(padded, rows), step(plain, rows))
     assert [rows for rows, compiled in as_it_is if compiled] == [8, 8, 4, 16]
-    for kept, other in zip(padded.cache._buffers, plain.cache._buffers, strict=True):
+    for kept, other in zip(padded.slots.cache._buffers, plain.slots.cache._buffers, strict=True):
         torch.testing.assert_close(kept, other)
 
 
 def buffers(cache: SlotCache) -> list[int]:
-    return [part.data_ptr() for pair in cache._buffers for part in pair]
+    return [buffer.data_ptr() for pair in cache._buffers for buffer in pair]
+
+
+def slots_of(engine: Engine) -> SlotTable:
+    return engine.runners[0].slots
 
 
 def test_a_later_engine_gets_the_buffers_and_nothing_that_was_in_them(build_model, as_it_is):
@@ -106,24 +114,24 @@ def test_a_later_engine_gets_the_buffers_and_nothing_that_was_in_them(build_mode
     first, second = (runner_of(model, CompileConfig()) for _ in range(2))
     for one in (first, second):
         step(one, 8)
-    places = buffers(first.cache)
-    assert not set(places) & set(buffers(second.cache)), "who runs at the same time shares nothing"
+    places = buffers(first.slots.cache)
+    assert not set(places) & set(buffers(second.slots.cache)), "who runs at the same time shares nothing"
     del first, one
-    third = Engine(model, compile_config=CompileConfig())
+    third = slots_of(Engine(model, compile_config=CompileConfig()))
     assert buffers(third.cache) == places
-    assert third.cache.taken == 0 and (third.cache._labels == NO_DOCUMENT).all()
-    assert all((part == 0).all() for pair in third.cache._buffers for part in pair)
-    assert not Engine(model).cache.built, "who does not compile starts afresh"
-    assert not Engine(model.double(), compile_config=CompileConfig()).cache.built, "other types, other buffers"
+    assert third.taken == 0 and (third.cache._labels == NO_DOCUMENT).all()
+    assert all((buffer == 0).all() for pair in third.cache._buffers for buffer in pair)
+    assert not slots_of(Engine(model)).cache.built, "who does not compile starts afresh"
+    doubled = Engine(model.double(), compile_config=CompileConfig())
+    assert not slots_of(doubled).cache.built, "other types, other buffers"
 
 
 def test_buffers_are_marked_wherever_they_come_to_lie(monkeypatch):
     marked = []
     monkeypatch.setattr(torch._dynamo, "mark_static_address", lambda tensor: marked.append(tensor.data_ptr()))
     cache = SlotCache("cpu", capacity=64, for_graphs=True)
-    cache.allocate(4)
-    cache.write_to(torch.arange(4), torch.zeros(5, 4, dtype=torch.long))
+    cache.write_to(torch.arange(4), torch.zeros(5, 4, dtype=torch.long), used=64)
     cache.update(torch.ones(1, 2, 4, 8), torch.ones(1, 2, 4, 8), 0)
     assert marked == buffers(cache)
-    cache.allocate(100)
+    cache.reserve(128)
     assert marked[2:] == buffers(cache), "grown buffers lie elsewhere"

@@ -42,7 +42,7 @@ def run(engine: Engine, requests) -> list[list]:
     events = {number: [] for number in numbers}
     for number, event in engine.run():
         events[number].append(event)
-    assert engine.cache.taken == 0
+    assert engine.runners[0].slots.taken == 0
     return [events[number] for number in numbers]
 
 
@@ -86,7 +86,7 @@ def test_a_forward_holds_so_many_tokens_and_everyone_has_a_turn(planner, request
     most = 45
     monkeypatch.setattr(engine_module, "TOKENS_PER_FORWARD", most)
     engine, seen = Engine(planner), []
-    take = engine_module.fitting
+    take = engine_module.select
 
     def noting(asking):
         taken = take(asking)
@@ -94,7 +94,7 @@ def test_a_forward_holds_so_many_tokens_and_everyone_has_a_turn(planner, request
             seen.append(([one.document for one in asking], {one.document: len(one.query.token_ids) for one in taken}))
         return taken
 
-    monkeypatch.setattr(engine_module, "fitting", noting)
+    monkeypatch.setattr(engine_module, "select", noting)
     together = run(engine, requests)
     assert [outcome(events) for events in together] == [outcome(events) for events in alone]
     assert all(sum(ran.values()) <= most or len(ran) == 1 for _, ran in seen)
@@ -156,13 +156,13 @@ def test_cancelled_between_ticks(planner, requests, alone):
     with torch.no_grad():
         for number, event in engine.tick():
             events[number].append(event)
-        taken = engine.cache.taken
+        taken = engine.runners[0].slots.taken
         engine.cancel(numbers[1])
         engine.cancel(numbers[6])
-        assert engine.cache.taken == taken - len(requests[1][1].prompt_ids)
+        assert engine.runners[0].slots.taken == taken - len(requests[1][1].prompt_ids)
         for number, event in engine.run():
             events[number].append(event)
-    assert engine.cache.taken == 0
+    assert engine.runners[0].slots.taken == 0
     for number in (0, 2, 3, 4, 5, 7):
         assert outcome(events[number]) == outcome(alone[number])
     assert events[6] == [] and not any(isinstance(event, Ended) for event in events[1])
@@ -180,7 +180,7 @@ def test_cancelled_by_who_reads_the_events(victim, planner, requests, alone):
             if number == 0 and isinstance(event, Forward) and not cancelled:
                 engine.cancel(numbers[victim])
                 cancelled = True
-    assert engine.cache.taken == 0
+    assert engine.runners[0].slots.taken == 0
     assert outcome(events[2]) == outcome(alone[2])
     assert not any(isinstance(event, Ended) for event in events[victim])
 
@@ -190,7 +190,7 @@ def test_cancelling_who_has_ended_is_no_error(planner, requests):
     run(engine, requests[:1])
     engine.cancel(0)
     engine.cancel(99)
-    assert engine.cache.taken == 0 and list(engine.run()) == []
+    assert engine.runners[0].slots.taken == 0 and list(engine.run()) == []
 
 
 def test_nan_logits_are_an_error_that_says_where(build_model, requests):
@@ -221,7 +221,7 @@ def test_a_decoder_that_fails_harms_no_other(planner, requests, alone):
     with pytest.raises(RuntimeError, match="my own fault"):
         listen()
     listen()
-    assert engine.cache.taken == 0
+    assert engine.runners[0].slots.taken == 0
     assert list(map(outcome, (events[0], events[2], events[3]))) == list(map(outcome, alone[:3]))
 
 
@@ -252,7 +252,7 @@ def test_a_run_may_be_left_at_any_event_and_taken_up_again(kind, planner, reques
                 break
         else:
             break
-    assert left > 6 and engine.cache.taken == 0
+    assert left > 6 and engine.runners[0].slots.taken == 0
     assert list(map(outcome, events.values())) == list(map(outcome, alone[:6]))
 
 

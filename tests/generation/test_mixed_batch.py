@@ -47,7 +47,7 @@ def outcomes(engine: Engine, requests) -> list[tuple]:
             forwards.append(event)
         if isinstance(event, Ended):
             ended.append(event)
-    assert all(runner.cache.taken == 0 for runner in engine.runners)
+    assert all(runner.slots.taken == 0 for runner in engine.runners)
     return [seen[number] for number in numbers]
 
 

@@ -136,7 +136,7 @@ def test_a_model_with_a_cache_writes_the_same(planner, golden_tokens, prompts):
             planning += isinstance(event, Forward) and event.purpose == "planning"
             if isinstance(event, Ended):
                 ended[number] = event
-        assert engine.cache.taken == 0
+        assert engine.runners[0].slots.taken == 0
         outcomes.append((ended, planning))
     (without, slow), (with_guesses, fast) = outcomes
     assert without == with_guesses

@@ -7,8 +7,9 @@ from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.engine import engine as engine_module
+from planned_diffusion.generation.engine.chunking import split_query, without_first
 from planned_diffusion.generation.engine.engine import Engine
-from planned_diffusion.generation.engine.prefix import WORTH_SHARING, causal_prefix, common, in_two, without_first
+from planned_diffusion.generation.engine.prefix import WORTH_SHARING, causal_prefix, common
 from planned_diffusion.generation.events import Forward, TokensWritten
 from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit
@@ -53,16 +54,16 @@ def test_the_rest_of_a_query():
 
 def test_a_query_in_two():
     whole = query(streams=[0, 0, 0, 0])
-    assert in_two(whole, 4) == (whole, None)
-    first, rest = in_two(whole, 2)
+    assert split_query(whole, 4) == (whole, None)
+    first, rest = split_query(whole, 2)
     assert first == query(
         token_ids=[7, 8], positions=[0, 1], spans=[NO_SPAN] * 2, rounds=[0] * 2, wanted=[], streams=[0] * 2
     )
     assert rest == without_first(whole, 2)
     later = query(positions=[4, 5, 6, 7])
-    assert [part.positions for part in in_two(later, 3)] == [[4, 5, 6], [7]]
+    assert [piece.positions for piece in split_query(later, 3)] == [[4, 5, 6], [7]]
     in_a_span = query(spans=[0, 0, 0, NO_SPAN])
-    assert in_two(in_a_span, 2) == (in_a_span, None), "tokens of a span see what comes behind them"
+    assert split_query(in_a_span, 2) == (in_a_span, None), "tokens of a span see what comes behind them"
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def run(engine: Engine, requests) -> list[list]:
     events = {number: [] for number in numbers}
     for number, event in engine.run():
         events[number].append(event)
-    assert engine.cache.taken == 0
+    assert engine.runners[0].slots.taken == 0
     return [events[number] for number in numbers]
 
 
@@ -119,7 +120,7 @@ def test_a_beginning_runs_once(planner, requests):
 
 
 @pytest.mark.parametrize("live", [64, 1])
-def test_a_long_prompt_runs_in_parts(planner, requests, live, monkeypatch):
+def test_a_long_prompt_runs_in_chunks(planner, requests, live, monkeypatch):
     """No forward is wider than it may be while prompts are read; answers and what is shared stay the same."""
     alone = [run(Engine(planner), [request])[0] for request in requests]
     most = 50  # of prompts of 128
@@ -130,7 +131,7 @@ def test_a_long_prompt_runs_in_parts(planner, requests, live, monkeypatch):
     widths = [event.tokens for event in together[0] if isinstance(event, Forward)]
     assert widths[:3] == [50, 50, LENGTH - 100]
     if live > 1:
-        assert first_forward(together[1]) == 1, "the beginning ran once, in whatever parts"
+        assert first_forward(together[1]) == 1, "the beginning ran once, in whatever chunks"
 
 
 def test_whoever_waits_for_a_cancelled_request_goes_on(planner, requests):
@@ -143,4 +144,4 @@ def test_whoever_waits_for_a_cancelled_request_goes_on(planner, requests):
         events = [event for _, event in engine.run()]
     (alone,) = run(Engine(planner), [requests[1]])
     assert written(events) == written(alone)
-    assert engine.cache.taken == 0
+    assert engine.runners[0].slots.taken == 0

@@ -8,8 +8,8 @@ import torch
 
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.planned import planned
-from planned_diffusion.generation.engine.cache import SLOTS_PER_BUCKET
 from planned_diffusion.generation.engine.engine import Engine
+from planned_diffusion.generation.engine.slots import SLOTS_PER_BUCKET
 from planned_diffusion.generation.events import Ended
 from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Unit
@@ -47,14 +47,14 @@ def test_a_thousand_requests_leave_nothing_behind(planner, golden_tokens, prompt
                 ended += 1
                 if (ended + cancelled) % WARM_UP == 0:
                     after.append(live_objects())
-        most.append(engine.cache.used)
+        most.append(engine.runners[0].slots.used)
         if live and chance.random() < 0.1:
             victim = chance.choice(sorted(live))  # live or waiting
             engine.cancel(victim)
             live.remove(victim)
             cancelled += 1
     assert ended + cancelled == REQUESTS and cancelled > REQUESTS // 20
-    assert engine.cache.taken == engine.cache.used == 0
+    assert engine.runners[0].slots.taken == engine.runners[0].slots.used == 0
     assert max(most) < AT_ONCE * (LONGEST_PROMPT + MAX_NEW_TOKENS) + SLOTS_PER_BUCKET  # freed slots are used again
     objects, elements = zip(*after, strict=True)
     assert len(after) > 2
