@@ -33,7 +33,7 @@ def text_batch(rows: int, device: str) -> dict[str, torch.Tensor]:
     zeros = torch.zeros_like(ids)
     return {
         "input_ids": ids, "position_ids": torch.arange(rows, device=device)[None], "labels": ids.roll(-1, 1),
-        "loss_weights": torch.ones(1, rows, device=device), "part": zeros, "document": zeros + 1,
+        "loss_weights": torch.ones(1, rows, device=device), "loss_part": zeros, "document": zeros + 1,
         "span": zeros + NO_SPAN, "round": zeros, "stream": zeros + CLEAN,
     }  # fmt: skip
 
@@ -49,7 +49,7 @@ def case(rows: int, chunk_rows: int, width: int, device: str, results) -> None:
     torch.manual_seed(0)
     model, batch = tiny_trunk(width).to(device), text_batch(rows, device)
     before = peak(device)
-    loss = planned_diffusion_loss(model, batch, chunk_rows=chunk_rows).total
+    loss = planned_diffusion_loss(model, batch, chunk_size=chunk_rows).total
     loss.backward()
     results.put((peak(device) - before, loss.item()))
 

@@ -36,12 +36,20 @@ from planned_diffusion.generation.visibility import CLEAN, NO_SPAN, NOISY
 from planned_diffusion.loading.embedded import EMBEDDED
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training.collator import PlannedDiffusionCollator
-from planned_diffusion.training.dataset import as_dataset, encode_records
+from planned_diffusion.training.dataset import encode_records
+from planned_diffusion.training.examples import Example
 from planned_diffusion.training.loss import planned_diffusion_loss
 from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.row import NO_LABEL, PLAN, Row
 
-OURS = Objective(span_padding=(0, 0), span_multiple=8, noise_range=(0.05, 1.0), plain_share=0.3)
+OURS = Objective(
+    span_padding=[0, 0],
+    fill_promised_room=True,
+    tokens_per_length_unit=8,
+    noise_range=[0.05, 1.0],
+    complementary_masks=False,
+    plain_share=0.3,
+)
 SIZES = {"hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4, "head_dim": 40}
 SAMPLE = 400  # examples whose rows are measured
 VERDICTS = "verdicts on right facts, ratio 1"
@@ -79,7 +87,7 @@ def weighted_plan(row: Row, mask: int, rng: np.random.Generator) -> Row:
     if not (row.stream == NOISY).any():
         return row
     weight = 1.0 / rng.uniform(*OURS.noise_range)
-    return replace(row, weights=np.where(row.part == PLAN, row.weights * weight, row.weights).astype(np.float32))
+    return replace(row, weights=np.where(row.loss_part == PLAN, row.weights * weight, row.weights).astype(np.float32))
 
 
 def one_stream(row: Row, mask: int, rng: np.random.Generator) -> Row:
@@ -87,7 +95,7 @@ def one_stream(row: Row, mask: int, rng: np.random.Generator) -> Row:
     if not (row.stream == NOISY).any():
         return row
     kept = (row.stream != CLEAN) | (row.span == NO_SPAN)
-    names = ("ids", "span", "round", "position", "labels", "weights", "part")
+    names = ("ids", "span", "round", "position", "labels", "weights", "loss_part")
     arrays = {name: getattr(row, name)[kept] for name in names}
     stream = np.where(row.stream == NOISY, CLEAN, row.stream)[kept]
     return Row(**arrays, stream=stream, targets=row.targets)
@@ -118,22 +126,22 @@ class ChangedCollator(PlannedDiffusionCollator):
 
     change: object = None
 
-    def _row(self, item: dict) -> Row:
-        row = super()._row(item)
+    def draw(self, index: int) -> Row:
+        row = super().draw(index)
         if self.change is None:
             return row
-        rng = np.random.default_rng((self.objective.seed, self.epoch, int(item["index"]), 1))
+        rng = np.random.default_rng((self.objective.seed, self.epoch, index, 1))
         return self.change(row, self.control.mask, rng)
 
 
-def tokens_per_example(items: list[dict], control: ControlTokens, name: str) -> float:
+def tokens_per_example(examples: list[Example], control: ControlTokens, name: str) -> float:
     """Mean length of the rows of an objective."""
     objective, change = OBJECTIVES[name]
-    collator = ChangedCollator(objective, control, change=change)
-    return statistics.fmean(len(collator._row(item).ids) for item in items[:SAMPLE])
+    collator = ChangedCollator(examples[:SAMPLE], objective, control, change=change)
+    return statistics.fmean(len(collator.draw(index).ids) for index in range(len(collator.examples)))
 
 
-def train(items: list[dict], name: str, batch: int, args, seed: int) -> PlannedDiffusionForCausalLM:
+def train(examples: list[Example], name: str, batch: int, args, seed: int) -> PlannedDiffusionForCausalLM:
     """A new model after `args.steps` steps of AdamW, `batch` examples each, with a cosine of the learning rate."""
     objective, change = OBJECTIVES[name]
     embedded = PlannedDiffusionConfig.from_pretrained(EMBEDDED)
@@ -144,7 +152,7 @@ def train(items: list[dict], name: str, batch: int, args, seed: int) -> PlannedD
     model = PlannedDiffusionForCausalLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
     model.to(args.device).train()
     control = ControlTokens.from_config(config)
-    collator = ChangedCollator(replace(objective, seed=seed), control, packed_length=1, change=change)
+    collator = ChangedCollator(examples, replace(objective, seed=seed), control, packed_length=1, change=change)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
     warmup = max(1, min(100, args.steps // 5))
     rates = torch.optim.lr_scheduler.LambdaLR(
@@ -154,8 +162,8 @@ def train(items: list[dict], name: str, batch: int, args, seed: int) -> PlannedD
     order = np.random.default_rng(seed)
     for step in range(args.steps):
         collator.epoch = step
-        chosen = order.choice(len(items), batch, replace=False)
-        rows = {name: value.to(args.device) for name, value in collator([items[at] for at in chosen]).items()}
+        chosen = order.choice(len(examples), batch, replace=False)
+        rows = {name: value.to(args.device) for name, value in collator([{"index": at} for at in chosen]).items()}
         with torch.autocast(args.device, dtype=torch.bfloat16):
             loss = planned_diffusion_loss(model, rows).total / rows["num_targets"]
         loss.backward()
@@ -226,10 +234,10 @@ def main() -> None:
     control = ControlTokens.from_config(PlannedDiffusionConfig.from_pretrained(EMBEDDED))
     countries = load_countries()[:: len(load_countries()) // args.countries][: args.countries]
     data = training_questions(12 * args.steps, 1, comparison_share=0.5, countries=countries)
-    records = [as_record(example, tokenizer, OURS.span_multiple) for example in data]
-    items = list(as_dataset(encode_records(records, tokenizer, control)))
+    records = [as_record(example, tokenizer, OURS.tokens_per_length_unit) for example in data]
+    examples = encode_records(records, tokenizer, control)
     held_out = held_out_questions(args.prompts, 3, comparison_share=0.5, countries=countries)
-    tokens = {name: tokens_per_example(items, control, name) for name in ("ours", *args.only)}
+    tokens = {name: tokens_per_example(examples, control, name) for name in ("ours", *args.only)}
     batches = {name: round(args.batch * tokens["ours"] / tokens[name]) for name in args.only}
     if args.equal_examples:
         batches = dict.fromkeys(args.only, args.batch)
@@ -244,7 +252,7 @@ def main() -> None:
                     run = {"objective": name, "seed": seed, "batch": batches[name], **settings}
                     right = kept.get(run)
                     if right is None:
-                        model = train(items, name, batches[name], args, seed)
+                        model = train(examples, name, batches[name], args, seed)
                         right = shares_right(model, tokenizer, held_out)
                         kept.add(run, right)
                     found[name].append(right)

@@ -14,20 +14,22 @@ from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.generation.tokens import ControlTokens
 from planned_diffusion.loading.embedded import EMBEDDED
 from planned_diffusion.training.collator import PlannedDiffusionCollator
-from planned_diffusion.training.dataset import as_dataset, encode_records, read_records, within
+from planned_diffusion.training.dataset import encode_records, read_records, within
+from planned_diffusion.training.examples import Example
 from planned_diffusion.training.loss import planned_diffusion_loss
 from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.starting_point import new_model
 
+OBJECTIVE = Objective(complementary_masks=False)
 
-def batches(data: str, tokenizer, model, batch: int, count: int, longest: int) -> list[list[dict]]:
-    """The first `count` batches of records in random order, those of more than `longest` positions left out."""
+
+def fitting(data: str, tokenizer, model, count: int, longest: int) -> list[Example]:
+    """The first `count` records in random order that need at most `longest` positions."""
     control = ControlTokens.from_config(model.config)
     records = read_records(data)
     order = torch.randperm(len(records), generator=torch.Generator().manual_seed(0)).tolist()
-    examples = encode_records([records[index] for index in order[: 4 * batch * count]], tokenizer, control)
-    items = list(as_dataset(within(examples, Objective(), longest, "drop")))
-    return [items[start : start + batch] for start in range(0, batch * count, batch)]
+    examples = encode_records([records[index] for index in order[: 4 * count]], tokenizer, control)
+    return within(examples, OBJECTIVE, longest, "drop")[:count]
 
 
 def main() -> None:
@@ -43,12 +45,15 @@ def main() -> None:
     torch.manual_seed(0)
     model = new_model(str(recipe), tokenizer, "sdpa").to(args.device)
     assert isinstance(model, PlannedDiffusionForCausalLM)
-    items = batches(args.data, tokenizer, model, args.batch, args.batches, args.longest)
+    examples = fitting(args.data, tokenizer, model, args.batch * args.batches, args.longest)
+    items = [{"index": index} for index in range(len(examples))]
+    batches = [items[start : start + args.batch] for start in range(0, len(items), args.batch)]
     ways = {"a row each": None} | {f"packed into {length}": length for length in args.packed_lengths}
     collated = {}
     for name, length in ways.items():
-        collator = PlannedDiffusionCollator(Objective(), ControlTokens.from_config(model.config), packed_length=length)
-        collated[name] = [{key: value.to(args.device) for key, value in collator(batch).items()} for batch in items]
+        control = ControlTokens.from_config(model.config)
+        collator = PlannedDiffusionCollator(examples, OBJECTIVE, control, packed_length=length)
+        collated[name] = [{key: value.to(args.device) for key, value in collator(batch).items()} for batch in batches]
 
     def run(name: str):
         def train():

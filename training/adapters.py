@@ -1,22 +1,25 @@
-"""LoRA and QLoRA: which modules get adapters, how control tokens are learnt beside them, and what is refused.
+"""LoRA and QLoRA: the modules that get adapters, the control tokens learnt beside them, settings that are refused.
 
-Fields have TRL's names (`ModelConfig`). The backbone stays frozen, in bfloat16 or quantised; what trains is LoRA
-(arXiv 2106.09685) on linear layers and the embedding rows of the control tokens, in the head too where it is untied.
+Fields have TRL's names (`ModelConfig`). The backbone stays frozen, in bfloat16 or quantised. LoRA (arXiv 2106.09685)
+trains on linear layers, and with it the embedding rows of the control tokens, in the head too where it is untied.
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..generation.tokens import ControlTokens
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 # Names of the linear layers in Llama-shaped decoders (Llama, Qwen2, Qwen3, Mistral, SmolLM).
 TARGETS = {
     "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
     "mlp": ["gate_proj", "up_proj", "down_proj"],
 }
-
-
 ALL_LINEAR = "all-linear"  # PEFT's word for every linear layer but the head
 
 
@@ -25,27 +28,34 @@ class AdapterArguments:
     """Fields of the script that concern adapters; without `use_peft` all weights train."""
 
     use_peft: bool = field(default=False, metadata={"help": "Train LoRA adapters instead of all weights."})
-    lora_r: int = field(default=16, metadata={"help": "Rank."})
-    lora_alpha: int = field(default=32, metadata={"help": "Updates are scaled by alpha / rank."})
-    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout in front of the adapters."})
+    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA adapters."})
+    lora_alpha: int = field(
+        default=32, metadata={"help": "Scale of the adapters: their updates are multiplied by lora_alpha / lora_r."}
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout probability in front of the adapters."})
     lora_target_modules: list[str] = field(
         default_factory=lambda: [ALL_LINEAR],
-        metadata={"help": "'all-linear', 'attention', 'mlp', or names of linear layers."},
+        metadata={"help": "Layers that get adapters: 'all-linear', 'attention', 'mlp', or names of linear layers."},
     )
     train_control_tokens: bool = field(
-        default=True, metadata={"help": "Also train the embedding rows of mask, tags and [PAD]."}
+        default=True, metadata={"help": "Train the embedding rows of mask, tags and [PAD] beside the adapters."}
     )
-    load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: the frozen weights in nf4 (bitsandbytes)."})
-    load_in_8bit: bool = field(default=False, metadata={"help": "The frozen weights in int8 (bitsandbytes)."})
-    use_bnb_nested_quant: bool = field(default=True, metadata={"help": "Quantise nf4's constants too (0.4 bit less)."})
+    load_in_4bit: bool = field(
+        default=False, metadata={"help": "Quantise the frozen weights to nf4 (QLoRA; bitsandbytes)."}
+    )
+    load_in_8bit: bool = field(default=False, metadata={"help": "Quantise the frozen weights to int8 (bitsandbytes)."})
+    use_bnb_nested_quant: bool = field(
+        default=True, metadata={"help": "Quantise the constants of nf4 too, which saves 0.4 bit per weight."}
+    )
 
     @property
     def is_quantised(self) -> bool:
+        """Whether the frozen weights are quantised."""
         return self.load_in_4bit or self.load_in_8bit
 
 
-def check(adapter: AdapterArguments, evaluates: bool, on_cpu: bool) -> None:
-    """Refuses combinations that cannot train, before anything is loaded.
+def check_adapter(adapter: AdapterArguments, evaluates: bool, on_cpu: bool) -> None:
+    """Reject combinations that cannot train, before anything is loaded.
 
     Raises:
         ValueError: quantised full fine-tuning, both quantisations, a rank below 1, or evaluation between nf4 steps on a
@@ -67,8 +77,8 @@ def check(adapter: AdapterArguments, evaluates: bool, on_cpu: bool) -> None:
         )
 
 
-def lora_config(adapter: AdapterArguments, model):
-    """The `LoraConfig` for this model, or None when all weights train.
+def lora_config(adapter: AdapterArguments, model: PreTrainedModel) -> "LoraConfig | None":
+    """Return the `LoraConfig` for this model, or None when all weights train.
 
     Raises:
         ValueError: a target that names no linear layer of the model.
@@ -87,8 +97,8 @@ def lora_config(adapter: AdapterArguments, model):
     )
 
 
-def target_modules(wanted: list[str], model) -> str | list[str]:
-    """PEFT's `target_modules`: "all-linear", or the names of layers that this model has.
+def target_modules(wanted: list[str], model: PreTrainedModel) -> str | list[str]:
+    """Return PEFT's `target_modules`: "all-linear", or the names of layers that this model has.
 
     Raises:
         ValueError: a name that no linear layer of the model has.
@@ -111,10 +121,12 @@ def target_modules(wanted: list[str], model) -> str | list[str]:
     return names
 
 
-def _control_rows(model) -> dict[str, list[int]]:
-    """Rows of the embedding that hold mask, tags and [PAD]; of the head too where it has a matrix of its own."""
+def _control_rows(model: PreTrainedModel) -> dict[str, list[int]]:
+    """Return the embedding rows of mask, tags and [PAD], and those of the head where it has a matrix of its own."""
     ids = sorted(ControlTokens.from_config(model.config).tags)
     rows = {"embed_tokens": ids}
-    if model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
+    head = model.get_output_embeddings()
+    assert head is not None
+    if head.weight is not model.get_input_embeddings().weight:
         rows["lm_head"] = ids
     return rows

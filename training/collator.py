@@ -1,6 +1,6 @@
-"""From rows to one number: batches of rows, and the loss on exactly those rows that carry a label.
+"""Draw the training rows of a batch and lay them out as tensors.
 
-B rows of a batch, L its padded length, K labelled rows, V vocabulary, H width.
+B lines of a batch, each with one or several rows; L the padded length of a line.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,16 @@ from .objective import Objective
 from .row import NEXT_TOKEN, NO_LABEL, Row
 from .rows import draw_row
 
-# A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nobody sees it.
+# A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nothing else sees it.
 PADDING_DOCUMENT = 0
-
-
 PADDED_TO_MULTIPLE_OF = 8
-
-
-# Field of a row -> key of the batch, and what padding holds.
+# Field of a row -> key of the batch, and the value in padding.
 _ARRAYS = {
     "ids": ("input_ids", 0),
     "position": ("position_ids", 0),
     "labels": ("labels", NO_LABEL),
     "weights": ("loss_weights", 0.0),
-    "part": ("part", 0),
+    "loss_part": ("loss_part", 0),
     "span": ("span", NO_SPAN),
     "round": ("round", 0),
     "stream": ("stream", CLEAN),
@@ -39,50 +35,52 @@ _ARRAYS = {
 
 @dataclass
 class PlannedDiffusionCollator:
-    """Draws the rows of a batch and pads them to one length.
+    """A source of batches: draws the rows of the examples that are asked for and pads them to one length.
 
     Every draw depends on (seed, epoch, the example's index) alone: a resumed run, a prefetching loader or another batch
-    size changes nothing. The trainer sets `epoch` when one begins; `is_evaluation` gives evaluation draws of its own,
-    always the same, and uses a tagged example neither as plain text nor in blocks.
+    size changes nothing.
 
-    packed_length: lay as many examples into one row as fit into so many tokens, or into the batch's longest row where
-        that is longer, each a document of its own; None gives every example its own row. The loss is the same: only
-        padding is saved.
+    Args:
+        examples: the examples that a batch's indices count.
+        objective: what is drawn; in evaluation without plain text and blocks, so that each tagged example is a plan.
+        control: ids of the control tokens.
+        is_evaluation: use draws that differ from those of training and are the same in every epoch.
+        epoch: set by the trainer when an epoch begins.
+        packed_length: tokens of a line that several rows may share, each a document of its own; a batch's longest row
+            counts instead where it is longer. None gives every row its own line. The loss is the same: only padding is
+            saved.
     """
 
+    examples: Sequence[Example]
     objective: Objective
     control: ControlTokens
     is_evaluation: bool = False
     epoch: int = 0
     packed_length: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.is_evaluation:
             self.objective = replace(self.objective, plain_share=0.0, block_share=0.0)
 
-    def __call__(self, items: Sequence[dict]) -> dict[str, torch.Tensor]:
-        """A batch of items {"index", "ids", "span", "round", "is_target", "plain_answer"} (see `dataset.as_dataset`).
+    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
+        """Return a batch of the examples at `item["index"]` of the items (lines of `dataset.as_dataset`).
 
         Returns:
-            input_ids, position_ids, labels, part, document, span, round, stream: int64 [B, L]; loss_weights: float32
-            [B, L]; part_targets: int64 [4], `Row.targets` summed; num_targets: int64 scalar, what the batch adds to the
-            normaliser.
+            input_ids, position_ids, labels, loss_part, document, span, round, stream: int64 [B, L]; loss_weights:
+            float32 [B, L]; loss_part_targets: int64 [4], `Row.targets` summed; num_targets: int64 scalar, the batch's
+            share of the normaliser.
         """
-        return as_batch([self._row(item) for item in items], self.packed_length)
+        return as_batch([self.draw(int(item["index"])) for item in items], self.packed_length)
 
-    def _row(self, item: dict) -> Row:
-        columns = {name: np.asarray(item[name]) for name in ("ids", "span", "round", "is_target", "plain_answer")}
-        seed = (
-            self.objective.seed,
-            int(self.is_evaluation),
-            0 if self.is_evaluation else self.epoch,
-            int(item["index"]),
-        )
-        return draw_row(Example(**columns), self.objective, self.control, np.random.default_rng(seed))
+    def draw(self, index: int) -> Row:
+        """Draw the row of one example."""
+        epoch = 0 if self.is_evaluation else self.epoch
+        rng = np.random.default_rng((self.objective.seed, int(self.is_evaluation), epoch, index))
+        return draw_row(self.examples[index], self.objective, self.control, rng)
 
 
 def as_batch(rows: Sequence[Row], packed_length: int | None = None) -> dict[str, torch.Tensor]:
-    """Rows padded on the right to a multiple of 8 tokens; several share a line where `packed_length` lets them."""
+    """Return rows padded on the right to a multiple of 8 tokens; with `packed_length` several share a line."""
     lengths = [len(row.ids) for row in rows]
     if packed_length is None:
         lines = [[index] for index in range(len(rows))]
@@ -103,7 +101,7 @@ def as_batch(rows: Sequence[Row], packed_length: int | None = None) -> dict[str,
         of_tokens = np.repeat(numbers, [lengths[index] for index in line])
         target[: len(of_tokens)] = of_tokens
     batch["document"] = torch.from_numpy(documents)
-    batch["part_targets"] = torch.from_numpy(np.sum([row.targets for row in rows], axis=0))  # [4]
+    batch["loss_part_targets"] = torch.from_numpy(np.sum([row.targets for row in rows], axis=0))  # [4]
     # The causal copies are an auxiliary loss on tokens that count already.
-    batch["num_targets"] = batch["part_targets"].sum() - batch["part_targets"][NEXT_TOKEN]
+    batch["num_targets"] = batch["loss_part_targets"].sum() - batch["loss_part_targets"][NEXT_TOKEN]
     return batch

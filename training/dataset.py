@@ -1,22 +1,23 @@
-"""From JSONL files to encoded examples, once, before training; every complaint names file and line."""
+"""Read JSONL files and encode their records, once, before training; every error names file and line."""
 
-import codecs
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from ..generation.tokens import ControlTokens
+from ..records.jsonl import json_lines
 from .examples import Example, encode_example
 from .objective import Objective
 
-COLUMNS = ("index", "ids", "span", "round", "is_target", "plain_answer", "length")
+COLUMNS = ("index", "length")
 _MAGIC = {b"PAR1": "Parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip"}
 
 
-def read_records(path: str | Path) -> list[dict]:
-    """The records of a JSONL file, one JSON object with "messages" per line; empty lines are skipped.
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """Return the records of a JSONL file, one JSON object with "messages" per line; empty lines are skipped.
 
     Raises:
         ValueError: no such file, another format, no records, or a line that is no record (with its number).
@@ -24,52 +25,43 @@ def read_records(path: str | Path) -> list[dict]:
     return [record for _, record in numbered_records(path)]
 
 
-def numbered_records(path: str | Path) -> list[tuple[int, dict]]:
-    """As `read_records`, each with the number of its line, counted from 1."""
+def numbered_records(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return the records as `read_records`, each with the number of its line, counted from 1."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no file {path}; give a JSONL file of records with 'messages'.")
+    _refuse_other_formats(path)
     records = []
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if number == 1 and (kind := _other_format(line)):
-                raise ValueError(f"{path} is a {kind} file; training reads plain JSONL only, so convert it first.")
-            if line.strip():
-                records.append((number, _record(line, f"{path}, line {number}")))
+    for number, record in json_lines(path, gzipped=False):
+        if not isinstance(record.get("messages"), list):
+            raise ValueError(f"{path}, line {number}: no list 'messages'; write {{\"messages\": [...]}}.")
+        records.append((number, record))
     if not records:
         raise ValueError(f"{path} holds no records; write one object with 'messages' per line.")
     return records
 
 
-def _other_format(start: bytes) -> str | None:
-    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
-
-
-def _record(line: bytes, where: str) -> dict:
-    try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8 ({error.reason} at byte {error.start}); convert the file.") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON ({error}); write one object per line.") from error
-    if not isinstance(record, dict) or not isinstance(record.get("messages"), list):
-        raise ValueError(f"{where}: no list 'messages'; write {{\"messages\": [...]}}.")
-    return record
+def _refuse_other_formats(path: Path) -> None:
+    """Raise ValueError where a file begins as a packed one does, rather than as text."""
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _MAGIC)))
+    kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    if kind:
+        raise ValueError(f"{path} is a {kind} file; training reads plain JSONL only, so convert it first.")
 
 
 def encode_records(
-    records: Sequence[dict],
-    tokenizer,
+    records: Sequence[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
     control: ControlTokens,
     source: str = "record",
     numbers: Sequence[int] | None = None,
 ) -> list[Example]:
-    """Every record as an `Example`.
+    """Return every record as an `Example`.
 
     Args:
-        source: what complaints call a record, in front of its number.
-        numbers: the records' numbers, counted from 1 by default.
+        source: the name of a record in errors, in front of its number.
+        numbers: numbers of the records, by default counted from 1.
 
     Raises:
         ValueError: as `encode_example`, with the record's number.
@@ -84,18 +76,17 @@ def encode_records(
 
 
 def positions_at_most(example: Example, objective: Objective) -> int:
-    """The positions that an example needs when every span draws the most pads, or its answer the largest blocks."""
+    """Return the positions an example needs when every span draws the most pads, or its answer the largest blocks."""
     pads_per_span = objective.span_padding[1] + objective.span_multiple - 1
-    planned = len(example.ids) + pads_per_span * int(example.span.max() + 1)
+    planned = len(example.ids) + pads_per_span * len(example.promises)
     if not objective.block_share:
         return planned
-    prompt = example.prompt_length
-    answer = len(example.plain_answer) if example.is_tagged else len(example.ids) - prompt
-    return max(planned, *(prompt + answer + -answer % size for size in objective.block_sizes))
+    answer = len(example.plain_answer)
+    return max(planned, *(example.prompt_length + answer + -answer % size for size in objective.block_sizes))
 
 
 def within(examples: Sequence[Example], objective: Objective, most_positions: int, overlong: str) -> list[Example]:
-    """The examples that fit `most_positions`; longer ones are refused or dropped.
+    """Return the examples that fit `most_positions`; longer ones are refused or dropped.
 
     Raises:
         ValueError: some do not fit and `overlong` is "refuse", none fits, or `overlong` is neither "refuse" nor "drop".
@@ -115,15 +106,9 @@ def within(examples: Sequence[Example], objective: Objective, most_positions: in
 
 
 def as_dataset(examples: Sequence[Example]) -> Dataset:
-    """One line per example, as the collator reads it; `length` groups batches, `index` seeds what is drawn."""
-    return Dataset.from_dict(
-        {
-            "index": list(range(len(examples))),
-            "ids": [example.ids for example in examples],
-            "span": [example.span for example in examples],
-            "round": [example.round for example in examples],
-            "is_target": [example.is_target for example in examples],
-            "plain_answer": [example.plain_answer for example in examples],
-            "length": [len(example.ids) + int((example.span >= 0).sum()) for example in examples],
-        }
-    )
+    """Return a line per example: `index`, by which the collator finds and draws it, and `length`, to group batches.
+
+    The examples themselves stay with the collator, so that nothing converts them to columns and back.
+    """
+    lengths = [len(example.ids) + int((example.span >= 0).sum()) for example in examples]  # with one noisy copy
+    return Dataset.from_dict({"index": list(range(len(examples))), "length": lengths})

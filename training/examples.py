@@ -1,56 +1,69 @@
-"""Chat records as integers: prompt and answer to token ids and, per token, span, round and whether it is a target.
+"""Chat records as integers: prompt and answer as token ids and, per token, its span, its round, whether it is learnt.
 
 A record is `{"messages": [{"role", "content"}, ...]}`; the last message is the assistant's answer, plain or tagged (see
-`tagged.py`). User text that spells a control token stays text. This module knows nothing of noise, batches or models.
+`records/tagged.py`). User text that spells a control token stays text. This module does not know noise, batches or
+models.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from transformers import PreTrainedTokenizerBase
 
 from ..generation.tokens import ControlTokens
 from ..generation.visibility import NO_SPAN
+from ..records.checks import ROLES, check_utf8
 from ..records.encoding import encode_prompt, encode_text
-from ..records.tagged import parse_tagged, plain_text
+from ..records.tagged import TaggedRounds, parse_tagged, plain_text
 
-ROLES = ("system", "user", "assistant", "tool")
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A promise and its span: `number` length units were promised, `tokens` are used by the span's own text."""
+
+    topic: str
+    number: int
+    tokens: int
+    round_index: int
 
 
 @dataclass(frozen=True)
 class Example:
-    """A record as integers, before padding and noise; all arrays have length N (tokens of prompt and answer, EOS last).
+    """A record as integers, before padding and noise; arrays have length N (tokens of prompt and answer, EOS last).
 
     ids        int64
     span       int64, the span's index in the answer, -1 outside the spans
     round      int64, how many `<sync/>` precede the token, itself included if it is one
     is_target  bool, False for the prompt and for `<async>`, `</async>`, which are given at generation time
-    plain_answer  int64 [M], the answer without plan and tags, EOS included; what autoregressive decoding writes
+    prompt_length  tokens of the prompt
+    plain_answer   int64 [M], the answer without plan and tags, EOS included; what autoregressive decoding writes
+    promises       one per span, in the order of the spans; none in a plain answer
     """
 
     ids: np.ndarray
     span: np.ndarray
     round: np.ndarray
     is_target: np.ndarray
+    prompt_length: int
     plain_answer: np.ndarray
-
-    @property
-    def prompt_length(self) -> int:
-        return int(np.argmax(self.is_target))  # an answer never begins with <async>
-
-    @property
-    def most_spans(self) -> int:
-        """Spans of the round that has most of them."""
-        first_tokens = np.flatnonzero((self.span[1:] != self.span[:-1]) & (self.span[1:] != NO_SPAN)) + 1
-        return int(np.bincount(self.round[first_tokens]).max()) if len(first_tokens) else 0
+    promises: tuple[Promise, ...] = ()
 
     @property
     def is_tagged(self) -> bool:
-        return bool(self.span[-2] != NO_SPAN)  # a tagged answer ends in a span and EOS
+        return bool(self.promises)
+
+    @property
+    def most_spans(self) -> int:
+        """Number of spans in the round that has most of them."""
+        return int(np.bincount([promise.round_index for promise in self.promises]).max()) if self.promises else 0
 
 
-def encode_example(messages: Sequence[dict], tokenizer, control: ControlTokens) -> Example:
-    """The ids and labels of a chat whose last message is the answer to learn; earlier answers lose their tags.
+def encode_example(
+    messages: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, control: ControlTokens
+) -> Example:
+    """Return the example of a chat whose last message is the answer to learn; earlier answers lose their tags.
 
     Topics are tokenized with the space that follows them and numbers digit by digit, so that numbers never merge.
 
@@ -63,21 +76,67 @@ def encode_example(messages: Sequence[dict], tokenizer, control: ControlTokens) 
     prompt_ids = encode_prompt(tokenizer, prompt)
     if not prompt_ids:
         raise ValueError("The prompt is empty: there is no token from which the answer's first one could be predicted.")
-    plain = [*encode_text(tokenizer, plain_text(answer)), control.eos[0]]
-    tokens = [(token, NO_SPAN, 0, False) for token in prompt_ids]
-    tokens += _encode_rounds(rounds, tokenizer, control) if rounds else [(token, NO_SPAN, 0, True) for token in plain]
-    columns = np.array(tokens, dtype=np.int64)  # [N, 4]
+    plain = "".join(span.text for spans in rounds for span in spans) if rounds else answer
+    plain_ids = [*encode_text(tokenizer, plain), control.eos[0]]
+    columns = _Columns()
+    columns.add(prompt_ids, is_target=False)
+    promises = ()
+    if rounds:
+        promises = _add_rounds(columns, rounds, tokenizer, control)
+    else:
+        columns.add(plain_ids)
     return Example(
-        ids=columns[:, 0],
-        span=columns[:, 1],
-        round=columns[:, 2],
-        is_target=columns[:, 3].astype(bool),
-        plain_answer=np.array(plain, dtype=np.int64),
+        ids=np.array(columns.ids, dtype=np.int64),
+        span=np.array(columns.span, dtype=np.int64),
+        round=np.array(columns.round, dtype=np.int64),
+        is_target=np.array(columns.is_target, dtype=bool),
+        prompt_length=len(prompt_ids),
+        plain_answer=np.array(plain_ids, dtype=np.int64),
+        promises=promises,
     )
 
 
-def _split_answer(messages: Sequence[dict]) -> tuple[list[dict], str]:
-    """The messages before the answer, earlier answers as plain text, and the answer."""
+class _Columns:
+    """The columns of an example while it is built."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.span: list[int] = []
+        self.round: list[int] = []
+        self.is_target: list[bool] = []
+
+    def add(self, ids: Sequence[int], span: int = NO_SPAN, round_index: int = 0, is_target: bool = True) -> None:
+        """Append tokens that share their labels."""
+        self.ids += ids
+        self.span += [span] * len(ids)
+        self.round += [round_index] * len(ids)
+        self.is_target += [is_target] * len(ids)
+
+
+def _add_rounds(
+    columns: _Columns, rounds: TaggedRounds, tokenizer: PreTrainedTokenizerBase, control: ControlTokens
+) -> tuple[Promise, ...]:
+    """Append the tokens of a tagged answer, EOS included; return its promises."""
+    promises: list[Promise] = []
+    for index, spans in enumerate(rounds):
+        if index:
+            columns.add([control.sync], round_index=index)
+        for span in spans:
+            topic = encode_text(tokenizer, f"{span.topic} " if span.topic else "")
+            number = [control.digits[int(digit)] for digit in str(span.number)]
+            columns.add([control.promise_start, *topic, *number, control.topic_end], round_index=index)
+        for span in spans:
+            content, place = encode_text(tokenizer, span.text), len(promises)
+            columns.add([control.async_start], place, index, is_target=False)
+            columns.add(content, place, index)
+            columns.add([control.async_end], place, index, is_target=False)
+            promises.append(Promise(span.topic, span.number, len(content), index))
+    columns.add([control.eos[0]], round_index=len(rounds) - 1)
+    return tuple(promises)
+
+
+def _split_answer(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Return the messages before the answer, earlier answers as plain text, and the answer."""
     for message in messages:
         _check_message(message)
     if not messages or messages[-1]["role"] != "assistant":
@@ -92,7 +151,8 @@ def _split_answer(messages: Sequence[dict]) -> tuple[list[dict], str]:
     return prompt, messages[-1]["content"]
 
 
-def _check_message(message: object):
+def _check_message(message: object) -> None:
+    """Raise ValueError where a message has no known role or no text."""
     if not isinstance(message, dict):
         raise ValueError(f"A message is {type(message).__name__}; write an object with 'role' and 'content'.")
     if message.get("role") not in ROLES:
@@ -100,29 +160,4 @@ def _check_message(message: object):
     content = message.get("content")
     if not isinstance(content, str):
         raise ValueError(f"A message's content is {type(content).__name__}; records hold text only.")
-    try:
-        content.encode("utf-8")
-    except UnicodeEncodeError as error:
-        half = ascii(content[error.start])
-        raise ValueError(f"A message holds {half}, half of a surrogate pair and no character; remove it.") from error
-
-
-def _encode_rounds(rounds, tokenizer, control: ControlTokens) -> list[tuple[int, int, int, bool]]:
-    """Id, span, round and target flag of every token of a tagged answer, EOS included."""
-    tokens, span = [], 0
-    for number_of_round, parts in enumerate(rounds):
-        if number_of_round:
-            tokens.append((control.sync, NO_SPAN, number_of_round, True))
-        for part in parts:
-            topic = encode_text(tokenizer, f"{part.topic} " if part.topic else "")
-            number = [control.digits[int(digit)] for digit in str(part.number)]
-            plan = (control.promise_start, *topic, *number, control.topic_end)
-            tokens += [(token, NO_SPAN, number_of_round, True) for token in plan]
-        for part in parts:
-            content = encode_text(tokenizer, part.text)
-            tokens.append((control.async_start, span, number_of_round, False))
-            tokens += [(token, span, number_of_round, True) for token in content]
-            tokens.append((control.async_end, span, number_of_round, False))
-            span += 1
-    tokens.append((control.eos[0], NO_SPAN, len(rounds) - 1, True))
-    return tokens
+    check_utf8(content, "A message")

@@ -1,4 +1,4 @@
-"""In which order a training epoch visits the examples: batches of similar length, drawn from (seed, epoch) alone."""
+"""Order the examples of a training epoch: batches of similar length, drawn from (seed, epoch) alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,16 +11,17 @@ BATCHES_PER_WINDOW = 32  # examples are sorted by length inside windows of so ma
 class LengthGroupedOrder(Sampler[int]):
     """A permutation per epoch whose consecutive `batch_size` examples have similar lengths.
 
-    Unlike the sampler of transformers it draws from a generator of its own, so that a resumed run visits what the
-    uninterrupted one would have visited.
+    Unlike the sampler of transformers it draws from a generator of its own, so that a resumed run visits the examples
+    in the order of an uninterrupted one.
 
     Args:
-        lengths: of each example, in tokens.
+        lengths: tokens of each example.
         batch_size: examples per batch of one process.
-        current_epoch: asked when an epoch begins.
+        seed: seed of all permutations.
+        current_epoch: returns the epoch; called when an epoch begins.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, current_epoch: Callable[[], int]):
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, current_epoch: Callable[[], int]) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
@@ -34,7 +35,7 @@ class LengthGroupedOrder(Sampler[int]):
         shuffled = rng.permutation(len(self.lengths))
         window = self.batch_size * BATCHES_PER_WINDOW
         windows = (shuffled[start : start + window] for start in range(0, len(shuffled), window))
-        by_length = np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in windows])
+        by_length = np.concatenate([each[np.argsort(self.lengths[each], kind="stable")] for each in windows])
         full = len(by_length) // self.batch_size
         batches = by_length[: full * self.batch_size].reshape(full, self.batch_size)
         # The incomplete batch stays last, or every batch after it would straddle two lengths.

@@ -1,51 +1,61 @@
-"""From a batch to one number: the loss on exactly those rows that carry a label."""
+"""Compute the loss of a batch, on exactly those tokens that carry a label.
+
+K labelled tokens of the batch.
+"""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from ..generation.visibility import Labels, attention_mask
-from .chunked_loss import head_gives_losses
-from .row import NO_LABEL, PARTS, SPAN
+from .chunked_loss import losses_in_place_of_logits
+from .row import LOSS_PARTS, NO_LABEL, SPAN
 
 
 @dataclass(frozen=True)
 class Loss:
-    """`total` float32 scalar, differentiable: the weighted sum over labels, not yet divided by the normaliser.
+    """The loss of a batch: `total` float32 scalar, differentiable; not yet divided by the normaliser.
 
-    `by_part`, float32 [4], detached: sums of cross entropy, in nats, weighted by 1/t in the spans and by 1 elsewhere.
+    `by_loss_part`, float32 [4], detached: sums of cross entropy in nats, weighted by 1/t in the spans, by 1 elsewhere.
     """
 
     total: torch.Tensor
-    by_part: torch.Tensor
+    by_loss_part: torch.Tensor
 
 
 def planned_diffusion_loss(
-    model: nn.Module, batch: dict[str, torch.Tensor], unwrapped: nn.Module | None = None, chunk_rows: int | None = None
+    model: nn.Module, batch: dict[str, torch.Tensor], unwrapped: nn.Module | None = None, chunk_size: int | None = None
 ) -> Loss:
-    """The objective of a batch: one forward through the model, its head on the K labelled rows only, in chunks.
+    """Return the loss of a batch: one forward through the model, its head on the K labelled tokens only, in chunks.
 
-    `model` may be wrapped (DistributedDataParallel, PEFT, autocast); `unwrapped` is then the model inside, whose head
-    and configuration are read. Only the public forward is called, so wrappers and FSDP see an ordinary step.
+    Only the public forward is called, so wrappers and FSDP see an ordinary step.
 
     Args:
-        chunk_rows: rows whose logits exist at a time (see `row_losses`).
+        model: the model, which may be wrapped (DistributedDataParallel, PEFT, autocast).
+        unwrapped: the model inside the wrappers, whose head and configuration are read; by default `model` itself.
+        chunk_size: labelled tokens whose logits exist at a time (see `chunked_loss`).
 
     Raises:
         ValueError: an attention implementation that cannot express spans.
     """
-    unwrapped = model if unwrapped is None else unwrapped
+    inner = cast(PreTrainedModel, model if unwrapped is None else unwrapped)
     names = ("document", "span", "round", "stream")
     labels = Labels(*(batch[name] for name in names), position=batch["position_ids"])
-    implementation = unwrapped.config.get_text_config()._attn_implementation
-    mask = attention_mask(labels, labels, implementation, unwrapped.dtype)
-    rows = torch.nonzero(batch["labels"].flatten() != NO_LABEL).squeeze(1)  # [K]
-    targets, weights, part = (batch[name].flatten()[rows] for name in ("labels", "loss_weights", "part"))
-    with head_gives_losses(unwrapped.get_output_embeddings(), rows, targets, chunk_rows):
-        losses = model(
+    implementation, head = inner.config.get_text_config()._attn_implementation, inner.get_output_embeddings()
+    assert implementation is not None and head is not None  # a model that was built has both
+    mask = attention_mask(labels, labels, implementation, inner.dtype)
+    places = torch.nonzero(batch["labels"].flatten() != NO_LABEL).squeeze(1)  # [K]
+    targets, weights, loss_part = (batch[name].flatten()[places] for name in ("labels", "loss_weights", "loss_part"))
+    with losses_in_place_of_logits(head, places, targets, chunk_size):
+        output = model(
             input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"], use_cache=False
-        ).logits  # [K], not logits: cross entropies
-    reported = losses.detach() * torch.where(part == SPAN, weights, 1.0)
-    by_part = reported.new_zeros(len(PARTS)).index_add_(0, part, reported)
-    return Loss(total=(losses * weights).sum(), by_part=by_part)
+        )
+    # Not logits: the head was made to return cross entropies, and the model passes them on under its usual name.
+    losses = output.logits  # float32 [K]
+    assert losses.shape == places.shape, "the head returned logits where losses_in_place_of_logits expects losses"
+    reported = losses.detach() * torch.where(loss_part == SPAN, weights, 1.0)
+    by_loss_part = reported.new_zeros(len(LOSS_PARTS)).index_add_(0, loss_part, reported)
+    return Loss(total=(losses * weights).sum(), by_loss_part=by_loss_part)

@@ -1,21 +1,22 @@
-"""A training row: ids with their visibility labels, what each token is to predict, and what that counts."""
+"""A training row: ids with their visibility labels, the token that each place predicts, and its loss weight."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 NO_LABEL = -100
-# Which part of the loss a label belongs to; NEXT_TOKEN is the auxiliary loss on causal copies.
-PARTS = (PLAN, SPAN, NEXT_TOKEN, PLAIN) = (0, 1, 2, 3)
+# The shares of the loss that are reported apart; NEXT_TOKEN is the auxiliary loss on causal copies.
+LOSS_PARTS = (PLAN, SPAN, NEXT_TOKEN, PLAIN) = (0, 1, 2, 3)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One training row: arrays of length L (weights float32, the others int64), and what it adds to the normaliser.
+    """A training row: arrays of length L (weights float32, the others int64), and its share of the normaliser.
 
-    `labels` is -100 where nothing counts, `part` says which part of the loss a label belongs to. `targets`, int64 [4],
-    counts per part what its expectation runs over: plan tokens, content tokens (masked or not, pads included), labels
-    of causal copies, tokens of the plain answer.
+    `labels` is -100 where nothing counts; `loss_part` is the one of `LOSS_PARTS` to which a label belongs. `targets`,
+    int64 [4], counts for each of them the tokens of its expectation: plan tokens, content tokens (masked or not, pads
+    included), labels of causal copies, tokens of the plain answer.
     """
 
     ids: np.ndarray
@@ -25,20 +26,21 @@ class Row:
     position: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
-    part: np.ndarray
+    loss_part: np.ndarray
     targets: np.ndarray
 
     @classmethod
-    def joined(cls, pieces: list["Row"]) -> "Row":
+    def joined(cls, pieces: Sequence["Row"]) -> "Row":
+        """Return the pieces as one row, one behind the other."""
         arrays = [field.name for field in fields(cls) if field.name != "targets"]
         return cls(
             **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays},
-            targets=sum(piece.targets for piece in pieces),
+            targets=np.sum([piece.targets for piece in pieces], axis=0),
         )
 
 
-def count(part: int, counts: np.ndarray) -> np.ndarray:
-    """`Row.targets` of tokens that all belong to one part."""
-    targets = np.zeros(len(PARTS), dtype=np.int64)
-    targets[part] = np.count_nonzero(counts)
+def targets_of(loss_part: int, count: int | np.integer) -> np.ndarray:
+    """Return `Row.targets` of `count` tokens that all belong to one loss part."""
+    targets = np.zeros(len(LOSS_PARTS), dtype=np.int64)
+    targets[loss_part] = count
     return targets

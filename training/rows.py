@@ -1,4 +1,4 @@
-"""From an example to one training row: padding, noise, two streams, labels and weights (arXiv 2510.18087, section 3).
+"""Draw one training row of an example: padding, noise, two streams, labels, weights (arXiv 2510.18087, section 3).
 
 A row holds the clean sequence and behind it a noisy copy of every span with its original's positions (`#` = mask):
 
@@ -26,16 +26,16 @@ from ..generation.visibility import CAUSAL, CLEAN, NO_SPAN, NOISY
 from .block_rows import in_blocks
 from .examples import Example
 from .objective import Objective
-from .row import NEXT_TOKEN, NO_LABEL, PARTS, PLAIN, PLAN, SPAN, Row, count
+from .row import NEXT_TOKEN, NO_LABEL, PLAIN, PLAN, SPAN, Row, targets_of
 
 
 def draw_row(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
-    """One use of an example: everything random is drawn here: blocks, plain or planned, then pads, t, masks."""
+    """Draw one use of an example: first whether in blocks, plain or planned, then pads, t and masks."""
     if objective.block_share and rng.random() < objective.block_share:
         row = in_blocks(example, control, rng, objective.block_sizes, objective.noise_range)
         return _with_start_weight(row, example, objective)
     if not example.is_tagged:
-        return _without_spans(example.ids, example.is_target, PLAIN, 1.0)
+        return _plain(example)
     if objective.plain_share and rng.random() < objective.plain_share:
         return _with_start_weight(_plain(example), example, objective)
     padded = _padded(example, objective, control, rng)
@@ -45,11 +45,15 @@ def draw_row(example: Example, objective: Objective, control: ControlTokens, rng
     return Row.joined(pieces)
 
 
-def _without_spans(ids, is_target, part: int, weight: float) -> Row:
-    """Causal rows: each token predicts the next one where that is a target. The last one predicts nothing: left out."""
-    counts = is_target[1:]
+def _plain(example: Example) -> Row:
+    """Return the plain answer as causal tokens, each of which predicts the next.
+
+    The last token predicts nothing and is left out.
+    """
+    ids = np.concatenate([example.ids[: example.prompt_length], example.plain_answer])
     length = len(ids) - 1
     zeros = np.zeros(length, dtype=np.int64)
+    counts = np.arange(1, length + 1) >= example.prompt_length
     return Row(
         ids=ids[:-1],
         span=zeros + NO_SPAN,
@@ -57,21 +61,14 @@ def _without_spans(ids, is_target, part: int, weight: float) -> Row:
         stream=zeros + CLEAN,
         position=np.arange(length),
         labels=np.where(counts, ids[1:], NO_LABEL),
-        weights=(counts * weight).astype(np.float32),
-        part=zeros + part,
-        targets=count(part, counts),
+        weights=counts.astype(np.float32),
+        loss_part=zeros + PLAIN,
+        targets=targets_of(PLAIN, np.count_nonzero(counts)),
     )
 
 
-def _plain(example: Example) -> Row:
-    """A tagged example used as plain text."""
-    prompt = example.prompt_length
-    ids = np.concatenate([example.ids[:prompt], example.plain_answer])
-    return _without_spans(ids, np.arange(len(ids)) >= prompt, PLAIN, 1.0)
-
-
 def _with_start_weight(row: Row, example: Example, objective: Objective) -> Row:
-    """A tagged example's plain use, its first answer token weighed by `plain_start_weight`."""
+    """Weigh the first answer token by `plain_start_weight` in a row that uses a tagged example without its plan."""
     if not example.is_tagged or objective.plain_start_weight == 1:
         return row
     is_start = (row.stream == CLEAN) & (row.position == example.prompt_length - 1)
@@ -91,6 +88,7 @@ class _Padded:
 
 
 def _padded(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> _Padded:
+    """Draw the pads of every span and put them before its `</async>`."""
     starts, ends = (
         np.flatnonzero((example.ids == tag) & (example.span != NO_SPAN))
         for tag in (control.async_start, control.async_end)
@@ -115,7 +113,7 @@ def _padded(example: Example, objective: Objective, control: ControlTokens, rng:
 
 
 def _clean(padded: _Padded, objective: Objective) -> Row:
-    """Prompt, plan, `<sync/>` and the spans that a later round reads; EOS, the last token, predicts nothing."""
+    """Return prompt, plan, `<sync/>` and the spans that a later round reads; EOS, the last token, predicts nothing."""
     outside = padded.span == NO_SPAN
     is_read = outside | (padded.round < padded.round[-1])
     is_read[-1] = False
@@ -135,13 +133,25 @@ def _clean(padded: _Padded, objective: Objective) -> Row:
         position=position,
         labels=labels[position],
         weights=weights[position],
-        part=np.full(len(position), PLAN),
-        targets=count(PLAN, counts),
+        loss_part=np.full(len(position), PLAN),
+        targets=targets_of(PLAN, np.count_nonzero(counts)),
     )
 
 
+@dataclass(frozen=True)
+class _View:
+    """The masks of one noisy copy: arrays over the tokens of all spans.
+
+    `group` is the copy's span label, `weight` the loss weight of a token where it is masked.
+    """
+
+    group: np.ndarray
+    is_masked: np.ndarray
+    weight: np.ndarray
+
+
 def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> list[Row]:
-    """A copy of every span in which each content token is masked with probability t; 1/t weighs the masked ones.
+    """Copy every span, mask each content token of the copy with probability t, and weigh the masked ones by 1/t.
 
     t is drawn per span (sparse) or per round (dense): tokens that see each other share it. Sparse spans are independent
     given the plan, so their losses add up and each is an expectation over its own t: the joint draw changes only the
@@ -157,40 +167,53 @@ def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: n
         level[rng.random(len(level)) < objective.fully_masked_share] = 1.0
     level = level[group]  # t of each token
     is_masked = content & (rng.random(len(position)) < level)
-    if not objective.complementary_masks:
-        return [_view(padded, position, group, is_masked, 1 / level, count(SPAN, content), control)]
-    least = objective.noise_range[0]
+    if objective.complementary_masks:
+        views = _complementary_views(group, content, is_masked, level, least=objective.noise_range[0])
+    else:
+        views = [_View(group, is_masked, 1 / level)]
+    rows = [_noisy_row(padded, position, view, control) for view in views]
+    # Content counts once, however many views it has.
+    return [replace(rows[0], targets=targets_of(SPAN, np.count_nonzero(content))), *rows[1:]]
+
+
+def _complementary_views(
+    group: np.ndarray, content: np.ndarray, is_masked: np.ndarray, level: np.ndarray, least: float
+) -> list[_View]:
+    """Return the drawn masks and their complement, each of which counts half.
+
+    Args:
+        level: t of each token.
+        least: bound of a probability from below, so that no weight is out of proportion.
+    """
     share = np.where(level == 1, 1.0, 0.5)  # where all is masked, the other view has nothing to learn
-    views = ((is_masked, level, group), (content & ~is_masked, 1 - level, group + group.max() + 1))
-    counts = (count(SPAN, content), np.zeros(len(PARTS), dtype=np.int64))  # content counts once
     return [
-        _view(padded, position, of_view, masked, share / np.maximum(chance, least), targets, control)
-        for targets, (masked, chance, of_view) in zip(counts, views, strict=True)
+        _View(group, is_masked, share / np.maximum(level, least)),
+        _View(group + group.max() + 1, content & ~is_masked, share / np.maximum(1 - level, least)),
     ]
 
 
-def _view(padded: _Padded, position, group, is_masked, weight, targets, control: ControlTokens) -> Row:
-    """The spans with some of their content masked; `weight` float [N] counts for the token that is predicted."""
+def _noisy_row(padded: _Padded, position: np.ndarray, view: _View, control: ControlTokens) -> Row:
+    """Return the tokens of all spans with some of their content masked, without targets."""
     ids = padded.ids[position]
-    predicts = np.append(is_masked[1:], False)  # a content token's left neighbour lies in its own span
+    predicts = np.append(view.is_masked[1:], False)  # a content token's left neighbour lies in its own span
     following = np.append(ids[1:], 0)
     return Row(
-        ids=np.where(is_masked, control.mask, ids),
-        span=group,
+        ids=np.where(view.is_masked, control.mask, ids),
+        span=view.group,
         round=padded.round[position],
         stream=np.full(len(position), NOISY),
         position=position,
         labels=np.where(predicts, following, NO_LABEL),
-        weights=(predicts * weight).astype(np.float32),
-        part=np.full(len(position), SPAN),
-        targets=targets,
+        weights=(predicts * view.weight).astype(np.float32),
+        loss_part=np.full(len(position), SPAN),
+        targets=targets_of(SPAN, 0),
     )
 
 
 def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Row:
-    """A copy of every span without pads, read left to right; its labels do not enter the normaliser.
+    """Copy every span without pads, to be read left to right; these labels do not enter the normaliser.
 
-    Its last token predicts `[PAD]`: so a span that is written left to right ends before its room does.
+    The last token of a span predicts `[PAD]`, so that a span that is written left to right ends before its room does.
     """
     inside = (padded.span != NO_SPAN) & ~padded.is_pad
     position = np.flatnonzero(inside & (padded.ids != control.async_end))
@@ -204,6 +227,6 @@ def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Ro
         position=position,
         labels=following,
         weights=np.full(len(position), objective.span_next_token_weight, dtype=np.float32),
-        part=np.full(len(position), NEXT_TOKEN),
-        targets=count(NEXT_TOKEN, np.ones(len(position))),
+        loss_part=np.full(len(position), NEXT_TOKEN),
+        targets=targets_of(NEXT_TOKEN, len(position)),
     )

@@ -1,7 +1,7 @@
-"""The folder of a run: what may be written into it, and the checkpoint in it from which a run goes on.
+"""The folder of a run: whether it may be written into, and the checkpoint in it from which a run resumes.
 
-A checkpoint is whole if `trainer_state.json`, which the Trainer writes last, can be read, and all weights and states
-beside it are as long as they say; a process that is killed while it saves leaves one that is not.
+A checkpoint is whole if `trainer_state.json`, which the Trainer writes last, can be read, and all files of weights and
+states beside it have the length that their headers give; a process that is killed while it saves leaves a torn one.
 """
 
 import json
@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from trl import SFTConfig
+from trl.trainer.sft_config import SFTConfig
 
 RESULTS = ("config.json", "adapter_config.json", "*.safetensors", "pytorch_model*.bin")
 _WEIGHTS = re.compile(r"(model|pytorch_model|adapter_model).*\.(safetensors|bin)")
@@ -20,12 +20,12 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 def check_output_folder(folder: str, model: str | None, checkpoint: str | None) -> None:
-    """Refuses to write over a model: over the one that is trained, and over the results of an earlier run.
+    """Refuse to write over a model: the model that is trained, or the results of an earlier run.
 
     Args:
         folder: `output_dir`.
-        model: what is trained, None from scratch.
-        checkpoint: from which the run goes on; what lies beside it is that run's own.
+        model: the model that is trained; None from scratch.
+        checkpoint: the checkpoint that is resumed; files beside it belong to the same run.
 
     Raises:
         ValueError: a file or a folder that cannot be written, the model's own folder, or results of an earlier run.
@@ -53,37 +53,38 @@ def check_output_folder(folder: str, model: str | None, checkpoint: str | None) 
 
 
 def checkpoint_to_resume(args: SFTConfig) -> str | None:
-    """The checkpoint folder that `resume_from_checkpoint` means; None to begin anew.
+    """Return the checkpoint folder that `resume_from_checkpoint` means; None to begin anew.
 
-    A path is that checkpoint, "true" the newest whole one of `output_dir`, "auto" the same if there is one.
+    A path means that checkpoint, "true" the newest whole one in `output_dir`, "auto" the same if there is one.
 
     Raises:
         ValueError: there is none, or none is whole.
     """
-    asked = str(args.resume_from_checkpoint or "false")
+    asked, folder = str(args.resume_from_checkpoint or "false"), str(args.output_dir)
     if asked.lower() == "false":
         return None
     if asked.lower() not in ("true", "auto"):
         return _named(asked)
     torn = {}
-    for path in checkpoints(args.output_dir):
+    for path in checkpoints(folder):
         fault = fault_of(path)
         if fault is None:
-            _tell_of(torn, args, f"resuming from {path}")
+            _warn_of(torn, args, f"resuming from {path}")
             return str(path)
         torn[path] = fault
     if asked.lower() == "auto":
-        _tell_of(torn, args, "beginning anew")
+        _warn_of(torn, args, "beginning anew")
         return None
     if torn:
         raise ValueError(
-            f"No checkpoint in {args.output_dir} is whole ({_listed(torn)}); delete them and leave "
+            f"No checkpoint in {folder} is whole ({_listed(torn)}); delete them and leave "
             "resume_from_checkpoint out to begin anew."
         )
-    raise _nothing_in(args.output_dir)
+    raise _nothing_in(folder)
 
 
 def _named(path: str) -> str:
+    """Return the checkpoint folder that was given by name; raise ValueError where it is absent or torn."""
     if not Path(path).is_dir():
         raise _nothing_in(path)
     fault = fault_of(Path(path))
@@ -93,12 +94,14 @@ def _named(path: str) -> str:
 
 
 def _nothing_in(folder: str) -> ValueError:
+    """Return the error to raise where a folder holds no checkpoint."""
     return ValueError(
         f"There is no checkpoint to resume from in {folder}; leave resume_from_checkpoint out to begin anew."
     )
 
 
-def _tell_of(torn: dict[Path, str], args: SFTConfig, consequence: str):
+def _warn_of(torn: dict[Path, str], args: SFTConfig, consequence: str) -> None:
+    """Print a warning about torn checkpoints, once for all processes."""
     if torn and args.process_index == 0:
         print(f"warning: skipped what is not whole ({_listed(torn)}); {consequence}.", file=sys.stderr)
 
@@ -108,13 +111,14 @@ def _listed(torn: dict[Path, str]) -> str:
 
 
 def checkpoints(folder: str) -> list[Path]:
-    """The checkpoint folders of a run, the newest first."""
-    found = [path for path in Path(folder).glob("checkpoint-*") if path.is_dir() and _CHECKPOINT.fullmatch(path.name)]
-    return sorted(found, key=lambda path: -int(_CHECKPOINT.fullmatch(path.name)[1]))
+    """Return the checkpoint folders of a run, the newest first."""
+    matches = [(_CHECKPOINT.fullmatch(path.name), path) for path in Path(folder).glob("checkpoint-*") if path.is_dir()]
+    numbered = [(int(match[1]), path) for match, path in matches if match]
+    return [path for _, path in sorted(numbered, reverse=True)]
 
 
 def fault_of(checkpoint: Path) -> str | None:
-    """What a torn checkpoint lacks; None if it is whole. Reads headers, not weights."""
+    """Return the first fault of a torn checkpoint; None if it is whole. Reads headers, not weights."""
     for name in ("trainer_state.json", *(path.name for path in checkpoint.glob("*.index.json"))):
         try:
             content = json.loads((checkpoint / name).read_text(encoding="utf-8"))
@@ -134,7 +138,7 @@ def fault_of(checkpoint: Path) -> str | None:
 
 
 def _is_readable(path: Path) -> bool:
-    """Whether a file of tensors is as long as it says; other files are taken as they are."""
+    """Return whether a file of tensors is complete; other files are not looked into."""
     if path.suffix in (".pt", ".pth", ".bin"):
         return zipfile.is_zipfile(path)  # the table of contents stands at the end
     if path.suffix == ".distcp":

@@ -1,23 +1,35 @@
-"""The model and tokenizer that a training run starts from: a checkpoint, or a configuration file and random weights."""
+"""Load the model and tokenizer that a run starts from: a checkpoint, or a configuration file and random weights."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedConfig
-from transformers.utils import find_adapter_config_file
-from trl import SFTConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.peft_utils import find_adapter_config_file
+from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..loading.quantise import quantization_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..records.checks import first_line
 from ..records.vocabulary import check_agreement, control_token_ids
 from .adapters import AdapterArguments
-from .recipe import settings
+from .recipe import read_fields
+from .script_arguments import ScriptArguments
+
+Loaded = TypeVar("Loaded")
 
 
-def check_source(script, adapter: AdapterArguments) -> None:
-    """Refuses what cannot be trained, before anything is loaded.
+def check_source(script: ScriptArguments, adapter: AdapterArguments) -> None:
+    """Reject models that cannot be trained, before anything is loaded.
 
     Raises:
         ValueError: not exactly one source, no tokenizer, an adapter on a new model, or a model that is not there, is
@@ -35,12 +47,13 @@ def check_source(script, adapter: AdapterArguments) -> None:
         _check_model(script.model)
 
 
-def _check_model(model: str):
+def _check_model(model: str) -> None:
+    """Raise ValueError where the model is not there, is an adapter or was not converted."""
     is_folder = Path(model).is_dir()
     if not is_folder and (Path(model).exists() or model.startswith((".", "~", "/")) or model.count("/") != 1):
         raise ValueError(f"There is no folder {model}; give model a folder, or a Hub repository as owner/name.")
     _refuse_adapter(model)
-    config, _ = _loaded(PreTrainedConfig.get_config_dict, model)
+    config, _ = _from_source(PreTrainedConfig.get_config_dict, model)
     kind = config.get("model_type")
     if kind is None:
         raise ValueError(f"{model} holds no config.json of a model; give the folder of a planned-diffusion checkpoint.")
@@ -51,7 +64,8 @@ def _check_model(model: str):
         )
 
 
-def _refuse_adapter(model: str):
+def _refuse_adapter(model: str) -> None:
+    """Raise ValueError where the model is an adapter."""
     file = find_adapter_config_file(model)
     if file is not None:
         base = json.loads(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
@@ -61,19 +75,21 @@ def _refuse_adapter(model: str):
         )
 
 
-def _loaded(load, source: str, **options):
-    """`load(source, **options)`, where nothing there that can be loaded is an error of the arguments."""
+def _from_source(load: Callable[..., Loaded], source: str, **options: Any) -> Loaded:
+    """Return `load(source, **options)`; files that are missing there become an error of the arguments."""
     try:
         return load(source, **options)
     except OSError as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".:;")
         raise ValueError(
-            f"{source} cannot be loaded: {reason}; give the folder or Hub repository of a planned-diffusion checkpoint."
+            f"{source} cannot be loaded: {first_line(error)}; give the folder or Hub repository of a planned-diffusion "
+            "checkpoint."
         ) from error
 
 
-def load(script, args: SFTConfig, adapter: AdapterArguments):
-    """The model and its tokenizer, checked against each other.
+def load_starting_point(
+    script: ScriptArguments, args: SFTConfig, adapter: AdapterArguments
+) -> tuple[PlannedDiffusionForCausalLM, PreTrainedTokenizerBase]:
+    """Return the model, loaded with `args.model_init_kwargs` or new, and its tokenizer, checked against each other.
 
     Weights that train are float32 (mixed precision computes in bfloat16); frozen ones, under an adapter, have the
     precision in which they are used.
@@ -82,38 +98,44 @@ def load(script, args: SFTConfig, adapter: AdapterArguments):
         ValueError: files that are not there, or ids that disagree.
     """
     source = script.tokenizer or script.model
-    tokenizer = _loaded(AutoTokenizer.from_pretrained, source, trust_remote_code=args.trust_remote_code)
+    assert source is not None  # check_source
+    tokenizer = _from_source(AutoTokenizer.from_pretrained, source, trust_remote_code=args.trust_remote_code)
     if script.from_scratch is not None:
         return new_model(script.from_scratch, tokenizer, script.attn_implementation), tokenizer
+    assert script.model is not None
     frozen_dtype = torch.bfloat16 if args.bf16 else torch.float32
-    model = _loaded(
+    more = args.model_init_kwargs or {}
+    assert isinstance(more, dict)  # SFTConfig parses a string
+    model = _from_source(
         AutoModelForCausalLM.from_pretrained,
         script.model,
         attn_implementation=script.attn_implementation,
         trust_remote_code=args.trust_remote_code,
         dtype=frozen_dtype if adapter.use_peft else torch.float32,
         quantization_config=_quantization(adapter, frozen_dtype),
-        **(args.model_init_kwargs or {}),
+        **more,
     )
-    args.model_init_kwargs = None
     check_agreement(tokenizer, model.config)
-    return model, tokenizer
+    return cast(PlannedDiffusionForCausalLM, model), tokenizer
 
 
 def _quantization(adapter: AdapterArguments, compute_dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    """Return how the frozen weights are quantised; None if they are not."""
     if not adapter.is_quantised:
         return None
     dtype = "int8" if adapter.load_in_8bit else "nf4"
     return quantization_config(dtype, compute_dtype, nested=adapter.use_bnb_nested_quant)
 
 
-def new_model(path: str, tokenizer, attn_implementation: str) -> PlannedDiffusionForCausalLM:
-    """A randomly initialised model of the configuration in a YAML or JSON file, ids and vocabulary from the tokenizer.
+def new_model(path: str, tokenizer: PreTrainedTokenizerBase, attn_implementation: str) -> PlannedDiffusionForCausalLM:
+    """Return a randomly initialised model of a YAML or JSON configuration file; ids come from the tokenizer.
+
+    The vocabulary is as large as the tokenizer's, unless the file gives a larger one.
 
     Raises:
         ValueError: no such file, or no mapping with a `backbone_config` in it.
     """
-    fields = settings(path)
+    fields = read_fields(path)
     if "model_type" not in (fields.get("backbone_config") or {}):
         raise ValueError(f"{path} needs a mapping backbone_config with a model_type, such as qwen2, and its sizes.")
     sizes = {"vocab_size": len(tokenizer), **fields.pop("backbone_config")}

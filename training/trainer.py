@@ -4,21 +4,33 @@ The loss of an optimisation step is the weighted sum over all labels of all its 
 targets of all of them: how the step is cut into batches, accumulation steps and processes changes nothing.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
-from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from datasets import Dataset as ArrowDataset
+from torch.utils.data import DataLoader, Dataset, Sampler
+from transformers import (
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from .collator import PlannedDiffusionCollator
-from .dataset import COLUMNS
+from .dataset import COLUMNS, as_dataset
+from .examples import Example
 from .length_grouping import LengthGroupedOrder
-from .loss import planned_diffusion_loss
-from .row import NEXT_TOKEN, PARTS, PLAIN, PLAN, SPAN
+from .loss import Loss, planned_diffusion_loss
+from .row import LOSS_PARTS, NEXT_TOKEN, PLAIN, PLAN, SPAN
 
 _LOGGED = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}
-# Settings of SFTConfig that would change loss or tokens behind our back or do nothing, and what they must be.
+# Fields of SFTConfig that would change loss or tokens behind our back or do nothing -> the only value allowed.
 _REQUIRED = {
     "packing": False,
     "eval_packing": None,
@@ -36,32 +48,35 @@ _REQUIRED = {
 
 
 class PlannedDiffusionTrainer(SFTTrainer):
-    """Trains on the examples of `dataset.as_dataset`.
+    """A trainer of the collator's examples.
 
-    Logs `loss`, and per part in nats per token `plan_loss`, `span_loss` (masked content weighted by 1/t, over all
+    Logs `loss`, and per loss part in nats per token `plan_loss`, `span_loss` (masked content weighted by 1/t, over all
     content), and where they occur `plain_loss`, `next_token_loss`. Evaluation uses draws of its own, the same every
     time, and its losses are means over the tokens of the whole set.
 
     Args:
-        collator: draws the training rows; evaluation uses a copy of it.
+        model: the model, or one with adapters.
         args: `SFTConfig`; `train_sampling_strategy="group_by_length"` batches examples of similar length.
+        collator: holds the training examples and draws their rows; evaluation uses a copy of it.
+        evaluation: held-out examples.
+        callbacks: callbacks of the Trainer.
+        more: further arguments of `SFTTrainer`, such as `processing_class` and `peft_config`.
 
     Raises:
-        ValueError: settings of `args` that this objective does not support.
+        ValueError: fields of `args` that this objective does not support.
     """
 
     loss_is_scaled_for_ga = True  # the loss is divided by the targets of the whole step
 
     def __init__(
         self,
-        model,
+        model: PreTrainedModel,
         args: SFTConfig,
         collator: PlannedDiffusionCollator,
-        train_dataset,
-        eval_dataset=None,
-        callbacks=(),
-        **settings,
-    ):
+        evaluation: Sequence[Example] | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+        **more: Any,
+    ) -> None:
         for name, value in _REQUIRED.items():
             if getattr(args, name) != value:
                 raise ValueError(
@@ -74,88 +89,105 @@ class PlannedDiffusionTrainer(SFTTrainer):
             model=model,
             args=args,
             data_collator=collator,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
+            train_dataset=as_dataset(collator.examples),
+            eval_dataset=None if evaluation is None else as_dataset(evaluation),
             callbacks=[_Epochs(collator), *callbacks],
-            **settings,
+            **more,
         )
-        self._evaluation_collator = replace(collator, is_evaluation=True)
-        # Per mode, on the device: loss sums [4] by part and their total, then the counts [4] and the normaliser.
-        self._sums = {mode: torch.zeros(2, len(PARTS) + 1, device=args.device) for mode in ("train", "eval")}
+        self._evaluation_collator = replace(collator, examples=evaluation or (), is_evaluation=True)
+        # Per mode, on the device: loss sums [4] by loss part and their total, then the counts [4] and the normaliser.
+        self._sums = {mode: torch.zeros(2, len(LOSS_PARTS) + 1, device=args.device) for mode in ("train", "eval")}
 
-    def _set_signature_columns_if_needed(self):
+    def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = list(COLUMNS)
 
-    def _get_train_sampler(self, train_dataset=None):
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(dataset)
+            return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return LengthGroupedOrder(dataset["length"], self._train_batch_size, seed, lambda: self.data_collator.epoch)
+        collator = cast(PlannedDiffusionCollator, self.data_collator)
+        dataset = cast(ArrowDataset, self.train_dataset if train_dataset is None else train_dataset)
+        return LengthGroupedOrder(dataset["length"], self._train_batch_size, seed, lambda: collator.epoch)
 
-    def get_eval_dataloader(self, eval_dataset=None):
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         with self._collating_with(self._evaluation_collator):
             return super().get_eval_dataloader(eval_dataset)
 
     @contextmanager
-    def _collating_with(self, collator):
+    def _collating_with(self, collator: PlannedDiffusionCollator) -> Iterator[None]:
+        """Use another collator for the loaders that are built inside."""
         training_collator, self.data_collator = self.data_collator, collator
         try:
             yield
         finally:
             self.data_collator = training_collator
 
-    def _get_num_items_in_batch(self, batch_samples, device):
-        """The normaliser of an optimisation step: the targets of all its batches on all processes."""
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
+    ) -> torch.Tensor | None:
+        """Return the normaliser of an optimisation step: the targets of all its batches on all processes."""
         if not batch_samples:
             return None
-        targets = sum(batch["num_targets"] for batch in batch_samples).to(device)
+        targets = torch.stack([batch["num_targets"] for batch in batch_samples]).sum().to(device)
         if self.args.world_size > 1:
-            targets = self.accelerator.gather(targets).sum() / (
-                self.get_tp_size() * self.get_cp_size() * self.get_sp_size()
-            )
+            gathered = cast(torch.Tensor, self.accelerator.gather(targets))
+            targets = gathered.sum() / (self.get_tp_size() * self.get_cp_size() * self.get_sp_size())
         return targets
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The batch's part of the step's loss; without `num_items_in_batch` (evaluation) its own mean."""
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the batch's share of the step's loss; without `num_items_in_batch` (evaluation) its own mean."""
         loss = planned_diffusion_loss(model, inputs, self.accelerator.unwrap_model(model))
-        self._remember(loss, inputs)
+        self._add_to_log(loss, inputs)
         if num_items_in_batch is None:
             mean = loss.total / inputs["num_targets"].clamp(min=1)
         else:
-            # DistributedDataParallel averages gradients over the processes; the sum is wanted.
+            # DistributedDataParallel averages gradients over the processes; this makes the average their sum.
             processes = self.accelerator.num_processes // self.get_tp_size()
             mean = loss.total / num_items_in_batch * processes
         return (mean, {"loss": mean}) if return_outputs else mean
 
-    def _remember(self, loss, inputs):
-        sums = self._sums["train" if self.model.training else "eval"]
-        sums[0, :-1] += loss.by_part
+    def _mode(self) -> str:
+        """Return the key of `_sums` to which a batch belongs now."""
+        assert self.model is not None
+        return "train" if self.model.training else "eval"
+
+    def _add_to_log(self, loss: Loss, inputs: dict[str, torch.Tensor]) -> None:
+        """Add a batch to the sums from which the next log is made."""
+        sums = self._sums[self._mode()]
+        sums[0, :-1] += loss.by_loss_part
         sums[0, -1] += loss.total.detach()
-        sums[1, :-1] += inputs["part_targets"]
+        sums[1, :-1] += inputs["loss_part_targets"]
         sums[1, -1] += inputs["num_targets"]
 
-    def log(self, logs: dict[str, float], start_time: float | None = None):
-        """Adds the parts' means since the last call, over all processes: the only place where they leave the device."""
-        mode = "train" if self.model.training else "eval"
-        sums = self.accelerator.reduce(self._sums[mode], reduction="sum").tolist()
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the means of the loss parts since the last call, over all processes; only here they leave the device."""
+        mode = self._mode()
+        sums = cast(torch.Tensor, self.accelerator.reduce(self._sums[mode], reduction="sum")).tolist()
         self._sums[mode].zero_()
-        losses = [key for key in logs if key.endswith("_loss") and key != "train_loss"]  # of an evaluation: eval_loss
-        prefix = losses[0].removesuffix("loss") if losses else ""
-        if mode == "train" or losses:
-            logs.update(
-                {prefix + name: sums[0][part] / sums[1][part] for part, name in _LOGGED.items() if sums[1][part]}
-            )
-        if losses and sums[1][-1]:
-            logs[losses[0]] = sums[0][-1] / sums[1][-1]
+        # An evaluation's logs have its mean loss under "eval_loss", or under another prefix that evaluate() was given;
+        # logs of training steps have "loss", and the last one of a run "train_loss".
+        evaluated = next((key for key in logs if key.endswith("_loss") and key != "train_loss"), None)
+        prefix = "" if evaluated is None else evaluated.removesuffix("loss")
+        if mode == "train" or evaluated:
+            logs |= {prefix + name: sums[0][part] / sums[1][part] for part, name in _LOGGED.items() if sums[1][part]}
+        if evaluated and sums[1][-1]:
+            logs[evaluated] = sums[0][-1] / sums[1][-1]
         super().log(logs, start_time)
 
 
 class _Epochs(TrainerCallback):
-    """Tells the collator, before an epoch's loader starts, which epoch it draws for."""
+    """A callback that sets the collator's epoch before the epoch's loader starts."""
 
-    def __init__(self, collator: PlannedDiffusionCollator):
+    def __init__(self, collator: PlannedDiffusionCollator) -> None:
         self.collator = collator
 
-    def on_epoch_begin(self, args, state, control, **kwargs):
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.collator.epoch = int(state.epoch or 0)  # a run resumed inside an epoch has a fraction here

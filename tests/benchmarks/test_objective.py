@@ -23,7 +23,7 @@ def row() -> Row:
         position=np.array([0, 1, 2, 3, 1, 2, 3]),
         labels=np.array([7, NO_LABEL, NO_LABEL, NO_LABEL, 3, NO_LABEL, NO_LABEL]),
         weights=np.array([1, 0, 0, 0, 2, 0, 0], dtype=np.float32),
-        part=np.array([PLAN] * 4 + [SPAN] * 3),
+        loss_part=np.array([PLAN] * 4 + [SPAN] * 3),
         targets=np.zeros(4, dtype=int),
     )
 

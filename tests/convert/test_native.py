@@ -14,7 +14,7 @@ from planned_diffusion.hub.convert.source_tokenizer import DESCRIPTIONS
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.records.vocabulary import check_agreement
 from planned_diffusion.training.collator import PlannedDiffusionCollator
-from planned_diffusion.training.dataset import as_dataset, encode_records
+from planned_diffusion.training.dataset import encode_records
 from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
 
@@ -106,15 +106,15 @@ def test_learns_a_tagged_answer(converted, tmp_path):
     model, tokenizer = PlannedDiffusionForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     control = ControlTokens.from_config(model.config)
     record = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": TAGGED}]
-    examples = as_dataset(encode_records([{"messages": record}] * 2, tokenizer, control))
+    examples = encode_records([{"messages": record}] * 2, tokenizer, control)
     before = copy.deepcopy(model.state_dict())
     args = SFTConfig(
         output_dir=str(tmp_path), max_steps=1, learning_rate=1e-2, bf16=False, use_cpu=True, report_to="none",
         save_strategy="no", disable_tqdm=True, logging_steps=1, per_device_train_batch_size=2,
         **{CHECKPOINTING: False},
     )  # fmt: skip
-    collator = PlannedDiffusionCollator(Objective(), control)
-    trainer = PlannedDiffusionTrainer(model, args, collator, examples, processing_class=tokenizer)
+    collator = PlannedDiffusionCollator(examples, Objective(complementary_masks=False), control)
+    trainer = PlannedDiffusionTrainer(model, args, collator, processing_class=tokenizer)
     trainer.train()
     assert math.isfinite(trainer.state.log_history[0]["loss"])
     changed = model.state_dict()["lm_head.weight"] != before["lm_head.weight"]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionCo
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training.collator import PlannedDiffusionCollator
-from planned_diffusion.training.dataset import as_dataset, encode_records
-from planned_diffusion.training.examples import Example
+from planned_diffusion.training.dataset import encode_records
+from planned_diffusion.training.examples import Example, Promise
 from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.rows import draw_row
 from planned_diffusion.training.trainer import PlannedDiffusionTrainer
@@ -108,7 +109,7 @@ def _symbols(control):
 
 
 def _example(text, control, prompt=2):
-    """An example from one letter per token."""
+    """An example from one letter per token; topics and promised numbers are not read."""
     span, round_id, is_inside, rows = -1, 0, False, []
     for place, letter in enumerate(text):
         span, is_inside = (span + 1, True) if letter == "<" else (span, is_inside)
@@ -118,8 +119,21 @@ def _example(text, control, prompt=2):
         )
         is_inside = is_inside and letter != ">"
     ids, spans, rounds, targets = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
-    plain = [_symbols(control)[letter] for letter in "".join(part.split(">")[0] for part in text.split("<")[1:]) + "E"]
-    return Example(ids, spans, rounds, targets.astype(bool), np.array(plain))
+    promises = tuple(
+        Promise("", 1, len(content), round_index)
+        for round_index, written in enumerate(text.split("S"))
+        for content in re.findall("<(.*?)>", written)
+    )
+    plain = "".join(re.findall("<(.*?)>", text)) + "E" if promises else text[prompt:]
+    return Example(
+        ids,
+        spans,
+        rounds,
+        targets.astype(bool),
+        prompt_length=prompt,
+        plain_answer=np.array([_symbols(control)[letter] for letter in plain]),
+        promises=promises,
+    )
 
 
 def _written(ids, control):
@@ -127,9 +141,9 @@ def _written(ids, control):
     return "".join(letters[index] for index in ids.tolist())
 
 
-def _row(text, control, seed=0, **settings):
-    settings = {"span_padding": (1, 1), "noise_range": (1.0, 1.0), **settings}
-    return draw_row(_example(text, control), Objective(**settings), control, np.random.default_rng(seed))
+def _row(text, control, seed=0, **fields):
+    fields = {"span_padding": [1, 1], "noise_range": [1.0, 1.0], "complementary_masks": False, **fields}
+    return draw_row(_example(text, control), Objective(**fields), control, np.random.default_rng(seed))
 
 
 @pytest.fixture(scope="session")
@@ -140,8 +154,8 @@ def example_of(control):
 
 @pytest.fixture(scope="session")
 def row_of(control):
-    """`row_of(text, seed=0, **settings)`: a row with one pad per span and everything masked, unless settings differ."""
-    return lambda text, seed=0, **settings: _row(text, control, seed, **settings)
+    """`row_of(text, seed=0, **fields)`: a row with one pad per span, all masked, one view; fields change that."""
+    return lambda text, seed=0, **fields: _row(text, control, seed, **fields)
 
 
 @pytest.fixture(scope="session")
@@ -186,14 +200,13 @@ def trainer_for(config, control, tokenizer, records):
             "seed": 3,
         }
         torch.manual_seed(0)
-        objective = objective or Objective(span_padding=(0, 3), plain_share=0.2)
-        examples = as_dataset(encode_records(records, tokenizer, control))
+        objective = objective or Objective(span_padding=[0, 3], plain_share=0.2, complementary_masks=False)
+        examples = encode_records(records, tokenizer, control)
         return PlannedDiffusionTrainer(
             model=PlannedDiffusionForCausalLM(copy.deepcopy(config)),  # the trainer writes token ids into it
             args=SFTConfig(output_dir=str(folder), **{**settings, **changes}),
-            collator=PlannedDiffusionCollator(objective, control),
-            train_dataset=examples,
-            eval_dataset=examples,
+            collator=PlannedDiffusionCollator(examples, objective, control),
+            evaluation=examples,
             processing_class=tokenizer,
             callbacks=callbacks,
         )

@@ -15,7 +15,7 @@ from planned_diffusion.hub.export import export
 from planned_diffusion.inference.answer import load
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
-from planned_diffusion.training.adapters import AdapterArguments, check, lora_config, target_modules
+from planned_diffusion.training.adapters import AdapterArguments, check_adapter, lora_config, target_modules
 
 peft = pytest.importorskip("peft")
 
@@ -153,10 +153,10 @@ def test_an_adapter_is_no_model_to_train_on(use_peft, workspace):
 
 def test_evaluating_is_refused_on_a_cpu_only():
     adapter = AdapterArguments(use_peft=True, load_in_4bit=True)
-    check(adapter, evaluates=True, on_cpu=False)
-    check(adapter, evaluates=False, on_cpu=True)
+    check_adapter(adapter, evaluates=True, on_cpu=False)
+    check_adapter(adapter, evaluates=False, on_cpu=True)
     with pytest.raises(ValueError, match="repacks"):
-        check(adapter, evaluates=True, on_cpu=True)
+        check_adapter(adapter, evaluates=True, on_cpu=True)
 
 
 def test_target_modules(config):

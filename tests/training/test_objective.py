@@ -30,7 +30,7 @@ def test_a_training_row_sees_what_generation_shows(attention, example_of, row_of
     """Every clean or noisy token against the formulas of generation, on the text as written out."""
     example = example_of(TWO_ROUNDS)
     span, round_id = example.span, example.round  # no pads: index == position
-    row = row_of(TWO_ROUNDS, span_padding=(0, 0), span_attention=attention, span_next_token_weight=1.0)
+    row = row_of(TWO_ROUNDS, span_padding=[0, 0], span_attention=attention, span_next_token_weight=1.0)
     batch = as_batch([row])
     mask = dense_mask(labels_of(batch), labels_of(batch))[0]
     for query in range(len(row.ids)):
@@ -57,22 +57,22 @@ def row_has_causal(row, position):
 
 
 def test_the_loss_by_hand(model, row_of):
-    rows = [row_of(TWO_ROUNDS, seed, noise_range=(0.3, 0.9), plan_loss_weight=0.5) for seed in (1, 2)]
+    rows = [row_of(TWO_ROUNDS, seed, noise_range=[0.3, 0.9], plan_loss_weight=0.5) for seed in (1, 2)]
     batch = as_batch(rows)
     mask = dense_mask(labels_of(batch), labels_of(batch))[:, None]
     with torch.no_grad():
         output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])
         loss = planned_diffusion_loss(model, batch)
     log_probabilities = output.logits.log_softmax(-1)
-    total, by_part = 0.0, [0.0] * 4
+    total, by_loss_part = 0.0, [0.0] * 4
     for b, row in enumerate(rows):
-        for place, (label, weight, part) in enumerate(zip(row.labels, row.weights, row.part, strict=True)):
+        for place, (label, weight, loss_part) in enumerate(zip(row.labels, row.weights, row.loss_part, strict=True)):
             if label != -100:
                 surprise = -log_probabilities[b, place, label].item()
                 total += weight * surprise
-                by_part[part] += surprise * (weight if part == 1 else 1)
+                by_loss_part[loss_part] += surprise * (weight if loss_part == 1 else 1)
     assert loss.total.item() == pytest.approx(total, rel=1e-5)
-    assert loss.by_part.tolist() == pytest.approx(by_part, rel=1e-5)
+    assert loss.by_loss_part.tolist() == pytest.approx(by_loss_part, rel=1e-5)
     assert batch["num_targets"] == 2 * (14 + 7) and batch["input_ids"].shape[1] % 8 == 0
 
 
@@ -98,7 +98,7 @@ def test_on_plain_text_it_is_the_native_loss(model, config, example_of, row_of):
 def test_sparse_equals_dense_with_one_span(model, row_of):
     losses = [
         planned_diffusion_loss(
-            model, as_batch([row_of("pqPa1T<xyz>E", 3, noise_range=(0.5, 0.5), span_attention=attention)])
+            model, as_batch([row_of("pqPa1T<xyz>E", 3, noise_range=[0.5, 0.5], span_attention=attention)])
         ).total.item()
         for attention in ("sparse", "dense")
     ]
@@ -130,17 +130,17 @@ def test_padding_changes_nothing_and_gets_no_gradient(implementation, config, co
     assert planned_diffusion_loss(model, together).total.item() == loss.item()
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
-def test_the_head_in_chunks_changes_neither_loss_nor_gradient(chunk_rows, model, row_of):
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+def test_the_head_in_chunks_changes_neither_loss_nor_gradient(chunk_size, model, row_of):
     """Against the head on all rows of the batch, and with what wraps a head kept in place."""
-    batch = as_batch([row_of(TWO_ROUNDS, seed, noise_range=(0.3, 0.9)) for seed in (1, 2)])
+    batch = as_batch([row_of(TWO_ROUNDS, seed, noise_range=[0.3, 0.9]) for seed in (1, 2)])
     mask = dense_mask(labels_of(batch), labels_of(batch))[:, None]
     output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])
     surprise = torch.nn.functional.cross_entropy(output.logits.transpose(1, 2), batch["labels"], reduction="none")
     expected = (surprise * batch["loss_weights"]).sum()
     parameters = [model.lm_head.weight, model.model.layers[0].mlp.up_proj.weight]
     gradients = torch.autograd.grad(expected, parameters)
-    loss = planned_diffusion_loss(model, batch, chunk_rows=chunk_rows).total
+    loss = planned_diffusion_loss(model, batch, chunk_size=chunk_size).total
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6) and "forward" not in vars(model.lm_head)
     for ours, theirs in zip(torch.autograd.grad(loss, parameters), gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -148,7 +148,7 @@ def test_the_head_in_chunks_changes_neither_loss_nor_gradient(chunk_rows, model,
 
 
 def test_only_one_chunk_of_logits_exists_at_a_time(model, row_of):
-    """The widest tensor that is made, forward and backward, has as many rows as a chunk."""
+    """The widest tensor that is made, forward and backward, has as many lines as a chunk."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     vocabulary, widest = model.config.vocab_size, 0
@@ -165,7 +165,7 @@ def test_only_one_chunk_of_logits_exists_at_a_time(model, row_of):
 
     batch = as_batch([row_of(TWO_ROUNDS, seed) for seed in range(6)])
     with Watch():
-        planned_diffusion_loss(model, batch, chunk_rows=5).total.backward()
+        planned_diffusion_loss(model, batch, chunk_size=5).total.backward()
     model.zero_grad()
     assert (batch["labels"] != -100).sum() > 50 and widest == 5
 
@@ -188,7 +188,7 @@ def test_a_head_wrapped_by_peft_gives_its_own_losses(tie, config_for, tokenizer,
     with torch.no_grad():
         output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])
     surprise = torch.nn.functional.cross_entropy(output.logits.transpose(1, 2), batch["labels"], reduction="none")
-    loss = planned_diffusion_loss(model, batch, chunk_rows=3).total
+    loss = planned_diffusion_loss(model, batch, chunk_size=3).total
     assert loss.item() == pytest.approx((surprise * batch["loss_weights"]).sum().item(), rel=1e-5)
     loss.backward()
     touched = {name.split(".")[-3] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
@@ -205,17 +205,19 @@ def test_packed_equals_unpacked(packed_length, implementation, config, row_of):
     torch.manual_seed(0)
     model = PlannedDiffusionForCausalLM(config)
     model.set_attn_implementation(implementation)
-    rows = [row_of(text, seed, noise_range=(0.3, 0.9)) for seed, text in enumerate(ROWS * 2)]
+    rows = [row_of(text, seed, noise_range=[0.3, 0.9]) for seed, text in enumerate(ROWS * 2)]
     results = []
     for batch in (as_batch(rows), as_batch(rows, packed_length)):
         model.zero_grad()
         loss = planned_diffusion_loss(model, batch)
         loss.total.backward()
         gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-        results.append((loss.total.item(), loss.by_part, batch["part_targets"], batch["num_targets"], gradient))
-    (total, by_part, targets, number, gradient), packed = results
+        results.append(
+            (loss.total.item(), loss.by_loss_part, batch["loss_part_targets"], batch["num_targets"], gradient)
+        )
+    (total, by_loss_part, targets, number, gradient), packed = results
     assert packed[0] == pytest.approx(total, rel=1e-6)
-    torch.testing.assert_close(packed[1], by_part)
+    torch.testing.assert_close(packed[1], by_loss_part)
     assert torch.equal(packed[2], targets) and packed[3] == number
     torch.testing.assert_close(packed[4], gradient, rtol=1e-4, atol=1e-5)
 
@@ -253,11 +255,11 @@ def test_a_batch_without_labels_gives_zero_and_a_gradient(model, row_of):
 
 def test_draws_depend_on_seed_epoch_and_index_alone(control, example_of):
     example = example_of(TWO_ROUNDS)
-    item = {name: getattr(example, name) for name in ("ids", "span", "round", "is_target", "plain_answer")}
-    items = [{**item, "index": index} for index in range(4)]
+    items = [{"index": index} for index in range(4)]
 
     def drawn(items, epoch=0, is_evaluation=False, seed=0):
-        collator = PlannedDiffusionCollator(Objective(plain_share=0.5, seed=seed), control, is_evaluation, epoch)
+        objective = Objective(plain_share=0.5, complementary_masks=False, seed=seed)
+        collator = PlannedDiffusionCollator([example] * 4, objective, control, is_evaluation, epoch)
         return [collator([item])["input_ids"].tolist() for item in items]
 
     assert drawn(items) == drawn(items) == drawn(items[::-1])[::-1]
@@ -269,7 +271,7 @@ def test_draws_depend_on_seed_epoch_and_index_alone(control, example_of):
 def test_a_row_is_drawn_in_well_under_a_millisecond(control, example_of):
     import time
 
-    example, rng, objective = example_of(TWO_ROUNDS), np.random.default_rng(0), Objective()
+    example, rng, objective = example_of(TWO_ROUNDS), np.random.default_rng(0), Objective(complementary_masks=False)
     start = time.process_time()
     for _ in range(200):
         draw_row(example, objective, control, rng)

@@ -38,7 +38,7 @@ def test_promises_of_another_length_unit_are_warned_of(workspace, capsys):
 )
 def test_promises_that_fit_are_not_complained_of(numbers, fault, tokenizer, control):
     records = [tagged(("a", "sun", number)) for number in numbers] + [PLAIN]
-    found = misfit(records, encode_records(records, tokenizer, control), 4)
+    found = misfit(encode_records(records, tokenizer, control), 4)
     assert found == fault if fault is None else found.startswith(fault)
 
 
@@ -46,5 +46,5 @@ def test_promises_that_fit_are_not_complained_of(numbers, fault, tokenizer, cont
 def test_more_than_a_twentieth_of_the_promises_must_be_short(short, is_fault, tokenizer, control):
     long = "zqj zqj zqj zqj"
     records = [tagged(("b", long, 1))] * short + [tagged(("a", "sun", 1))] * (20 - short)
-    found = misfit(records, encode_records(records, tokenizer, control), 4)
+    found = misfit(encode_records(records, tokenizer, control), 4)
     assert (found is not None) == is_fault and (not is_fault or "such as 'b'" in found)

@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
-from trl import SFTConfig, TrlParser
+from trl import SFTConfig
 
 from planned_diffusion.training import sft
-from planned_diffusion.training.adapters import AdapterArguments, check
-from planned_diffusion.training.objective import Objective
+from planned_diffusion.training.adapters import AdapterArguments, check_adapter
+from planned_diffusion.training.objective import Objective, ObjectiveFields
+from planned_diffusion.training.recipe import parse_arguments
 from planned_diffusion.training.sft import ScriptArguments
 
 FOLDER = Path(__file__).parents[2] / "training" / "recipes"
@@ -24,12 +26,10 @@ def test_the_script_understands_it(path, tmp_path):
     # What needs a GPU to be accepted; everything else is parsed as it stands.
     kept = {name: value for name, value in recipe.items() if name not in ("fsdp", "fsdp_config", "report_to")}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**kept, "use_cpu": True, "report_to": "none"}))
-    parser = TrlParser((ScriptArguments, SFTConfig, AdapterArguments))
-    script, args, adapter = parser.parse_args_and_config(["--config", str(tmp_path / "recipe.yaml")])
-    check(adapter, evaluates=args.eval_strategy != "no", on_cpu=False)
-    Objective(
-        span_padding=tuple(script.span_padding), noise_range=tuple(script.noise_range), plain_share=script.plain_share
-    )
+    kinds = (ScriptArguments, ObjectiveFields, SFTConfig, AdapterArguments)
+    script, fields, args, adapter = parse_arguments(kinds, ["--config", str(tmp_path / "recipe.yaml")])
+    check_adapter(adapter, evaluates=args.eval_strategy != "no", on_cpu=False)
+    Objective(**asdict(fields))
     assert (script.model is None) != (script.from_scratch is None) and script.train_file and args.output_dir
 
 
@@ -47,7 +47,7 @@ def test_there_are_recipes():
         ({"block_sizes": 4}, "block_sizes is 4; give a list of integers"),
         ({"block_sizes": [2.5]}, r"block_sizes is \[2.5\]; give a list of integers"),
         ({"noise_range": [0.1, "most"]}, "noise_range is .*; give a list of numbers"),
-        ({"noise_range": ["1e-3", 2]}, r"noise_range is \(0.001, 2.0\); give two probabilities"),
+        ({"noise_range": ["1e-3", 2]}, r"noise_range is \[0.001, 2.0\]; give two probabilities"),
         ({"from_scratch": "broken.yaml"}, "broken.yaml is no YAML .*line 2, column 1.*; mend it there"),
         ({"model": "/absent"}, "There is no folder /absent; give model a folder, or a Hub repository as owner/name"),
         ({"model": "absent"}, "There is no folder absent"),

@@ -113,7 +113,7 @@ def test_a_template_that_rewrites_a_message_with_special_tokens_is_refused(byte_
         (["a", "b"], "A message is str; write an object with 'role' and 'content'"),
         ([{"content": "a"}, *chat("b")], "has the role None; choose one of system, user"),
         (chat("b", "a", {"role": "robot", "content": "a"}), "has the role 'robot'"),
-        (chat("b", "a\ud83d"), r"holds '.ud83d', half of a surrogate pair"),
+        (chat("b", "a\ud83d"), r"A message holds half a character; remove the lone surrogate '.ud83d'"),
     ],
 )
 def test_refuses_records_without_an_answer_to_learn(messages, complaint, tokenizer, control):

@@ -80,7 +80,7 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch_size(tmp_path,
 
 
 def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, trainer_for):
-    objective = Objective(span_padding=(0, 2), span_next_token_weight=0.5)
+    objective = Objective(span_padding=[0, 2], span_next_token_weight=0.5, complementary_masks=False)
     trainer = trainer_for(
         tmp_path,
         objective=objective,
@@ -210,7 +210,7 @@ def test_the_script_refuses_in_a_sentence(options, complaint, workspace, records
 
 def test_overlong_records_are_dropped_when_asked(tokenizer, control, records):
     examples = encode_records(records, tokenizer, control)
-    fitting = within(examples, Objective(span_padding=(0, 3)), 60, "drop")
+    fitting = within(examples, Objective(span_padding=[0, 3]), 60, "drop")
     assert 0 < len(fitting) < len(examples)
     assert len(read_back(fitting, tokenizer)) == len(fitting)
 
