@@ -55,6 +55,7 @@ bench: $(VENV)/development
 	$(BIN)/python benchmarks/run.py --device cpu --shape 630m --threads 1 --repeats 3 --point-seconds 15 \
 		--largest 512 --cases fill kinds tokens left-to-right precision
 	$(BIN)/python benchmarks/targets.py
+	$(BIN)/python docs/tables.py
 
 # The suite on the oldest and the newest versions that are supported, each in an environment of its own.
 compatibility:
