@@ -1,4 +1,4 @@
-"""Group neighbouring parts into spans of a sensible size."""
+"""Group neighbouring passages into spans of a sensible size."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ def for_parallel(sizes: Sequence[int], most_groups: int) -> list[range]:
     """Group neighbours for the shortest ideal critical path: a promise per group, and then the longest group.
 
     Args:
-        sizes: characters of each part.
+        sizes: characters of each passage.
         most_groups: the largest number of groups.
 
     Returns:
-        Ranges of part indices that follow each other; one range where splitting does not pay.
+        Ranges of passage indices that follow each other; one range where splitting does not pay.
     """
     total, room = sum(sizes), max(sizes)
     best, least = [range(len(sizes))], total + PROMISE_COST
@@ -30,7 +30,7 @@ def for_parallel(sizes: Sequence[int], most_groups: int) -> list[range]:
 
 
 def _fill(sizes: Sequence[int], room: int) -> list[range]:
-    """Make as few groups as possible with at most `room` characters each; a longer part is a group of its own."""
+    """Make as few groups as possible with at most `room` characters each; a longer passage is a group of its own."""
     groups, start, used = [], 0, 0
     for index, size in enumerate(sizes):
         if used + size > room and index > start:
@@ -41,7 +41,7 @@ def _fill(sizes: Sequence[int], room: int) -> list[range]:
 
 
 def for_steps(sizes: Sequence[int], most_groups: int) -> list[range]:
-    """Group neighbours into rounds of at least `LEAST_STEP` characters; the parts left over join the last one."""
+    """Group neighbours into rounds of at least `LEAST_STEP` characters; the passages left over join the last one."""
     least = max(LEAST_STEP, -(-sum(sizes) // most_groups))
     groups, start, used = [], 0, 0
     for index, size in enumerate(sizes):

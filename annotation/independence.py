@@ -1,4 +1,4 @@
-"""Judge whether the parts of an answer could be written without seeing each other: rules, and a linear model.
+"""Judge whether the passages of an answer could be written without seeing each other: rules, and a linear model.
 
 The rules refuse code, arithmetic and narratives, and find procedures, whose steps follow each other. The other answers
 are weighed by a linear model over the features of `features.py`. `benchmarks/fit_independence.py` fits it to human
@@ -29,7 +29,7 @@ MARGIN_OF_PROSE = 0.6  # paragraphs flow on unless much speaks against it (chose
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement: `kind` is PARALLEL, STEPS (parts that follow each other) or PLAIN, `reason` the rule or "model"."""
+    """A judgement: `kind` is PARALLEL, STEPS (of a procedure) or PLAIN, `reason` names the rule, or "model"."""
 
     kind: str
     reason: str
@@ -37,7 +37,7 @@ class Verdict:
 
 
 def judge(prompt: str, answer: str, outline: Outline) -> Verdict:
-    """Judge whether an outline's parts are independent, steps of a procedure, or not to be split."""
+    """Judge whether an outline's passages are independent, steps of a procedure, or not to be split."""
     if outline.kind is NONE:
         return Verdict(PLAIN, "no parts")
     features = features_of(prompt, answer, outline)
@@ -77,7 +77,7 @@ def is_arithmetic(answer: str, asks_quantity: bool) -> bool:
 
 
 def is_procedure(outline: Outline, features: dict[str, float]) -> bool:
-    """Tell whether the parts are steps.
+    """Tell whether the passages are steps.
 
     They are steps if they are called so, are linked by words of time, list things and then directions for their use,
     or are orders where a procedure was asked for or announced.

@@ -1,7 +1,7 @@
-"""The outline of an answer: a preamble, parts side by side, and a closing; sections, a list or paragraphs.
+"""The outline of an answer: a preamble, passages side by side, and a closing; sections, a list or paragraphs.
 
-The outline only says what stands next to what. Whether the parts could be written without seeing each other is the
-question of `independence.py`.
+The outline only says how the text divides. `independence.py` judges whether the passages could be written without
+seeing each other.
 """
 
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from . import phrases
 from .blocks import CODE, HEADING, ITEM, PARAGRAPH, Block, blocks_of, is_conclusion, is_label
 
 SECTIONS, LIST, PARAGRAPHS, NONE = "sections", "list", "paragraphs", "none"
-LEAST_LIST_SHARE = 0.35  # of the characters: a shorter list is part of the paragraphs around it
+LEAST_LIST_SHARE = 0.35  # of the characters: a shorter list belongs to the paragraphs around it
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The parts of an answer as half-open character ranges that follow each other.
+    """The passages of an answer as half-open character ranges that follow each other.
 
-    Preamble, parts and closing cover the text; preamble and closing may be None.
-    `marker` is the family of the list's markers ("number", "bullet", ...), "" where the parts are no list.
+    Preamble, passages and closing cover the text; preamble and closing may be None.
+    `marker` is the family of the list's markers ("number", "bullet", ...), "" where the passages are no list.
     """
 
     kind: str
-    parts: tuple[tuple[int, int], ...]
+    passages: tuple[tuple[int, int], ...]
     preamble: tuple[int, int] | None = None
     closing: tuple[int, int] | None = None
     marker: str = ""
@@ -31,7 +31,7 @@ class Outline:
 
 
 def outline_of(text: str) -> Outline:
-    """Return the coarsest outline with at least two parts: sections, else list items, else paragraphs."""
+    """Return the coarsest outline with at least two passages: sections, else list items, else paragraphs."""
     blocks = blocks_of(text)
     kind, starts, stop, marker = _starts(blocks, text)
     starts, stop = _without_conclusion(kind, starts, stop, blocks, text)
@@ -51,7 +51,7 @@ def outline_of(text: str) -> Outline:
 
 
 def _starts(blocks: list[Block], text: str) -> tuple[str, list[int], int, str]:
-    """Return the kind of the outline, the first block of each part, the end of the last, and the list's marker."""
+    """Return the kind of the outline, the first block of each passage, the end of the last, and the list's marker."""
     starts = _section_starts(blocks, text)
     if len(starts) >= 2:
         return SECTIONS, starts, len(blocks), ""
@@ -64,7 +64,7 @@ def _starts(blocks: list[Block], text: str) -> tuple[str, list[int], int, str]:
 def _without_conclusion(
     kind: str, starts: list[int], stop: int, blocks: list[Block], text: str
 ) -> tuple[list[int], int]:
-    """Return the parts' first blocks and the end of the last part, without a conclusion that is or ends the last."""
+    """Return the passages' first blocks and the end of the last, without a conclusion that is or ends the last one."""
     if len(starts) < 2:
         return starts, stop
     last = text[blocks[starts[-1]].start : blocks[stop - 1].stop]
@@ -157,12 +157,12 @@ def is_closing(text: str) -> bool:
 
 
 def is_directions(text: str) -> bool:
-    """Tell whether a text is headed "Instructions" or the like, so that it uses the parts before it."""
+    """Tell whether a text is headed "Instructions" or the like, so that it uses the passages before it."""
     return phrases.DIRECTIONS_HEADING.match(text) is not None
 
 
-def refers_to_parts(closing: str) -> bool:
-    """Tell whether a closing speaks of the parts before it, so that it should see them."""
+def refers_to_passages(closing: str) -> bool:
+    """Tell whether a closing speaks of the passages before it, so that it should see them."""
     return (
         is_closing(closing)
         or is_conclusion(closing)
@@ -171,6 +171,6 @@ def refers_to_parts(closing: str) -> bool:
     )
 
 
-def announces_parts(preamble: str) -> bool:
-    """Tell whether a preamble speaks of the parts behind it ("Here are three tips:"), so that they should see it."""
+def announces_passages(preamble: str) -> bool:
+    """Tell whether a preamble speaks of the passages behind it ("Here are three tips:"), so that they should see it."""
     return preamble.rstrip().endswith((":", ",", "...")) or phrases.ANNOUNCES.search(preamble[-200:]) is not None

@@ -1,4 +1,4 @@
-r"""The phrases by which requests, answers and their parts are recognised: regular expressions, each with an example.
+r"""The phrases by which requests, answers and their passages are recognised: regular expressions, each with an example.
 
 A table maps the alternatives of one pattern, in the order in which they are tried, to a text that the alternative
 matches; a test holds every pair. The phrases are English: in other languages the shape of an answer decides alone.
@@ -46,14 +46,14 @@ PHRASES: dict[str, dict[str, str]] = {
         r"(?:proof|show) that": "show that two is prime",
         r"by (?:induction|contradiction)": "argue by contradiction",
     },
-    # What stands before the parts of an answer and says that steps follow; small letters too.
+    # What stands before the passages of an answer and says that steps follow; small letters too.
     "steps_follow": {
         r"\bsteps\b[^.!?\n]*$": "take these steps to fix it:",
         r"\bstep[- ]by[- ]step\b": "a step-by-step guide",
         r"\b(?:instructions|directions|method|procedure)\b[^.!?\n]{0,40}:": "the instructions for it are:",
         r"\bhere(?:'s| is) how\b": "here's how",
     },
-    # How a part of an answer begins.
+    # How a passage of an answer begins.
     "consequence": {
         r"so|therefore|thus|hence|consequently": "Therefore it sank.",
         r"as a (?:result|consequence)": "As a result, it sank.",
@@ -62,7 +62,7 @@ PHRASES: dict[str, dict[str, str]] = {
         r"it follows": "It follows that two is prime.",
         r"from (?:this|that|these|those)": "From this we see it.",
     },
-    "part_of_a_sequence": {
+    "sequence_label": {
         r"step|phase|stage": "Phase two",
         r"day|week": "Day 1",
         r"chapter|scene|act|verse|stanza": "Chapter IV",
@@ -71,7 +71,7 @@ PHRASES: dict[str, dict[str, str]] = {
         r"(?:[\w-]+ ){0,2}(?:instructions|directions)": "**Cooking instructions:**\n",
         r"method|preparation|procedure|steps": "## Method\n",
     },
-    # Conclusions: "conclusion" holds what only a conclusion begins with, "closing" what a last part may begin with.
+    # Conclusions: "conclusion" holds what only a conclusion begins with, "closing" what a last passage may begin with.
     "conclusion": {
         r"in (?:conclusion|summary|closing|short|a nutshell|the end)": "In short, rest.",
         r"overall|ultimately": "Overall, rest.",
@@ -94,7 +94,7 @@ PHRASES: dict[str, dict[str, str]] = {
         r"as you can see": "As you can see, it helps.",
         r"therefore,|thus,|hence,": "Therefore, rest.",
     },
-    # References between the parts of an answer and what stands around them.
+    # References between the passages of an answer and what stands around them.
     "refers_back": {
         r"these|those|above|aforementioned|mentioned|listed|such": "Use the listed ones.",
         r"both|all of|each of": "Try each of them.",
@@ -144,7 +144,7 @@ STEPS = _pattern("steps")
 PROOF = _pattern("proof", r"\b", r"\b")
 STEPS_FOLLOW = _pattern("steps_follow")
 CONSEQUENCE = _pattern("consequence", end=r"\b", flags=re.IGNORECASE)
-PART_OF_A_SEQUENCE = _pattern("part_of_a_sequence", end=r"\s*(?:\d|one|two|three|[ivx]+\b)", flags=re.IGNORECASE)
+SEQUENCE_LABEL = _pattern("sequence_label", end=r"\s*(?:\d|one|two|three|[ivx]+\b)", flags=re.IGNORECASE)
 DIRECTIONS_HEADING = _pattern("directions_heading", r"[\s#*_]*", r"[*_]*:?[*_ \t]*\n", re.IGNORECASE)
 _MARKERS = r"(?:[-#*_+\u2022\u2013\u2014\s]|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.):])*"  # of headings and items
 CONCLUSION = _pattern("conclusion", _MARKERS, r"\b", re.IGNORECASE)

@@ -1,8 +1,8 @@
 """The `structure` annotator: rounds of topics and texts from the visible structure of an answer; offline, no chance.
 
-Independent parts become the spans of one round. A preamble that announces them ("Here are three tips:") is a round of
-its own before it, a conclusion that refers to them one behind it; what refers to nothing shares their round. Steps of
-a procedure become one round each. Everything else stays plain.
+Independent passages become the spans of one round. A preamble that announces them ("Here are three tips:") is a round
+of its own before it, a conclusion that refers to them is one behind it; others share their round. Each step of a
+procedure becomes a round. Any other answer stays plain.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from ..records.tagged import Rounds
 from .grouping import PROMISE_COST, for_parallel, for_steps
 from .independence import PARALLEL, PLAIN, judge
-from .outline import Outline, announces_parts, outline_of, refers_to_parts
+from .outline import Outline, announces_passages, outline_of, refers_to_passages
 from .topics import topic_of
 
 MOST_SPANS = 16  # of a round, by default
-LEAST_SPANS = 4  # of a round that may be asked for: two parts, and the preamble and closing that may share their round
+LEAST_SPANS = 4  # the smallest value of most_spans: two passages, and a preamble and closing that share their round
 MOST_STEP_ROUNDS = 12  # generation allows 16; a plan of steps leaves it some
 
-SpanTexts = list[str]  # the texts of neighbouring parts that become one span
+SpanTexts = list[str]  # the texts of neighbouring passages that become one span
 RoundTexts = list[SpanTexts]  # the spans of one round
 
 
@@ -46,24 +46,24 @@ def annotate_by_structure(prompt: str, answer: str, most_spans: int = MOST_SPANS
 
 
 def _parallel(answer: str, outline: Outline, most_spans: int) -> list[RoundTexts]:
-    """Group the parts into the spans of one round, with rounds for preamble and closing; [] where it does not pay."""
-    edges = list(outline.parts)
+    """Group the passages into the spans of one round, beside or between preamble and closing; [] if it does not pay."""
+    edges = list(outline.passages)
     before, after = outline.preamble, outline.closing
     if before and before[1] < PROMISE_COST:  # too small for a promise of its own
         edges[0], before = (0, edges[0][1]), None
     if after and after[1] - after[0] < PROMISE_COST:
         edges[-1], after = (edges[-1][0], after[1]), None
-    parts = [answer[start:stop] for start, stop in edges]
-    groups = for_parallel([len(part) for part in parts], most_spans - 2)  # preamble and closing may join
+    passages = [answer[start:stop] for start, stop in edges]
+    groups = for_parallel([len(passage) for passage in passages], most_spans - 2)  # preamble and closing may join
     if len(groups) < 2:
         return []
-    rounds = [[[parts[index] for index in group] for group in groups]]
+    rounds = [[[passages[index] for index in group] for group in groups]]
     if before:
         preamble = [answer[: before[1]]]
-        rounds = [[preamble], *rounds] if announces_parts(preamble[0]) else [[preamble, *rounds[0]]]
+        rounds = [[preamble], *rounds] if announces_passages(preamble[0]) else [[preamble, *rounds[0]]]
     if after:
         closing = [answer[after[0] :]]
-        if refers_to_parts(closing[0]):
+        if refers_to_passages(closing[0]):
             rounds.append([closing])
         else:
             rounds[-1].append(closing)
@@ -72,7 +72,7 @@ def _parallel(answer: str, outline: Outline, most_spans: int) -> list[RoundTexts
 
 def _steps(answer: str, outline: Outline) -> list[RoundTexts]:
     """Group the steps into rounds with one span each; [] where there is only one round."""
-    edges = [edge for edge in (outline.preamble, *outline.parts, outline.closing) if edge]
+    edges = [edge for edge in (outline.preamble, *outline.passages, outline.closing) if edge]
     texts = [answer[start:stop] for start, stop in edges]
     groups = for_steps([len(text) for text in texts], MOST_STEP_ROUNDS)
     return [[[texts[index] for index in group]] for group in groups] if len(groups) > 1 else []

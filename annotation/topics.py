@@ -26,42 +26,42 @@ _LABEL = re.compile(r"[^\n.!?:]{2,60}?(?=:|\*\*|\s[-\u2013\u2014]\s|\s*\n|\s*$)"
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
-def topic_of(parts: Sequence[str], used: Collection[str] = ()) -> str:
-    """Return an unused topic for a span of one or more parts; "" for a text without words.
+def topic_of(passages: Sequence[str], used: Collection[str] = ()) -> str:
+    """Return an unused topic for a span of one or more passages; "" for a text without words.
 
-    In order of preference: a short label, the words that stand for the parts, further words of the span, and the first
-    words with a number word behind them.
+    In order of preference: a short label, the words that stand for the passages, further words of the span, and the
+    first words with a number word behind them.
 
     Args:
         used: topics that must not come again, in small letters.
     """
-    if len(parts) > 1:
-        heads = dict.fromkeys(_head(part) for part in parts)
+    if len(passages) > 1:
+        heads = dict.fromkeys(_head(passage) for passage in passages)
         words = [word for word in heads if _LETTER.search(word)]
     else:
-        label, is_label = _leading(parts[0])
+        label, is_label = _leading(passages[0])
         topic = " ".join(label)
         if is_label and len(label) <= MOST_WORDS and _LETTER.search(topic) and topic.lower() not in used:
             return topic
         words = [] if is_label and len(label) <= MOST_WORDS else _telling(label)
-    telling = _telling(_beginnings(parts))
+    telling = _telling(_beginnings(passages))
     return _fresh(words, used) or _fresh(telling, used) or _numbered(words or telling, used)
 
 
-def _after_marker(part: str) -> int:
-    """Return where the words of a part begin."""
-    marker = _MARKER.match(part)
+def _after_marker(passage: str) -> int:
+    """Return where the words of a passage begin."""
+    marker = _MARKER.match(passage)
     assert marker is not None  # the pattern matches an empty text too
     return marker.end()
 
 
-def _leading(part: str) -> tuple[list[str], bool]:
-    """Return the words of a part's label, or else of its beginning, and whether it is a label."""
-    start = _after_marker(part)
-    label = _LABEL.match(part, start)
+def _leading(passage: str) -> tuple[list[str], bool]:
+    """Return the words of a passage's label, or else of its beginning, and whether it is a label."""
+    start = _after_marker(passage)
+    label = _LABEL.match(passage, start)
     if label and (words := _words(label[0])) and len(words) <= 2 * MOST_WORDS:
         return words, True
-    return _words(part[start : start + _READ]), False
+    return _words(passage[start : start + _READ]), False
 
 
 def _words(text: str) -> list[str]:
@@ -77,9 +77,9 @@ def _telling(words: list[str]) -> list[str]:
     return [word for word in words if word.lower() not in EMPTY and not _BARE.fullmatch(word)] or words
 
 
-def _head(part: str) -> str:
-    """Return the word that stands for a part among others: a short label's last telling word, else the first one."""
-    words, is_label = _leading(part)
+def _head(passage: str) -> str:
+    """Return the word that stands for a passage among others: a short label's last telling word, else the first one."""
+    words, is_label = _leading(passage)
     cut = next((place for place, word in enumerate(words) if place and word.lower() in _PREPOSITIONS), len(words))
     telling = _telling(words[:cut])
     if not telling:
@@ -87,10 +87,12 @@ def _head(part: str) -> str:
     return telling[-1] if is_label and len(telling) <= MOST_WORDS else telling[0]
 
 
-def _beginnings(parts: Sequence[str]) -> list[str]:
-    """Return the words at the beginning of each part."""
-    starts = map(_after_marker, parts)
-    return [word for part, start in zip(parts, starts, strict=True) for word in _words(part[start : start + _READ])]
+def _beginnings(passages: Sequence[str]) -> list[str]:
+    """Return the words at the beginning of each passage."""
+    starts = map(_after_marker, passages)
+    return [
+        word for passage, start in zip(passages, starts, strict=True) for word in _words(passage[start : start + _READ])
+    ]
 
 
 def _fresh(words: list[str], used: Collection[str]) -> str:

@@ -40,7 +40,7 @@ def test_records_are_tagged_and_keep_their_other_fields(job, tips, tokenizer, fa
     for record in records:
         assert [turn["role"] for turn in record["messages"]] == ["user", "assistant"]
         assert plain_text(record["messages"][1]["content"]) == tips
-        assert [len(parts) for parts in parse_tagged(record["messages"][1]["content"])] == [1, 3, 1]
+        assert [len(spans) for spans in parse_tagged(record["messages"][1]["content"])] == [1, 3, 1]
     examples = encode_records(records, tokenizer, ControlTokens.from_config(AutoConfig.from_pretrained(facts)))
     assert all(example.is_tagged for example in examples)  # what annotate writes, train reads
     assert report["records"] == report["written"] == 6 and report["share_with_parallel_spans"] == 1.0
@@ -52,8 +52,8 @@ def test_records_are_tagged_and_keep_their_other_fields(job, tips, tokenizer, fa
 def test_the_critical_path_is_plan_terminator_and_longest_span_of_each_round(job, counter):
     report = annotate_file(replace(job, limit=1))
     rounds = parse_tagged(read(job.out)[0]["messages"][1]["content"])
-    plan = sum(2 + counter.count([f"{part.topic} "])[0] + len(str(part.number)) for parts in rounds for part in parts)
-    lengths = [counter.count([part.text for part in parts]) for parts in rounds]
+    plan = sum(2 + counter.count([f"{span.topic} "])[0] + len(str(span.number)) for spans in rounds for span in spans)
+    lengths = [counter.count([span.text for span in spans]) for spans in rounds]
     assert report["mean_plan_tokens"] == plan + len(rounds)
     assert report["mean_critical_path"] == plan + len(rounds) + sum(map(max, lengths))
     assert report["mean_sequential"] == sum(map(sum, lengths)) + 1
@@ -107,8 +107,8 @@ def test_plain_answers_are_kept_or_dropped(plain, written, jsonl, rows, job):
 
 def test_numbers_follow_the_unit(job, counter):
     annotate_file(replace(job, unit=1, limit=1))
-    for parts in parse_tagged(read(job.out)[0]["messages"][1]["content"]):
-        assert [part.number for part in parts] == counter.count([part.text for part in parts])
+    for spans in parse_tagged(read(job.out)[0]["messages"][1]["content"]):
+        assert [span.number for span in spans] == counter.count([span.text for span in spans])
 
 
 @pytest.mark.parametrize("cut", [0, 10, 700, 2500])

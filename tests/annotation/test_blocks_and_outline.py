@@ -1,4 +1,4 @@
-"""Blocks cover the text; outlines find preamble, parts and closing."""
+"""Blocks cover the text; outlines find preamble, passages and closing."""
 
 import random
 
@@ -10,9 +10,9 @@ from planned_diffusion.annotation.outline import (
     NONE,
     PARAGRAPHS,
     SECTIONS,
-    announces_parts,
+    announces_passages,
     outline_of,
-    refers_to_parts,
+    refers_to_passages,
 )
 
 PIECES = (
@@ -34,10 +34,10 @@ PIECES = (
 
 
 def shown(text):
-    """kind, parts with preamble in ( ) and closing in [ ], white space shown as it is."""
+    """kind, passages with preamble in ( ) and closing in [ ], white space shown as it is."""
     outline = outline_of(text)
     pieces = [f"({text[slice(*outline.preamble)]})"] if outline.preamble else []
-    pieces += [text[start:stop] for start, stop in outline.parts]
+    pieces += [text[start:stop] for start, stop in outline.passages]
     pieces += [f"[{text[slice(*outline.closing)]}]"] if outline.closing else []
     return outline.kind, pieces
 
@@ -50,9 +50,9 @@ def test_blocks_and_outlines_cover_every_text():
         assert "".join(text[block.start : block.stop] for block in blocks) == (text if text.strip() else "")
         outline = outline_of(text)
         if outline.kind != NONE:
-            ranges = [outline.preamble, *outline.parts, outline.closing]
+            ranges = [outline.preamble, *outline.passages, outline.closing]
             assert "".join(text[slice(*one)] for one in ranges if one) == text
-            assert all(start < stop for start, stop in outline.parts) and len(outline.parts) > 1
+            assert all(start < stop for start, stop in outline.passages) and len(outline.passages) > 1
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_outlines(text, kind, pieces):
     assert pieces is None or found[1] == pieces
 
 
-def test_what_refers_to_the_parts():
-    assert announces_parts("Here are three tips:") and announces_parts("Benefits include")
-    assert not announces_parts("An aurora is light in the sky.")
-    assert refers_to_parts("\n\nOverall, sleep well.") and refers_to_parts("\nDo all of these.")
-    assert refers_to_parts("\n\n5. **Conclusion**: sleep well.")
-    assert not refers_to_parts("\n\nSincerely, Ann")
+def test_what_refers_to_the_passages():
+    assert announces_passages("Here are three tips:") and announces_passages("Benefits include")
+    assert not announces_passages("An aurora is light in the sky.")
+    assert refers_to_passages("\n\nOverall, sleep well.") and refers_to_passages("\nDo all of these.")
+    assert refers_to_passages("\n\n5. **Conclusion**: sleep well.")
+    assert not refers_to_passages("\n\nSincerely, Ann")

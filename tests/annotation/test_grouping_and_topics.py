@@ -33,7 +33,7 @@ def test_parallel_groups_are_within_a_tenth_of_the_shortest_critical_path():
         assert cost(sizes, groups) <= 1.1 * min(cost(sizes, one) for one in every_grouping(len(sizes)))
 
 
-def test_groups_are_capped_and_tiny_parts_are_not_split():
+def test_groups_are_capped_and_tiny_passages_are_not_split():
     assert len(for_parallel([500] * 40, 6)) <= 6
     assert for_parallel([5, 5, 5], 8) == [range(3)]
     assert for_parallel([400, 400], 8) == [range(1), range(1, 2)]
@@ -47,7 +47,7 @@ def test_steps_have_a_least_size_and_a_cap():
 
 
 @pytest.mark.parametrize(
-    ("parts", "topic"),
+    ("passages", "topic"),
     [
         (["1. Be yourself: To create deep friendships"], "Be yourself"),
         (["\n\n2. **Data leakage**: occurs when"], "Data leakage"),
@@ -64,8 +64,8 @@ def test_steps_have_a_least_size_and_a_cap():
         (["北京是中华人民共和国的首都,也是全国的政治中心和文化中心"], "北京是中华人民共 也是全国的政治中"),
     ],
 )
-def test_topics(parts, topic):
-    assert topic_of(parts) == topic
+def test_topics(passages, topic):
+    assert topic_of(passages) == topic
 
 
 def test_topics_of_a_plan_differ_where_the_words_allow():

@@ -67,7 +67,7 @@ def test_verdicts(prompt, answer, kind):
     assert judge(prompt, answer, outline_of(answer)).kind == kind
 
 
-def test_rules_hold_for_answers_without_parts_too():
+def test_rules_hold_for_answers_without_passages_too():
     assert why_plain("Add 3 and 4.", "3 + 4 = 7, and 7 + 1 = 8.") == "arithmetic"
     assert why_plain("Write a story", "There was a king. He had a daughter.") == "narrative"
     assert why_plain("Why are cats shy?", "They are small. They have enemies.") is None
@@ -75,7 +75,7 @@ def test_rules_hold_for_answers_without_parts_too():
 
 def test_features_are_shares_or_flags_for_every_direction():
     for prompt, answer, _ in CASES:
-        if not (outline := outline_of(answer)).parts:
+        if not (outline := outline_of(answer)).passages:
             continue
         features = features_of(prompt, answer, outline)
         assert set(features) == set(DIRECTIONS) and all(0 <= value <= 1 for value in features.values())

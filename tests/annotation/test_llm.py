@@ -152,7 +152,7 @@ def test_plans_are_written_and_tokens_counted(job, ask, endpoint, tips):
     report = ask(replace(job, price=(1.0, 10.0)))
     contents = [record["messages"][1]["content"] for record in read(job.out)]
     assert len(contents) == 5 and all(plain_text(content) == tips for content in contents)
-    assert [len(parts) for parts in parse_tagged(contents[0])] == [1, 3, 1]
+    assert [len(spans) for spans in parse_tagged(contents[0])] == [1, 3, 1]
     assert report["endpoint"] == {"requests": 5, "prompt_tokens": 500, "completion_tokens": 50, "cost": 0.001}
 
 

@@ -12,7 +12,7 @@ def text(plan):
     return "".join(text for spans in plan.rounds for _, text in spans)
 
 
-def test_a_preamble_goes_before_and_a_conclusion_behind_the_parts(tips):
+def test_a_preamble_goes_before_and_a_conclusion_behind_the_passages(tips):
     plan = annotate_by_structure("Give me three tips for the evening.", tips)
     assert plan.kind == PARALLEL and text(plan) == tips
     assert topics(plan) == [["three tips calm"], ["Quiet light", "Fresh air", "Warm drink"], ["following tips sleep"]]
@@ -20,7 +20,7 @@ def test_a_preamble_goes_before_and_a_conclusion_behind_the_parts(tips):
     assert plan.rounds[2][0][1] == "\n\nBy following these tips you will sleep better."
 
 
-def test_what_refers_to_nothing_shares_the_round_of_the_parts(tips):
+def test_what_refers_to_nothing_shares_the_round_of_the_passages(tips):
     lines = tips.splitlines()
     answer = "\n".join(["Evenings can be loud and bright.", *lines[1:4], "", "Sincerely yours, your old friend Ann"])
     plan = annotate_by_structure("Give me three tips for the evening.", answer)

@@ -45,10 +45,10 @@ def test_a_tagged_answer_promises_enough_and_gives_the_answer_back(unit, counter
     answer = "".join(text for spans in rounds for _, text in spans)
     tagged, sizes = tagged_answer(answer, rounds, counter.tally([rounds]), unit)
     assert plain_text(tagged) == answer
-    for parts, lengths in zip(parse_tagged(tagged), sizes.spans, strict=True):
-        for part, length in zip(parts, lengths, strict=True):
-            assert length == len(encode_text(tokenizer, part.text))
-            assert part.number == max(1, math.ceil(length / unit))
+    for spans, lengths in zip(parse_tagged(tagged), sizes.spans, strict=True):
+        for span, length in zip(spans, lengths, strict=True):
+            assert length == len(encode_text(tokenizer, span.text))
+            assert span.number == max(1, math.ceil(length / unit))
 
 
 def test_plan_sizes_are_those_of_the_encoded_record(counter, tokenizer, facts):
