@@ -2,24 +2,26 @@
 
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from .tokenizer_beside import tokenizer_beside
 
 
-def check_assistant(assistant: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> None:
+def check_assistant(assistant: Any, model: PreTrainedModel, tokenizer: Any) -> None:
     """Refuse an assistant whose token ids are not the model's; paddings of the embeddings may differ.
 
-    With both tokenizers at hand every ordinary token must have one id; without, the sizes must be equal.
+    With both tokenizers at hand (`tokenizer` is the model's, or None) every ordinary token must have one id; without,
+    the sizes must be equal.
 
     Raises:
         ValueError: no causal language model, or another vocabulary.
     """
-    if not hasattr(assistant, "get_output_embeddings") or assistant.get_output_embeddings() is None:
+    get_head: Any = getattr(assistant, "get_output_embeddings", None)
+    if get_head is None or get_head() is None:
         raise ValueError(
             f"assistant_model is a {type(assistant).__name__}; give a causal language model of transformers."
         )
-    its_tokenizer = tokenizer_beside(assistant)
+    its_tokenizer: Any = tokenizer_beside(assistant)
     if tokenizer is not None and its_tokenizer is not None:
         added, ids = tokenizer.get_added_vocab(), its_tokenizer.get_vocab()
         other = [token for token, id in tokenizer.get_vocab().items() if token not in added and ids.get(token) != id]
@@ -39,6 +41,5 @@ def check_assistant(assistant: Any, model: PreTrainedModel, tokenizer: PreTraine
 
 def rows_of_head(model: PreTrainedModel) -> int:
     """Return the rows of a model's head: its vocabulary, padding included."""
-    head = model.get_output_embeddings()
-    assert head is not None
+    head: Any = model.get_output_embeddings()
     return head.weight.shape[0]

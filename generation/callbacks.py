@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from transformers.generation import LogitsProcessorList, MaxTimeCriteria, StoppingCriteriaList, StopStringCriteria
+from transformers.generation.logits_process import LogitsProcessorList
+from transformers.generation.stopping_criteria import MaxTimeCriteria, StoppingCriteriaList, StopStringCriteria
 
 from .config import PlannedDiffusionGenerationConfig
 
@@ -42,7 +43,7 @@ def stopper(
         return None
 
     def should_stop(ids: list[int]) -> bool:
-        return bool(criteria(torch.tensor([ids], device=device), None).all())
+        return bool(criteria(_row(ids, device), None).all())
 
     return should_stop
 
@@ -65,7 +66,12 @@ def processor(given: Any) -> Callable[[list[int], torch.Tensor], torch.Tensor] |
     if not isinstance(given, LogitsProcessorList):
         processors = LogitsProcessorList([given] if callable(given) else given)
 
-    def process(ids: list[int], scores: torch.Tensor) -> torch.Tensor:
-        return processors(torch.tensor([ids], device=scores.device), scores)
+    def process(ids: list[int], scores: Any) -> torch.Tensor:
+        return processors(_row(ids, scores.device), scores)
 
     return process
+
+
+def _row(ids: list[int], device: torch.device) -> Any:
+    """Return ids as transformers' callbacks want them, int64 [1, N]."""
+    return torch.tensor([ids], device=device)

@@ -34,7 +34,7 @@ FIELDS: dict[str, Field] = {
     "span_attention": Field(
         None,
         OneOf(("sparse", "dense"), optional=True),
-        '"sparse": the parts of a round do not see each other; "dense": they do; by default the checkpoint\'s.',
+        'Whether the parts of a round see each other: "dense" if they do, "sparse" if not; by default the checkpoint\'s.',
     ),
     "steps_ratio": Field(
         1.0,

@@ -9,12 +9,13 @@ The body of `generate` follows this outline:
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import torch
 from transformers import CompileConfig, GenerationConfig, GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from .assistant import check_assistant
 from .config import PlannedDiffusionGenerationConfig
 from .decoders.table import DECODERS
@@ -49,7 +50,18 @@ class Companions(TypedDict, total=False):
     assistant_model: PreTrainedModel | None
 
 
-class PlannedDiffusionGenerationMixin(GenerationMixin):
+if TYPE_CHECKING:
+
+    class _GeneratingModel(PreTrainedModel, GenerationMixin):
+        """The model that the mixin becomes a part of."""
+
+        config: PlannedDiffusionConfig
+        generation_config: PlannedDiffusionGenerationConfig
+else:
+    _GeneratingModel = GenerationMixin
+
+
+class PlannedDiffusionGenerationMixin(_GeneratingModel):
     """Planned diffusion and the decoders it is measured against, behind the `generate` of transformers."""
 
     # Where `from_pretrained` found the checkpoint (cache_dir, revision, subfolder), for the tokenizer beside it.
@@ -58,7 +70,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
     @torch.no_grad()
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]  # the argument list is this package's contract
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
         plan: Any = None,
@@ -69,7 +81,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         assistant_model: PreTrainedModel | None = None,
         listener: Listener | None = None,
         **kwargs: Any,
-    ) -> torch.LongTensor | PlannedDiffusionOutput:
+    ) -> torch.Tensor | PlannedDiffusionOutput:
         """Answer a batch of prompts.
 
         Args:
@@ -118,7 +130,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         # 3. Run
         listeners = [] if listener is None else [listener]
         if streamer is not None:
-            listeners.append(StreamerListener(streamer, self.config.mask_token_id))
+            listeners.append(StreamerListener(streamer, requests[0].control.mask))
             streamer.put(torch.tensor([requests[0].prompt_ids]))
         try:
             outcomes = self.run_requests(requests, listeners, assistant_model, fields.compile_config)
@@ -126,6 +138,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
             if streamer is not None:
                 streamer.end()
         # 4. Sequences
+        assert input_ids is not None  # prepare refuses a missing one
         answers = [ended.written_ids if fields.keep_plan else ended.answer_ids for ended, _ in outcomes]
         eos = requests[0].control.eos
         pad = next(iter((*as_ids(fields.pad_token_id), *eos)), 0)
@@ -162,7 +175,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
     def prepare(
         self,
         generation_config: PlannedDiffusionGenerationConfig,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None = None,
         plan: Any = None,
         **companions: Unpack[Companions],
@@ -248,7 +261,7 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
 
         PEFT does so in `prepare_inputs_for_generation`, which it replaces and which nothing here calls.
         """
-        wrapper = getattr(self.prepare_inputs_for_generation, "__self__", None)
+        wrapper = getattr(getattr(self, "prepare_inputs_for_generation"), "__self__", None)
         adapter = getattr(wrapper, "active_peft_config", None)
         if adapter is not None and getattr(adapter, "is_prompt_learning", False):
             raise ValueError(
@@ -294,9 +307,10 @@ class PlannedDiffusionGenerationMixin(GenerationMixin):
         elif pretrained_model_name_or_path is not None:
             options.pop("trust_remote_code", None)
             try:
-                self.generation_config = PlannedDiffusionGenerationConfig.from_pretrained(
+                read: Any = PlannedDiffusionGenerationConfig.from_pretrained(
                     pretrained_model_name_or_path, _from_auto=from_auto_class, _from_pipeline=from_pipeline, **options
                 )
+                self.generation_config = read
             except OSError:
                 logger.info("No generation_config.json: the defaults of PlannedDiffusionGenerationConfig are used.")
 

@@ -50,9 +50,9 @@ class RequestMaker:
         self._check_vocabulary("eos_token_id", self.control.eos)
         self._check_vocabulary("suppress_in_spans", generation_config.suppress_in_spans or ())
 
-    def prompts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> list[tuple[int, ...]]:
+    def prompts(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> list[tuple[int, ...]]:
         """Return the rows of a batch [B, N] without padding."""
-        _check_input_ids(input_ids)
+        input_ids = _checked_input_ids(input_ids)
         if attention_mask is None:
             pad = self.generation_config.pad_token_id
             guess = pad is not None and pad not in self._eos_ids()
@@ -221,7 +221,7 @@ class RequestMaker:
         return int(torch.randint(2**31, ())) if seed is None else seed
 
 
-def _check_input_ids(input_ids: Any) -> None:
+def _checked_input_ids(input_ids: Any) -> torch.Tensor:
     if not isinstance(input_ids, torch.Tensor) or input_ids.dim() != 2:
         got = "is no tensor"
         if isinstance(input_ids, torch.Tensor):
@@ -233,11 +233,14 @@ def _check_input_ids(input_ids: Any) -> None:
         raise ValueError(f"input_ids are {input_ids.dtype}; give whole numbers, the ids of a tokenizer.")
     if 0 in input_ids.shape:
         raise ValueError(f"input_ids of shape {list(input_ids.shape)} hold no prompt; give at least one token.")
+    return input_ids
 
 
 def as_ids(given: int | Sequence[int] | None) -> tuple[int, ...]:
     """Return token ids as configurations give them, nothing, one or several, as a tuple."""
-    return () if given is None else tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, int) else tuple(given)
 
 
 def _check_room(room: int, needed: int, what: str, left: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .events import Ended, FinishedSpan
 from .trace import Trace
@@ -22,7 +22,7 @@ class PlannedDiffusionOutput(ModelOutput):
         ended: per request "eos", "length" or "stop".
     """
 
-    sequences: torch.LongTensor | None = None
+    sequences: torch.Tensor | None = None
     plans: list[list[list[FinishedSpan]]] | None = None
     trace: list[Trace] | None = None
     ended: list[str] | None = None
@@ -59,7 +59,7 @@ def described(
 
     plans = [ended.written_plans if keep_plan else ended.plans for ended, _ in outcomes]
     return PlannedDiffusionOutput(
-        sequences=sequences,  # pyright: ignore[reportArgumentType]  # transformers' name for int64
+        sequences=sequences,
         plans=[[[placed(span) for span in spans] for spans in rounds] for rounds in plans],
         trace=[trace for _, trace in outcomes],
         ended=[ended.reason for ended, _ in outcomes],
@@ -68,4 +68,4 @@ def described(
 
 def read_topic(tokenizer: PreTrainedTokenizerBase, span: FinishedSpan) -> str:
     """Return the topic of a span as text."""
-    return tokenizer.decode(list(span.topic_ids)).strip()
+    return str(tokenizer.decode(list(span.topic_ids))).strip()

@@ -13,10 +13,10 @@ class StreamerListener:
 
     Args:
         streamer: as transformers' `BaseStreamer`: `put(int64 tensor)` and `end()`.
-        blank: id that stands for an open position of a draft; None hands out no drafts.
+        blank: id that stands for an open position of a draft.
     """
 
-    def __init__(self, streamer: Any, blank: int | None) -> None:
+    def __init__(self, streamer: Any, blank: int) -> None:
         self.streamer, self.blank = streamer, blank
         self._state = LiveState()
 

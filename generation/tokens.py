@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 # How a tokenizer spells the control tokens; the same in the published checkpoints.
 SPELLING = {
@@ -29,7 +30,7 @@ class ControlTokens:
     digits: tuple[int, ...]
 
     @classmethod
-    def from_config(cls, config, more_eos: tuple[int, ...] = ()) -> "ControlTokens":
+    def from_config(cls, config: Any, more_eos: tuple[int, ...] = ()) -> "ControlTokens":
         """Read them from a `PlannedDiffusionConfig`; `more_eos` adds ids that also end an answer.
 
         Raises:
@@ -45,6 +46,7 @@ class ControlTokens:
                 f"This checkpoint's config has no {', '.join(missing)}, so it cannot plan; add the control tokens to "
                 "tokenizer and config, or decode with decoding='autoregressive'."
             )
+        assert eos_ids is not None and config.digit_token_ids is not None
         values = [value for field, value in ids.items() if field != "eos_token_id"]
         values += [*eos_ids, *config.digit_token_ids]
         outside = [value for value in values if not 0 <= value < config.vocab_size]
@@ -55,7 +57,7 @@ class ControlTokens:
                 f"Control and digit ids must differ from each other; the config has {ids} and digits "
                 f"{config.digit_token_ids}."
             )
-        fields = {field.removesuffix("_token_id"): value for field, value in ids.items()}
+        fields: dict[str, Any] = {field.removesuffix("_token_id"): value for field, value in ids.items()}
         fields["eos"] = tuple(dict.fromkeys((*eos_ids, *more_eos)))
         return cls(**fields, digits=tuple(config.digit_token_ids))
 
@@ -63,7 +65,8 @@ class ControlTokens:
     def none(cls, eos: tuple[int, ...], **known: int | None) -> "ControlTokens":
         """Make the tokens of a checkpoint that lacks tags, for decoders that need none; -1 stands for a missing one."""
         names = ("mask", *(field.removesuffix("_token_id") for field in SPELLING))
-        return cls(**{name: -1 if known.get(name) is None else known[name] for name in names}, eos=eos, digits=())
+        ids: dict[str, Any] = {name: -1 if known.get(name) is None else known[name] for name in names}
+        return cls(**ids, eos=eos, digits=())
 
     @cached_property
     def tags(self) -> frozenset[int]:

@@ -41,7 +41,8 @@ def adaptive_parallel(request: Request) -> Decoding:
         run = {*range(max(answer.start, renewed - settings.kv_window), blanks.stop), accepted - 1}
         run |= {position for position in canvas.stale if position < answer.start}
         draft = yield canvas.query(run, list(blanks), _allowed(request), "denoising", keep=True)
-        drafted, sure = (dict(zip(blanks, row, strict=True)) for row in (draft.token_ids, draft.confidences))
+        drafted = dict(zip(blanks, draft.token_ids, strict=True))
+        sure = dict(zip(blanks, draft.confidences, strict=True))
         # 2. Score.
         target = {accepted: drafted[accepted]}  # the first is always accepted
         if len(blanks) > 1:

@@ -48,13 +48,12 @@ def in_rounds(
             promises = given.pop(0)
             canvas.append(promises.plan_ids)
         else:
-            promises = yield from draft(canvas, request)
-        if canvas.prose.stopped:
-            break
-        if isinstance(promises, int):  # the first token of plain text: the model answers without a plan
-            yield from write_on(canvas, request, first=promises)
-            return
-        if not promises.spans:
+            drafted = yield from draft(canvas, request)
+            if isinstance(drafted, int):  # the first token of plain text: the model answers without a plan
+                yield from write_on(canvas, request, first=drafted)
+                return
+            promises = drafted
+        if canvas.prose.stopped or not promises.spans:
             break
         # 2. Lay out the canvas.
         spans = canvas.lay_out(promises, is_dense)

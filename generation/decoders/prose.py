@@ -1,7 +1,7 @@
 """The canvas of one request, read as text: which of it is final, where it stops, and how the answer ends."""
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..events import Ended, FinishedSpan, PlacedSpan, Text
 from ..visibility import NO_SPAN
@@ -57,7 +57,7 @@ class Prose:
         """Reason why an answer without tags ended, or would: "stop", "eos" or "length"."""
         return "stop" if self.stopped else "length" if self.end is None else "eos"
 
-    def new_text(self) -> Generator[Text, None, None]:
+    def new_text(self) -> Generator[Text, Any, None]:
         """Yield the text that became final since the last call as one event, if there is any."""
         text = self.read_on()
         if text:
@@ -79,7 +79,7 @@ class Prose:
             self._ask_to_stop()  # time may be up
         return tuple(text)
 
-    def release(self) -> Generator[Text, None, None]:
+    def release(self) -> Generator[Text, Any, None]:
         """Yield the text that was held back; where the answer was stopped meanwhile, all that was written."""
         was_stopped, self.held, self.stopped = self.stopped, False, False
         if was_stopped:
