@@ -1,60 +1,140 @@
-"""What `planned-diffusion annotate` does with its arguments: a progress bar, the annotation, the report as a table."""
+"""`planned-diffusion annotate`: make training records with plans; a progress bar, and the report as a table."""
 
 import json
-from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer import Argument, Option
 
-from ..annotation.llm import Endpoint, ask_all, check_endpoint, estimate
-from ..annotation.outcomes import records
-from ..annotation.pipeline import AnnotationJob, annotate_file
-from ..annotation.reading import open_source
-from ..annotation.report import report_table
+from ..loading.locate import chosen_model
 from ..records.output import beside
+from .options import Model, Output, quiet
+
+if TYPE_CHECKING:
+    from ..annotation.pipeline import AnnotationJob, Annotator
 
 ANNOTATORS = ("structure", "llm")
-WIDTH_OF_A_FILE = 120  # characters, where no terminal says how wide it is
+WIDTH_WITHOUT_TERMINAL = 120  # characters
 
 
-def annotate(job: AnnotationJob, endpoint: Endpoint, only_estimate: bool = False, as_json: bool = False) -> None:
-    """Runs a job and prints its report, or, with `only_estimate`, what asking the endpoint would take.
+@dataclass(frozen=True)
+class Planning:
+    """Options for how answers are planned."""
+
+    annotator: Annotated[
+        str, Option(metavar="NAME", help="structure: plans from the answer's own structure, offline; llm: an endpoint.")
+    ] = "structure"
+    model: Model = None
+    unit: Annotated[int | None, Option(help="Tokens per length unit; default: the model's own.")] = None
+    plain: Annotated[str, Option(metavar="keep|drop", help="Keep or drop answers that are not split.")] = "keep"
+    max_spans: Annotated[int, Option(help="Spans that a round may have, at most.")] = 16
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Options for the rows that are read."""
+
+    split: Annotated[str, Option(help="Dataset split; Hub datasets only.")] = "train"
+    limit: Annotated[int | None, Option(help="Number of rows to read, from the first; default: all.")] = None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Options for asking a language model, with --annotator llm."""
+
+    panel: ClassVar[str] = "With --annotator llm"
+    llm: Annotated[str, Option(metavar="NAME", help="Model that is asked; its key is read from OPENAI_API_KEY.")] = ""
+    endpoint: Annotated[
+        str | None, Option(metavar="URL", help="OpenAI-compatible server to ask; default: OpenAI's.")
+    ] = None
+    concurrency: Annotated[int, Option(help="Requests that run at a time.")] = 8
+    price: Annotated[
+        tuple[float, float] | None, Option(help="Price per million prompt and completion tokens, for the report.")
+    ] = None
+    estimate: Annotated[bool, Option("--estimate", help="Only print how many tokens asking would take.")] = False
+
+
+def annotate(
+    source: Annotated[str, Argument(metavar="IN", help="JSONL(.gz), JSON, Parquet, or a Hub dataset: owner/name.")],
+    out: Annotated[Path, Argument(metavar="OUT", help="JSONL file of records to write.")],
+    planning: Planning,
+    rows: Rows,
+    asking: Asking,
+    output: Output,
+) -> None:
+    """Turn ordinary question/answer data into training records with plans.
+
+    Resumable: run the same command again after an interruption.
+    """
+    folder = chosen_model(planning.model)
+    quiet(output.debug)
+    from ..annotation.llm import estimate
+    from ..annotation.outcomes import records
+    from ..annotation.pipeline import AnnotationJob, annotate_file
+    from ..annotation.reading import open_source
+    from .progress import progress_bar
+
+    annotator = annotator_of(planning, asking)
+    if asking.estimate:
+        print(json.dumps(estimate(records(open_source(source, rows.split, rows.limit)))))
+        return
+    job = AnnotationJob(
+        source=source,
+        out=out,
+        folder=folder,
+        unit=planning.unit,
+        annotator=planning.annotator,
+        plain=planning.plain,
+        split=rows.split,
+        limit=rows.limit,
+        most_spans=planning.max_spans,
+        llm=asking.llm,
+        price=asking.price,
+    )
+    finished = 0
+    with progress_bar("annotating") as show:
+
+        def advance(count: int, total: int) -> None:
+            nonlocal finished
+            finished += count
+            show(finished, total)
+
+        report = annotate_file(job, annotator, advance)
+    print_report(report, job, output.as_json)
+
+
+def annotator_of(planning: Planning, asking: Asking) -> "Annotator | None":
+    """Return the annotator that asks an endpoint, or None for the structure annotator.
 
     Raises:
-        ValueError, RuntimeError: as `pipeline.annotate_file` and `llm.ask_all`.
+        ValueError: there is no such annotator, or the endpoint's options cannot be used.
     """
-    if job.annotator not in ANNOTATORS:
-        raise ValueError(f"There is no annotator {job.annotator!r}; choose {' or '.join(ANNOTATORS)}.")
-    ask = None
-    if job.annotator == "llm":
-        check_endpoint(endpoint)
-        ask = partial(ask_all, endpoint=endpoint, most_spans=job.most_spans)
-    if only_estimate:
-        print(json.dumps(estimate(records(open_source(job.source, job.split, job.limit)))))
-        return
-    with _progress() as show:
-        report = annotate_file(job, ask, show)
+    if planning.annotator not in ANNOTATORS:
+        raise ValueError(f"There is no annotator {planning.annotator!r}; choose {' or '.join(ANNOTATORS)}.")
+    if planning.annotator == "structure":
+        return None
+    from functools import partial
+
+    from ..annotation.llm import Endpoint, ask_all, check_endpoint
+
+    endpoint = Endpoint(asking.llm, asking.endpoint, asking.concurrency)
+    check_endpoint(endpoint)
+    return partial(ask_all, endpoint=endpoint, most_spans=planning.max_spans)
+
+
+def print_report(report: dict[str, Any], job: "AnnotationJob", as_json: bool) -> None:
+    """Print a report as a table with the paths of the files, or as JSON."""
     if as_json:
         print(json.dumps(report))
         return
+    from rich.console import Console
+
+    from ..annotation.report import report_table
+
     out = Console()
-    out = out if out.is_terminal else Console(width=WIDTH_OF_A_FILE)
+    out = out if out.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)
     out.print(report_table(report))
     out.print(f"{job.out}, {beside(job.out, '.report.json')}", highlight=False, soft_wrap=True)
     if report["refused"]:
         out.print(f"refused, with reasons: {beside(job.out, '.refused.jsonl')}", highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress():
-    """Yields `show(finished, total)`, which moves a progress bar where there is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("annotating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("annotating", total=None)
-
-        def show(finished: int, total: int) -> None:
-            progress.update(task, advance=finished, total=total)
-
-        yield show

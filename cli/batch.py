@@ -1,54 +1,86 @@
-"""What `planned-diffusion batch` does with its arguments: a progress bar, the run, one line (or object) about it."""
+"""`planned-diffusion batch`: answer a file of requests; a progress bar, and one line (or object) at the end."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from typer import Argument, Option
 
-from ..inference.batch.run import Job, run
+from ..loading.locate import chosen_model
 from ..records.output import beside
+from .field_options import given_fields
+from .options import Loading, Output, quiet
+
+if TYPE_CHECKING:
+    from ..inference.batch.run import Summary
 
 
-class Speed(TextColumn):
-    """Answers per second of this run."""
+@dataclass(frozen=True)
+class Scheduling:
+    """Options for how many requests run at a time, and where."""
 
-    def render(self, task: Task):
-        task.fields["speed"] = "" if task.speed is None else f"{task.speed:.1f} answers/s"
-        return super().render(task)
+    panel: ClassVar[str] = "Batching and workers"
+    batch_size: Annotated[
+        int | None, Option(help="Requests that run together, per worker; default: 32, on a GPU 64.")
+    ] = None
+    workers: Annotated[int | None, Option(help="Ray worker processes, each with a model; on GPUs, one per GPU.")] = None
+    ray: Annotated[
+        str | None, Option(metavar="ADDRESS", help="Address of a running Ray cluster; auto: the one on this machine.")
+    ] = None
+    compiled: Annotated[
+        bool, Option("--compile", help="Compile the model first, which takes minutes; for long files.")
+    ] = False
 
 
-def batch(job: Job, as_json: bool = False) -> None:
-    """Runs a job and prints what came of it.
+def batch(
+    source: Annotated[
+        Path, Argument(metavar="IN", help="JSONL file of requests: prompt or messages; optional: id, plan, fields.")
+    ],
+    out: Annotated[Path, Argument(metavar="OUT", help="JSONL file of answers to write, in the order of IN.")],
+    loading: Loading,
+    scheduling: Scheduling,
+    output: Output,
+    **fields: Any,
+) -> None:
+    """Answer a file of requests, many at a time.
 
-    Raises:
-        ValueError, RuntimeError: as `run.run`.
+    Resumable: run the same command again after an interruption. Fields of a request come before the options; fields
+    that are not given are the checkpoint's own (docs/fields.md lists decoders and fields).
     """
-    with _progress() as show:
-        told = run(job, show)
-    if told["failed"]:
-        failures = beside(job.out, ".failed.jsonl")
-        print(f"{told['failed']} of {told['requests']} requests failed; {failures} says why.", file=sys.stderr)
+    given = given_fields(fields)
+    model = chosen_model(loading.model)
+    quiet(output.debug)
+    from ..inference.batch.job import BatchJob
+    from ..inference.batch.run import answer_file
+    from .progress import Speed, progress_bar
+
+    job = BatchJob(
+        source=source,
+        out=out,
+        model=model,
+        fields=given,
+        dtype=loading.dtype,
+        device=loading.device,
+        batch_size=scheduling.batch_size,
+        workers=scheduling.workers,
+        cluster=scheduling.ray,
+        compiled=scheduling.compiled,
+    )
+    with progress_bar("answering", Speed("answers")) as show:
+        summary = answer_file(job, show)
+    print_summary(summary, out, output.as_json)
+
+
+def print_summary(summary: "Summary", out: Path, as_json: bool = False) -> None:
+    """Print a summary, and on standard error how many requests failed."""
+    if summary["failed"]:
+        failures = beside(out, ".failed.jsonl")
+        print(f"{summary['failed']} of {summary['requests']} requests failed; {failures} says why.", file=sys.stderr)
     if as_json:
-        print(json.dumps(told))
+        print(json.dumps(summary))
     else:
-        before = f" ({told['done_before']} were there before)" if told["done_before"] else ""
-        print(f"{job.out}: {told['answered']} answers{before}, {told['answers_per_second']:.1f} per second")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Yields `show(finished, total)`, which moves a progress bar where there is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), Speed("{task.fields[speed]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-        tasks = []
-
-        def show(finished: int, total: int) -> None:
-            if not tasks:  # what was done before says nothing about speed
-                tasks.append(progress.add_task("answering", total=total, completed=finished, speed=""))
-            progress.update(tasks[0], completed=finished)
-
-        yield show
+        before = f" ({summary['done_before']} by earlier runs)" if summary["done_before"] else ""
+        speed = f"{summary['answers_per_second']:.1f} per second"
+        print(f"{out}: {summary['answered']} answers{before}, {speed}")

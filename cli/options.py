@@ -1,128 +1,47 @@
-"""Options that several commands have, and the checks of what they are given; nothing heavy is imported."""
+"""Options that several commands share, and the checks of their values; nothing heavy is imported."""
 
-import json
 import os
-import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Option
 
-from ..inference.decoding_fields import with_sampling
-
-OF_PYTHON = ("return_dict_in_generate", "num_return_sequences", "output_trace", "compile_config")
-
-
-Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the libraries' messages.")]
-
-
+Model = Annotated[
+    str | None,
+    Option(metavar="PATH_OR_REPO", help="Folder or Hub repository of a checkpoint; default: the included model."),
+]
+Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the messages of libraries.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
-
-
-Model = Annotated[str | None, Option(metavar="PATH_OR_REPO", help="Folder or Hub repository; by default the embedded.")]
-
-
-Decoding = Annotated[str | None, Option(metavar="NAME", help="planned, autoregressive, diffusion, ... (README).")]
-
-
-Ratio = Annotated[float | None, Option(help="Denoising steps of a round = its longest span x ratio.")]
-
-
-Threshold = Annotated[float | None, Option(help="Also write every token that is at least this probable, in (0, 1].")]
-
-
-Unmasking = Annotated[str | None, Option(metavar="NAME", help="What is written first: entropy, confidence or margin.")]
-
-
-Attention = Annotated[str | None, Option(metavar="NAME", help="sparse: parts do not see each other; dense: they do.")]
-
-
-Scale = Annotated[float | None, Option(help="Multiplies the promised lengths.")]
-
-
-NewTokens = Annotated[int | None, Option(help="Bounds everything written, plan and tags included.")]
-
-
-Temperature = Annotated[float | None, Option(help="Above 0: sample; 0: the most probable token.")]
-
-
-TopP = Annotated[float | None, Option(help="Keep the most probable tokens that make up this share.")]
-
-
-TopK = Annotated[int | None, Option(help="Keep this many of the most probable tokens.")]
-
-
-Seed = Annotated[int | None, Option(help="Of the sampling.")]
-
-
-KeepPlan = Annotated[bool, Option("--keep-plan", help="Show the answer as written, with plan and tags.")]
-
-
-Others = Annotated[
-    list[str] | None, Option("--set", metavar="FIELD=VALUE", help="Any other field of generate; may be repeated.")
+Attention = Annotated[
+    str | None,
+    Option(metavar="sparse|dense", help="sparse: the spans of a round do not see each other; dense: they do."),
 ]
 
 
-Trace = Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")]
+@dataclass(frozen=True)
+class Loading:
+    """Options for the checkpoint and how it is loaded."""
+
+    model: Model = None
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "nf4", "int8"],
+        Option(help="Data type of the weights; auto: as in the checkpoint; nf4, int8: quantised by bitsandbytes."),
+    ] = "auto"
+    device: Annotated[str, Option(help="cpu, cuda or cuda:1; auto: the GPU if there is one.")] = "auto"
 
 
-Dtype = Annotated[
-    Literal["auto", "float32", "bfloat16", "nf4", "int8"],
-    Option(help="auto: that of the checkpoint; nf4, int8: quantised by bitsandbytes."),
-]
+@dataclass(frozen=True)
+class Output:
+    """Options for what a command prints."""
+
+    as_json: Json = False
+    debug: Debug = False
 
 
-Device = Annotated[str, Option(help="auto: the GPU if there is one; or cpu, cuda, cuda:1.")]
-
-
-def decoding_fields(temperature: float | None, keep_plan: bool, others: list[str] | None, **fields) -> dict:
-    """The fields of `generate` that were given; a temperature says whether to sample.
-
-    Raises:
-        ValueError: one of `others` is no FIELD=VALUE, or names a field that was given already.
-    """
-    fields |= {"temperature": temperature, "keep_plan": keep_plan or None}
-    fields = {name: value for name, value in fields.items() if value is not None}
-    for text in others or []:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise ValueError(f"--set got {text!r}; give FIELD=VALUE, such as block_size=16.")
-        if name in fields:
-            raise ValueError(f"{name} is given twice; give it once.")
-        if name in OF_PYTHON:
-            raise ValueError(f"--set {name} means nothing on the command line; leave it out.")
-        fields[name] = as_value(value)
-    return with_sampling(fields)
-
-
-def as_value(text: str) -> object:
-    """A value as JSON writes it (8, 0.5, true, [1, 2]); anything else is a string."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def read_prompt(words: list[str]) -> str:
-    """The words of the command line, or standard input."""
-    if not words and sys.stdin.isatty():
-        raise ValueError("There is no prompt; give one as an argument, or pipe one in.")
-    try:
-        if words in ([], ["-"]):
-            text = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
-        else:
-            text = " ".join(words)
-            text.encode("utf-8")
-    except UnicodeError as error:
-        raise ValueError(f"The prompt is not UTF-8 text ({error.reason}); convert it first.") from error
-    if not text.strip():
-        raise ValueError("The prompt is empty; give some text.")
-    return text
-
-
-def refuse_unwritable(path: Path, option: str = "--trace") -> None:
-    """Raises ValueError where a file cannot be written, before work is put into it."""
+def check_writable(path: Path, option: str = "--trace") -> None:
+    """Raise ValueError where a file cannot be written, before work is put into it."""
     path = path.expanduser().resolve()
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is no ordinary file; give {option} the name of one.")
@@ -133,7 +52,7 @@ def refuse_unwritable(path: Path, option: str = "--trace") -> None:
 
 
 def quiet(debug: bool) -> None:
-    """Silences the libraries' warnings and progress bars."""
+    """Silence the warnings and progress bars of libraries, unless `debug`."""
     if debug:
         return
     import logging as standard_logging
@@ -145,7 +64,7 @@ def quiet(debug: bool) -> None:
     warnings.simplefilter("ignore")
     for messages in (hub_logging, logging):
         messages.set_verbosity_error()
-    for library in ("bitsandbytes", "torchao"):  # one tells of every layer's casts, one of kernels that are not there
+    for library in ("bitsandbytes", "torchao"):  # they report every layer's casts, and kernels that are missing
         standard_logging.getLogger(library).setLevel(standard_logging.ERROR)
     logging.disable_progress_bar()
     disable_progress_bars()

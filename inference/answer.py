@@ -1,23 +1,32 @@
-"""One question to one checkpoint: what is loaded, what `generate` is given, and what comes back.
+"""Answer one prompt with one checkpoint: load it, make a request, run it, and describe the result.
 
-Command line and web demo share this; who wants to watch passes listeners, which get the engine's events (trace.py).
+The command line and batches share this. A listener follows an answer while it is written: it gets the engine's events
+(generation/events.py).
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
-from transformers import CompileConfig
+from transformers import CompileConfig, PreTrainedTokenizerBase
 
 from ..generation.config import PlannedDiffusionGenerationConfig
 from ..generation.events import Ended
+from ..generation.mixin import Listener
 from ..generation.plan import Unit
+from ..generation.query import Request
+from ..generation.sequences import read_topic
 from ..generation.trace import Trace
-from ..loading.load import load as load_checkpoint
+from ..loading.load import load
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..records.checks import first_line
 from ..records.encoding import encode_prompt
 
 COUNTS = ("forwards", "planning", "denoising", "commits", "critical_path", "tokens")
+
+Prompt = str | list[dict[str, Any]]  # text, or the messages of a chat
+Fields = Mapping[str, Any]  # fields of generate, as a caller gives them
 
 
 @dataclass(frozen=True)
@@ -25,33 +34,84 @@ class Checkpoint:
     """A loaded model with its tokenizer, and the path or repository that it came from."""
 
     model: PlannedDiffusionForCausalLM
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase
     source: str
 
-    def field(self, name: str, fields: dict):
-        """The value of a generation field: the caller's, or else the checkpoint's own."""
+    @property
+    def compile_config(self) -> CompileConfig | None:
+        """The way in which the model is compiled; None where it is not."""
+        return self.model.generation_config.compile_config
+
+    def field(self, name: str, fields: Fields) -> Any:
+        """Return the value of a generation field: the caller's, or else the checkpoint's own."""
         return fields.get(name, getattr(self.model.generation_config, name))
 
-    def unit(self, fields: dict) -> Unit:
-        """Tokens of room per promised number, as `generate` with these fields will take it."""
+    def unit(self, fields: Fields) -> Unit:
+        """Return the tokens of room per promised number, as `generate` with these fields takes it."""
         return Unit(self.model.config.tokens_per_length_unit * self.field("length_scale", fields))
+
+    def request(self, prompt: Prompt, fields: Fields, plan: list[Any] | None = None) -> Request:
+        """Return the engine's request for a prompt; control tags spelled in the prompt stay text.
+
+        Args:
+            fields: fields of `generate`.
+            plan: a list of rounds, as `generate` takes it.
+
+        Raises:
+            ValueError: a prompt, field or plan that cannot be used.
+        """
+        plans = None if plan is None else [plan]
+        config = self.model.resolve_fields(None, plans, {**fields, "num_return_sequences": 1})
+        ids = torch.tensor([encode_prompt(self.tokenizer, prompt)], dtype=torch.long)  # [1, N]
+        [request] = self.model.prepare(config, ids, torch.ones_like(ids), plans, tokenizer=self.tokenizer)
+        return request
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a prompt. `text` is prose, or plan, tags and text as written where `keep_plan` was asked for."""
+    """The answer to a prompt: `text` is prose, or plan, tags and text as written where `keep_plan` was set.
 
-    prompt: str | list[dict]  # text, or the messages of a chat
+    plans: per round, per span: topic, length (promised, in tokens), text.
+    """
+
+    prompt: Prompt
     prompt_ids: list[int]
     text: str
-    plans: list[list[dict]]  # per round, per span: topic, length (promised, in tokens), text
+    plans: list[list[dict[str, Any]]]
     trace: Trace
     ended: str
     model: str
     decoding: str
 
-    def as_json(self) -> dict:
-        """The object that `planned-diffusion generate --json` prints."""
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, prompt: Prompt, request: Request, ended: Ended, trace: Trace) -> Self:
+        """Return the answer of a request that has ended."""
+        tokenizer, keep_plan = checkpoint.tokenizer, request.settings.keep_plan
+        written = ended.written_ids if keep_plan else ended.answer_ids
+        plans = ended.written_plans if keep_plan else ended.plans
+        return cls(
+            prompt=prompt,
+            prompt_ids=list(request.prompt_ids),
+            text=read(tokenizer, written, with_tags=keep_plan),
+            plans=[
+                [
+                    {
+                        "topic": read_topic(tokenizer, span),
+                        "length": span.length,
+                        "text": read(tokenizer, written[span.start : span.stop]),
+                    }
+                    for span in spans
+                ]
+                for spans in plans
+            ],
+            trace=trace,
+            ended=ended.reason,
+            model=checkpoint.source,
+            decoding=request.settings.decoding,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that `planned-diffusion generate --json` prints."""
         return {
             "text": self.text,
             "plans": self.plans,
@@ -63,21 +123,23 @@ class Answer:
         }
 
 
-def read(tokenizer, token_ids: Iterable[int], with_tags: bool = False) -> str:
-    """Token ids as text, byte for byte what the model wrote."""
-    return tokenizer.decode(list(token_ids), skip_special_tokens=not with_tags, clean_up_tokenization_spaces=False)
+def read(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int], with_tags: bool = False) -> str:
+    """Return token ids as text, byte for byte as the model wrote it."""
+    text = tokenizer.decode(list(token_ids), skip_special_tokens=not with_tags, clean_up_tokenization_spaces=False)
+    assert isinstance(text, str)  # a list only for a batch of ids
+    return text
 
 
 class Prose:
-    """Token ids to text as they come; a character waits until all its bytes are there."""
+    """The text of tokens as they come; a character that lacks some of its bytes is held back."""
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.token_ids: list[int] = []
         self.text = ""
 
     def add(self, token_ids: Iterable[int]) -> str:
-        """Takes the next tokens; returns the text that they complete."""
+        """Take the next tokens; return the text that they complete."""
         self.token_ids += token_ids
         complete = read(self.tokenizer, self.token_ids).rstrip("\N{REPLACEMENT CHARACTER}")
         new = complete[len(self.text) :]
@@ -85,8 +147,8 @@ class Prose:
         return new
 
 
-def check_fields(fields: dict) -> None:
-    """Refuses generation fields before anything is loaded.
+def check_fields(fields: Fields) -> None:
+    """Check generation fields before anything is loaded.
 
     Raises:
         ValueError: an unknown field or a value out of range.
@@ -94,92 +156,42 @@ def check_fields(fields: dict) -> None:
     PlannedDiffusionGenerationConfig(**fields)
 
 
-def load(source: str, dtype: str = "auto", device: str = "auto", compiled: bool = False) -> Checkpoint:
-    """Loads a planned-diffusion checkpoint and its tokenizer; code that a checkpoint brings along is not run.
+def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", compiled: bool = False) -> Checkpoint:
+    """Load a planned-diffusion checkpoint and its tokenizer; code in the checkpoint's folder is not run.
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
         dtype: "auto" (that of the file), "float32", "bfloat16", "nf4" or "int8"; see `loading.load.load`.
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
-        compiled: it runs compiled, after a wait of some minutes at the first forwards.
+        compiled: compile the model; the first forwards then take minutes.
 
     Raises:
-        ValueError: nothing there that can be loaded, another kind of model, missing weights, no such device, or no
+        ValueError: no checkpoint that can be loaded, another kind of model, missing weights, no such device, or no
             bitsandbytes for quantised weights.
     """
-    model, tokenizer = load_checkpoint(source, dtype, device=_device(device))
+    model, tokenizer = load(source, dtype, device=_device(device))
     if compiled:
         model.generation_config.compile_config = CompileConfig()
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones
     return Checkpoint(model.eval(), tokenizer, source)
 
 
-def ask(checkpoint: Checkpoint, prompt: str, fields: dict, listeners: Iterable[Callable] = ()) -> Answer:
-    """Answers one prompt; control tags spelled in it stay text. Listeners get (index of the answer, event).
+def ask(
+    checkpoint: Checkpoint,
+    prompt: Prompt,
+    fields: Fields,
+    listeners: Iterable[Listener] = (),
+    plan: list[Any] | None = None,
+) -> Answer:
+    """Answer one prompt; control tags spelled in it stay text. Listeners get (index of the answer, event).
 
     Raises:
-        ValueError: a prompt or field that cannot be used; see `generate`.
+        ValueError: a prompt, field or plan that cannot be used; see `generate`.
     """
-    tokenizer, listeners = checkpoint.tokenizer, tuple(listeners)
-
-    def tell(index, event):
-        for listener in listeners:
-            listener(index, event)
-
-    prompt_ids = encode_prompt(tokenizer, prompt)
-    inputs = torch.tensor([prompt_ids], dtype=torch.long, device=checkpoint.model.device)  # [1, N]
-    out = checkpoint.model.generate(
-        inputs,
-        attention_mask=torch.ones_like(inputs),
-        tokenizer=tokenizer,
-        listener=tell,
-        return_dict_in_generate=True,
-        num_return_sequences=1,
-        **fields,
-    )
-    sequence = out.sequences[0].tolist()
-    return Answer(
-        prompt=prompt,
-        prompt_ids=prompt_ids,
-        text=read(tokenizer, sequence[len(prompt_ids) :], with_tags=checkpoint.field("keep_plan", fields)),
-        plans=[[_span(tokenizer, sequence, span) for span in spans] for spans in out.plans[0]],
-        trace=out.trace[0],
-        ended=out.ended[0],
-        model=checkpoint.source,
-        decoding=checkpoint.field("decoding", fields),
-    )
-
-
-def answer_of(
-    checkpoint: Checkpoint,
-    prompt: str | list[dict],
-    prompt_ids: Iterable[int],
-    ended: Ended,
-    trace: Trace,
-    decoding: str,
-    keep_plan: bool,
-) -> Answer:
-    """The answer of a request that ran in an engine, as `ask` gives it."""
-    tokenizer = checkpoint.tokenizer
-    sequence = ended.written_ids if keep_plan else ended.answer_ids
-
-    def shown(span) -> dict:
-        return _span(tokenizer, sequence, replace(span, topic=tokenizer.decode(list(span.topic_ids)).strip()))
-
-    return Answer(
-        prompt=prompt,
-        prompt_ids=list(prompt_ids),
-        text=read(tokenizer, sequence, with_tags=keep_plan),
-        plans=[[shown(span) for span in spans] for spans in (ended.written_plans if keep_plan else ended.plans)],
-        trace=trace,
-        ended=ended.reason,
-        model=checkpoint.source,
-        decoding=decoding,
-    )
-
-
-def _span(tokenizer, sequence: list[int], span) -> dict:
-    return {"topic": span.topic, "length": span.length, "text": read(tokenizer, sequence[span.start : span.stop])}
+    request = checkpoint.request(prompt, fields, plan)
+    outcomes = checkpoint.model.run_requests([request], list(listeners), compile_config=checkpoint.compile_config)
+    [(ended, trace)] = outcomes
+    return Answer.of(checkpoint, prompt, request, ended, trace)
 
 
 def _device(name: str) -> torch.device:
@@ -189,6 +201,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".:;")
-        raise ValueError(f"The device {name!r} cannot be used: {reason}; choose cpu, or cuda on a GPU.") from error
+        raise ValueError(
+            f"The device {name!r} cannot be used: {first_line(error)}; choose cpu, or cuda on a GPU."
+        ) from error
     return device

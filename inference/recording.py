@@ -1,93 +1,101 @@
-"""Trace files: every event of one answer, in order, as JSON that a replay can read without tokenizer or model.
+"""Trace files: every event of one answer, in order, as JSON that can be read without tokenizer or model.
 
     {
       "format": "planned-diffusion-trace", "version": 1,
-      "prompt": "...", "prompt_ids": [...], "options": {...},            fields that the caller gave to generate
-      "text", "plans", "counts", "seconds", "ended", "model", "decoding"   as in the object of `generate --json`
+      "prompt": "...", "prompt_ids": [...], "options": {...},              fields of generate that the caller gave
+      "text", "plans", "counts", "seconds", "ended", "model", "decoding",  as in the object of `generate --json`
       "versions": {"planned_diffusion", "python", "torch", "transformers", "tokenizers"},
       "events": [{"event": "PlanToken", "at_seconds": 0.04, "round": 0, "position": 17, "token_id": 9, "text": "cap"},
                  ...]
     }
 
-An event is a dataclass of generation/trace.py: `event` is its name, its fields follow, `at_seconds` counts from the
-start of generation. Beside token ids stands what they spell, control tokens included:
+An event is a dataclass of generation/events.py: `event` is its name, its fields follow, and `at_seconds` counts from
+the start of generation. Token ids are accompanied by their spelling, control tokens included:
 
     token_id                 text    the token alone
     token_ids                texts   each token alone (a part of a character reads as U+FFFD)
-                             text    all of them; in `Text` events what they complete: one after the other, these
+                             text    all of them; in `Text` events the text that they complete: joined, these texts
                                      are the answer's prose
     topic_ids                topic   without the space at its end
     answer_ids, written_ids  answer, written
 
-Positions count from the prompt's first token. A change that readers must know of raises `version`.
+Positions count from the prompt's first token. `version` rises with every change that breaks readers.
 """
 
 import json
 import os
 import platform
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from .. import __version__
-from ..generation.events import Text
-from .answer import Answer, Prose, read
+from ..generation.events import Event, Text
+from .answer import Answer, Fields, Prose, read
 
 FORMAT, VERSION = "planned-diffusion-trace", 1
+PACKAGES = ("torch", "transformers", "tokenizers")
 
 
 class Recording:
-    """Collects the events of one answer; pass `add` to `answer.ask` as a listener."""
+    """The events of one answer, collected; pass `add` to `answer.ask` as a listener."""
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.events: list[dict] = []
+        self.events: list[dict[str, Any]] = []
         self._prose = Prose(tokenizer)
         self._started = time.perf_counter()
 
-    def add(self, index: int, event) -> None:
+    def add(self, index: int, event: Event) -> None:
+        """Record an event with its time and the spelling of its token ids."""
         at_seconds = round(time.perf_counter() - self._started, 6)
-        fields = self._spelled(asdict(event))
+        fields = self._with_spellings(asdict(event))
         if isinstance(event, Text):
             fields["text"] = self._prose.add(event.token_ids)
         self.events.append({"event": type(event).__name__, "at_seconds": at_seconds, **fields})
 
-    def _spelled(self, value):
-        """Dictionaries with what their token ids spell, at every depth; tuples become lists."""
-        if isinstance(value, (list, tuple)):
-            return [self._spelled(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        spelled = {name: self._spelled(item) for name, item in value.items()}
-        for name in value.keys() & SPELLERS.keys():
-            spelled |= SPELLERS[name](self.tokenizer, value[name])
+    def _with_spellings(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return fields with the spellings of their token ids, at every depth; tuples become lists."""
+        spelled = {name: self._converted(value) for name, value in fields.items()}
+        for name in fields.keys() & SPELLERS.keys():
+            spelled |= SPELLERS[name](self.tokenizer, fields[name])
         return spelled
 
-    def document(self, answer: Answer, options: dict) -> dict:
-        packages = ("torch", "transformers", "tokenizers")
+    def _converted(self, value: object) -> object:
+        if isinstance(value, (list, tuple)):
+            return [self._converted(item) for item in value]
+        return self._with_spellings(value) if isinstance(value, dict) else value
+
+    def document(self, answer: Answer, options: Fields) -> dict[str, Any]:
+        """Return the content of the trace file; `options` are the fields that the caller gave."""
         return {
             "format": FORMAT,
             "version": VERSION,
             "prompt": answer.prompt,
             "prompt_ids": answer.prompt_ids,
-            "options": options,
+            "options": dict(options),
             **answer.as_json(),
             "versions": {
                 "planned_diffusion": __version__,
                 "python": platform.python_version(),
-                **{package: version(package) for package in packages},
+                **{package: version(package) for package in PACKAGES},
             },
             "events": self.events,
         }
 
 
-def _tokens(tokenizer, token_ids) -> dict:
+def _tokens(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> dict[str, object]:
     texts = [read(tokenizer, [token], with_tags=True) for token in token_ids]
     return {"texts": texts, "text": read(tokenizer, token_ids, with_tags=True)}
 
 
-SPELLERS = {
+# Field of an event -> the spellings that are recorded beside it.
+SPELLERS: dict[str, Callable[[PreTrainedTokenizerBase, Any], dict[str, object]]] = {
     "token_id": lambda tokenizer, token: {"text": read(tokenizer, [token], with_tags=True)},
     "token_ids": _tokens,
     "topic_ids": lambda tokenizer, ids: {"topic": read(tokenizer, ids).strip()},
@@ -96,16 +104,12 @@ SPELLERS = {
 }
 
 
-def write(path: Path, document: dict) -> None:
-    """Writes the whole file or nothing: what was there before stays until the new file is complete."""
+def write_trace(path: Path, document: dict[str, Any]) -> None:
+    """Write the whole file or nothing: an older file stays until the new one is complete."""
     path = path.expanduser().resolve()
-    partial = _partial(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")

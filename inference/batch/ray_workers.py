@@ -1,10 +1,10 @@
-"""The same on Ray Data: every worker is an actor with a model and a crowd of its own; this process keeps the journal.
+"""Batches on Ray Data: every worker is an actor with a model and a batcher of its own; this process keeps the journal.
 
     requests -> small blocks -> the actors, several calls in each at a time -> outcomes -> journal, by one writer
 
-The calls of an actor share one engine, and there is always a call more than it has room for, so that it never runs
-empty while a block waits for its last answer. Ray starts a dead actor again and gives its blocks to others; a block
-is handed over whole or not at all, and the journal takes every request once.
+The calls of an actor share one engine, and there is always one call more than the engine has room for, so that it
+never runs empty at the end of a block. Ray restarts an actor that died and gives its blocks to others; a block arrives
+whole or not at all, and the journal takes every request once.
 """
 
 import json
@@ -12,85 +12,96 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
+from types import ModuleType
+from typing import Any
 
-from ..answer import load
-from .batcher import Crowd
-from .run import Job, batch_size_on, crowd_of
+from ..answer import open_checkpoint
+from .batcher import Batcher, batch_size_on
+from .job import BatchJob
 from .tasks import Task
 
-BLOCKS_OF_A_BATCH = 4  # smaller blocks lose less with a worker, larger ones take Ray less time
+BLOCKS_PER_BATCH = 4  # smaller blocks lose less with a worker, larger ones take Ray less time
+
+Entry = dict[str, Any]  # of the journal; or {"broken", "bad_use"}, see Worker
 
 
 class Worker:
-    """One model that answers the requests of several callers together; lives in an actor of Ray."""
+    """A model that answers the requests of several callers together; it lives in an actor of Ray.
 
-    def __init__(self, model: str, dtype: str, device: str, settings: dict, batch_size: int, compiled: bool = False):
-        self.waiting: SimpleQueue[tuple[Task, Future]] = SimpleQueue()
-        self.owners: dict[int, Future] = {}
-        of_the_model = (model, dtype, device, compiled)
-        threading.Thread(target=self._serve, args=(of_the_model, settings, batch_size), daemon=True).start()
+    Args:
+        job: names the model and the fields.
+        batch_size: the number of requests that run together.
+    """
 
-    def __call__(self, rows: dict) -> dict:
-        """A block of tasks to a block of entries, both as JSON; waits until all of them have come to their end.
+    def __init__(self, job: BatchJob, batch_size: int) -> None:
+        self.job, self.batch_size = job, batch_size
+        self.queue: SimpleQueue[tuple[Task, Future[Entry]]] = SimpleQueue()
+        self.futures: dict[int, Future[Entry]] = {}  # by the task's index
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def __call__(self, rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """Answer a block of tasks; return a block of entries when all of them have ended. Both are JSON.
 
         Where the worker cannot go on, an entry is {"broken": why, "bad_use": whether the caller can mend it}.
         """
-        futures = [Future() for _ in rows["task"]]
+        futures: list[Future[Entry]] = [Future() for _ in rows["task"]]
         for row, future in zip(rows["task"], futures, strict=True):
-            self.waiting.put((Task(**json.loads(row)), future))
+            self.queue.put((Task(**json.loads(row)), future))
         return {"entry": [json.dumps(future.result()) for future in futures]}
 
-    def _serve(self, of_the_model: tuple, settings: dict, batch_size: int) -> None:
+    def _serve(self) -> None:
+        job = self.job
         try:
-            self._answer(crowd_of(load(*of_the_model), settings, batch_size))
-        except Exception as error:  # no model, no memory: every caller must hear of it
+            checkpoint = open_checkpoint(job.model, job.dtype, job.device, job.compiled)
+            self._answer(Batcher(checkpoint, job.fields, self.batch_size))
+        except Exception as error:  # no model, no memory: every caller gets the reason
             is_bad_use = isinstance(error, ValueError)
             why = str(error) if is_bad_use else f"{type(error).__name__}: {error}"
             while True:
-                for future in self.owners.values():
+                for future in self.futures.values():
                     future.set_result({"broken": why, "bad_use": is_bad_use})
-                task, future = self.waiting.get()
-                self.owners = {task.index: future}
+                task, future = self.queue.get()
+                self.futures = {task.index: future}
 
-    def _answer(self, crowd: Crowd) -> None:
+    def _answer(self, batcher: Batcher) -> None:
         while True:
-            while crowd.room > 0:
+            while batcher.room > 0:
                 try:
-                    task, future = self.waiting.get(block=not len(crowd))
+                    task, future = self.queue.get(block=not len(batcher))
                 except Empty:
                     break
-                self.owners[task.index] = future
-                crowd.add(task)
-            for outcome in crowd.tick():
-                self.owners.pop(outcome.task.index).set_result(outcome.entry())
+                self.futures[task.index] = future
+                batcher.add(task)
+            for outcome in batcher.tick():
+                self.futures.pop(outcome.task.index).set_result(outcome.entry())
 
 
-def entries(job: Job, tasks: Iterator[Task], count: int) -> Generator[dict]:
-    """An entry of the journal for every task, in the order of their ends.
+def entries(job: BatchJob, tasks: Iterator[Task], count: int) -> Generator[Entry]:
+    """Yield an entry of the journal for every task, as they end.
 
     Raises:
-        ValueError: a model that cannot be loaded, or settings with which no request could run.
+        ValueError: a model that cannot be loaded, or fields with which no request could run.
         RuntimeError: Ray is not installed, the cluster cannot be reached, or a worker fails.
     """
-    ray = _ray()
+    ray = _import_ray()
     try:
         workers, resources = _start(ray, job)
-        for entry in _run(ray, job, tasks, count, workers, resources):
+        for entry in _run(ray, job, tasks, count, (workers, resources)):
             if "broken" in entry:
-                raise broken(job, entry["broken"], entry["bad_use"])
+                raise error_of_worker(job, entry["broken"], entry["bad_use"])
             yield entry
     except ray.exceptions.RayError as error:
-        raise broken(job, type(error).__name__) from error
+        raise error_of_worker(job, type(error).__name__) from error
     finally:
         ray.shutdown()
 
 
-def broken(job: Job, why: str, is_bad_use: bool = False) -> Exception:
-    """What to say where a worker cannot go on."""
+def error_of_worker(job: BatchJob, why: str, is_bad_use: bool = False) -> ValueError | RuntimeError:
+    """Return the error to raise where a worker cannot go on."""
     if is_bad_use:
         return ValueError(why)
     return RuntimeError(
@@ -99,15 +110,18 @@ def broken(job: Job, why: str, is_bad_use: bool = False) -> Exception:
     )
 
 
-def _run(ray, job: Job, tasks: Iterator[Task], count: int, workers: int, resources: dict) -> Iterator[dict]:
-    kind = "cuda" if "num_gpus" in resources else "cpu"
-    batch_size = job.batch_size or batch_size_on(kind)
-    rows = max(1, min(batch_size // BLOCKS_OF_A_BATCH, count // workers))
+def _run(
+    ray: ModuleType, job: BatchJob, tasks: Iterator[Task], count: int, share: tuple[int, dict[str, int]]
+) -> Iterator[Entry]:
+    """Yield the entries of all tasks; `share` as from `share_of`."""
+    workers, resources = share
+    batch_size = job.batch_size or batch_size_on("cuda" if "num_gpus" in resources else "cpu")
+    rows = max(1, min(batch_size // BLOCKS_PER_BATCH, count // workers))
     calls = -(-batch_size // rows) + 1
     items = [{"task": json.dumps(asdict(task))} for task in tasks]
     answered = ray.data.from_items(items, override_num_blocks=-(-count // rows)).map_batches(
         Worker,
-        fn_constructor_args=(job.model, job.dtype, job.device, job.settings, batch_size, job.compiled),
+        fn_constructor_args=(job, batch_size),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(
             size=workers,
@@ -121,10 +135,10 @@ def _run(ray, job: Job, tasks: Iterator[Task], count: int, workers: int, resourc
         yield json.loads(row["entry"])
 
 
-def _ray():
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
-    os.environ.setdefault("RAY_worker_niceness", "0")  # this process only waits for them
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what is wrong with a worker comes as an exception
+def _import_ray() -> ModuleType:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
+    os.environ.setdefault("RAY_worker_niceness", "0")  # this process only waits for the workers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a worker's error arrives as an exception
     try:
         import ray
         import ray.data
@@ -135,32 +149,32 @@ def _ray():
     return ray
 
 
-def _start(ray, job: Job) -> tuple[int, dict]:
-    """Starts or joins a cluster; the number of workers, and what each of them asks of it."""
+def _start(ray: ModuleType, job: BatchJob) -> tuple[int, dict[str, int]]:
+    """Start or join a cluster; return the number of workers and the resources of each."""
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if job.cluster is None:
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ray.init(address="local", num_cpus=max(processors, job.workers), include_dashboard=False, **quiet)
+        ray.init(address="local", num_cpus=max(processors, job.workers or 1), include_dashboard=False, **quiet)
     else:
         try:
-            _knock(job.cluster)
+            _check_port(job.cluster)
             ray.init(address=job.cluster, **quiet)
         except (OSError, ValueError) as error:
             raise RuntimeError(f"There is no Ray at {job.cluster} ({error}); start one, or mend --ray.") from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong comes as an exception
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors arrive as exceptions
     ray.data.DataContext.get_current().enable_progress_bars = False
-    return share(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    return share_of(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
 
 
-def _knock(address: str) -> None:
-    """Raises OSError or ValueError where nobody listens; Ray would try for minutes."""
+def _check_port(address: str) -> None:
+    """Raise OSError or ValueError where nothing listens at an address; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def share(job: Job, machines: list[dict]) -> tuple[int, dict]:
-    """The number of workers and what each asks for: a GPU, or its part of the processors of its machine.
+def share_of(job: BatchJob, machines: Sequence[Mapping[str, float]]) -> tuple[int, dict[str, int]]:
+    """Return the number of workers and the resources of each: a GPU, or its part of a machine's processors.
 
     Raises:
         ValueError: more workers than GPUs, without a cluster that could grow.

@@ -3,176 +3,119 @@
     1. read IN through once; a line that is no request is refused with its number     tasks.py
     2. answer, many requests in one engine, or by workers of Ray                      batcher.py, ray_workers.py
     3. keep every outcome in OUT.partial as it comes                                  records/journal.py
-    4. when all are done: OUT.failed.jsonl, and last of all OUT, in the order of IN
+    4. when all have ended: OUT.failed.jsonl, and last of all OUT, in the order of IN
 
-A run that was stopped goes on where it was when the same command is given again: what is in OUT.partial is not done
-again, what was under way is.
+An interrupted run is resumed by the same command: outcomes in OUT.partial are kept, and requests that were running
+start again.
 """
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypedDict
 
 from ...records.journal import Journal, json_line
-from ...records.output import beside, make_place_for, unwritable
-from ..answer import check_fields, load
-from .batcher import Crowd, outcomes
-from .tasks import Input, Task, open_input
+from ...records.output import beside, whole_files
+from ..answer import open_checkpoint
+from .batcher import Batcher, outcomes
+from .job import BatchJob, check_batch_job, header_of
+from .tasks import Task, open_tasks
 
-# By kind of device. On one CPU thread the included model answers 3.5, 3.7 and 4.2 times as fast in batches of 8, 16 and
-# 32 as one at a time (threshold 0.9, CPU seconds, 2026-11-21); on a GPU that of the engine, unmeasured.
-BATCH_SIZES = {"cpu": 32, "cuda": 64}
+Show = Callable[[int, int], None]  # called with (requests that have ended, requests in all)
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to answer and how.
+class Summary(TypedDict):
+    """The counts of a finished batch, as `planned-diffusion batch --json` prints them.
 
-    settings: fields of `generate` for every request; what a line says comes first.
-    batch_size: requests under way together (per worker); by default what suits the device.
-    workers: processes of Ray, None for this one; by default of a cluster, one per GPU or, without any, per machine.
-    cluster: address of a running Ray; a Ray of its own is started where workers are asked for without it.
-    compiled: the model runs compiled (per worker).
+    done_before: outcomes of earlier runs; the speeds and seconds are those of this run.
     """
 
-    source: Path
-    out: Path
-    model: str
-    settings: dict = field(default_factory=dict)
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
-    cluster: str | None = None
-    compiled: bool = False
+    requests: int
+    answered: int
+    failed: int
+    done_before: int
+    seconds: float
+    answers_per_second: float
+    tokens_per_second: float
+    out: str
 
 
-def check_job(job: Job) -> None:
-    """Raises ValueError where a job cannot end well, before work is put into it."""
-    for name in ("batch_size", "workers"):
-        value = getattr(job, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; give 1 or more.")
-    make_place_for(job.out)
-    check_fields(job.settings)
-
-
-def run(job: Job, show: Callable[[int, int], None] = lambda finished, total: None) -> dict:
-    """Answers all requests and returns what the command prints.
+def answer_file(job: BatchJob, show: Show = lambda ended, total: None) -> Summary:
+    """Answer all requests of a file and return a summary.
 
     Args:
-        show: called with (outcomes there are, requests) at the start and after every outcome.
+        show: called at the start and after every outcome.
 
     Raises:
-        ValueError: bad input or settings, or an unfinished output of others.
-        RuntimeError: a failing worker, a full disk, Ray is not installed, or no request could be answered; what is
-            finished is kept.
+        ValueError: bad input or fields, or an unfinished output that was begun with others.
+        RuntimeError: a failing worker, a full disk, Ray is not installed, or no request could be answered; finished
+            outcomes are kept.
     """
-    check_job(job)
-    given = open_input(job.source)
-    with Journal(beside(job.out, ".partial"), _settings(job, given)) as journal:
-        missing = (task for task in given.tasks() if not journal.is_done(task.index, task.fingerprint))
-        before, tokens = len(journal), 0
-        show(before, given.count)
-        entries = _entries(job, missing, given.count - before)
-        started = time.perf_counter()
-        with closing(entries):
-            for entry in entries:
-                if journal.is_done(entry["index"], entry["hash"]):
-                    continue  # a worker that died had handed it over already
-                journal.append(entry)
-                tokens += entry.get("answered", {}).get("counts", {}).get("tokens", 0)
-                show(len(journal), given.count)
+    check_batch_job(job)
+    tasks = open_tasks(job.source)
+    with Journal(beside(job.out, ".partial"), header_of(job, tasks)) as journal:
+        missing = (task for task in tasks if not journal.is_done(task.index, task.fingerprint))
+        before = len(journal)
+        show(before, tasks.count)
+        entries = _entries(job, missing, tasks.count - before)
+        started = time.perf_counter()  # the model is loaded
+        tokens = _collect(entries, journal, tasks.count, show)
         seconds = time.perf_counter() - started
-        failed, first = assemble(job.out, journal, given.count)
+        failed, first = write_answers(job.out, journal, tasks.count)
     journal.path.unlink()
-    if failed == given.count:
+    if failed == tasks.count:
         raise RuntimeError(f"None of the {failed} requests could be answered, the first because: {first}")
-    rates = {"answers_per_second": (given.count - before) / seconds, "tokens_per_second": tokens / seconds}
-    return {
-        "requests": given.count,
-        "answered": given.count - failed,
-        "failed": failed,
-        "done_before": before,
-        "seconds": round(seconds, 3),
-        **{name: round(value, 3) for name, value in rates.items()},
-        "out": str(job.out),
-    }
+    return Summary(
+        requests=tasks.count,
+        answered=tasks.count - failed,
+        failed=failed,
+        done_before=before,
+        seconds=round(seconds, 3),
+        answers_per_second=round((tasks.count - before) / seconds, 3),
+        tokens_per_second=round(tokens / seconds, 3),
+        out=str(job.out),
+    )
 
 
-def _entries(job: Job, tasks: Iterator[Task], count: int) -> Generator[dict]:
-    """An entry of the journal for each of `count` tasks, as they end."""
+def _entries(job: BatchJob, tasks: Iterator[Task], count: int) -> Generator[dict[str, Any]]:
+    """Return a generator of the journal's entries for `count` tasks, as they end; the model is loaded at once."""
     if not count:
         return (entry for entry in ())
     if job.workers is not None or job.cluster is not None:
         from .ray_workers import entries
 
         return entries(job, tasks, count)
-    crowd = crowd_of(load(job.model, job.dtype, job.device, job.compiled), job.settings, job.batch_size)
-    return (outcome.entry() for outcome in outcomes(crowd, tasks))
+    checkpoint = open_checkpoint(job.model, job.dtype, job.device, job.compiled)
+    batcher = Batcher(checkpoint, job.fields, job.batch_size)
+    return (outcome.entry() for outcome in outcomes(batcher, tasks))
 
 
-def crowd_of(checkpoint, settings: dict, batch_size: int | None) -> Crowd:
-    """A crowd around a checkpoint.
+def _collect(entries: Generator[dict[str, Any]], journal: Journal, count: int, show: Show) -> int:
+    """Write entries into the journal as they come; return the number of tokens in their answers."""
+    tokens = 0
+    with closing(entries):
+        for entry in entries:
+            if journal.is_done(entry["index"], entry["hash"]):
+                continue  # a worker that died had delivered it already
+            journal.append(entry)
+            tokens += entry.get("answered", {}).get("counts", {}).get("tokens", 0)
+            show(len(journal), count)
+    return tokens
+
+
+def write_answers(out: Path, journal: Journal, count: int) -> tuple[int, str | None]:
+    """Write OUT.failed.jsonl and OUT; return the number of failed requests and the first one's error.
 
     Raises:
-        ValueError: settings with which no request could run.
+        RuntimeError: the disk is full or gone; all finished outcomes are kept in the journal.
     """
-    checkpoint.model.resolve_fields(None, None, dict(settings))
-    return Crowd(checkpoint, settings, batch_size or batch_size_on(checkpoint.model.device.type))
-
-
-def batch_size_on(kind: str) -> int:
-    return BATCH_SIZES.get(kind, BATCH_SIZES["cuda"])
-
-
-def assemble(out: Path, journal: Journal, count: int) -> tuple[int, str | None]:
-    """Writes OUT.failed.jsonl and OUT, each whole or not at all; the number of failed requests and the first reason."""
-    answered_path, failed_path = beside(out, ".new"), beside(out, ".failed.jsonl.new")
     failed, first = 0, None
-    try:
-        with answered_path.open("wb") as answered, failed_path.open("wb") as failures:
-            for entry in journal.entries(count):
-                if "answered" in entry:
-                    answered.write(json_line(entry["answered"]))
-                else:
-                    failures.write(json_line(entry["failed"]))
-                    failed, first = failed + 1, first or entry["failed"]["error"]
-            _sync(answered, failures)
-        if failed:
-            os.replace(failed_path, beside(out, ".failed.jsonl"))
-        else:
-            failed_path.unlink()
-            beside(out, ".failed.jsonl").unlink(missing_ok=True)  # of an earlier run
-        os.replace(answered_path, out)
-    except OSError as error:
-        for path in (answered_path, failed_path):
-            path.unlink(missing_ok=True)
-        raise unwritable(out, error, len(journal)) from error
+    with whole_files(out, ".failed.jsonl", len(journal)) as (answers, failures):
+        for entry in journal.entries(count):
+            if "answered" in entry:
+                answers.write(json_line(entry["answered"]))
+            else:
+                failures.write(json_line(entry["failed"]))
+                failed, first = failed + 1, first or entry["failed"]["error"]
     return failed, first
-
-
-def _sync(*files) -> None:
-    for file in files:
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _settings(job: Job, given: Input) -> dict:
-    """What an unfinished output must share with the run that goes on with it."""
-    fixed = {"input": given.sha256, "model": job.model, "checkpoint": _files_of(job.model), "dtype": job.dtype}
-    return fixed | job.settings
-
-
-def _files_of(model: str) -> str | None:
-    """Changes when a file of a local checkpoint does."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return None
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]

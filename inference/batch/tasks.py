@@ -1,8 +1,10 @@
-"""Lines of requests to `Task`s; whatever is wrong with a line is said with its number, before anything runs.
+"""Read lines of requests as `Task`s; an error in a line is raised with its number, before anything runs.
 
-{"prompt": "Why is the sky blue?"}
-{"id": "a7", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "seed": 1}
-{"prompt": "What is iron?", "plan": [[["symbol", 8], ["use", 24]]]}
+A line holds a prompt or the messages of a chat and, if need be, an id, a plan and fields of `generate`:
+
+    {"prompt": "Why is the sky blue?"}
+    {"id": "a7", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "seed": 1}
+    {"prompt": "What is iron?", "plan": [[["symbol", 8], ["use", 24]]]}
 """
 
 import hashlib
@@ -11,57 +13,55 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from ...generation.config import OWN_DEFAULTS, PlannedDiffusionGenerationConfig
+from ...generation.config import PlannedDiffusionGenerationConfig
+from ...generation.fields import FIELDS, SHARED_FIELDS
 from ...generation.skeleton import Blank
+from ...records.checks import ROLES, check_utf8
 from ...records.jsonl import json_lines
 from ..decoding_fields import with_sampling
-
-SHARED = (
-    "max_new_tokens", "max_length", "max_time", "do_sample", "temperature", "top_k", "top_p", "stop_strings",
-)  # fmt: skip
-FIELDS = tuple(name for name in (*SHARED, *OWN_DEFAULTS) if name != "output_trace")
-ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A request as its line gives it, plain JSON throughout.
+    """A request of a file, as plain JSON throughout.
 
-    index: which request of the input, from 0.
-    id: the line's own, or else the line's number.
-    fingerprint: of the line's content.
+    index: the place of the request in the file, from 0.
+    id: the line's own id, or else its number.
+    fingerprint: a hash of the line's content.
     prompt: text, or the messages of a chat.
-    fields: of `generate`; plan: as the line has it, see `read_plan`.
+    fields: fields of `generate`.
+    plan: a plan as the line has it; see `read_plan`.
     """
 
     index: int
     id: str | int
     fingerprint: str
-    prompt: str | list[dict]
-    fields: dict
-    plan: list | None
+    prompt: str | list[dict[str, Any]]
+    fields: dict[str, Any]
+    plan: list[Any] | None
 
 
 @dataclass(frozen=True)
-class Input:
-    """A file whose lines are all requests: how many, and the hash of the whole."""
+class TaskFile:
+    """A file in which every line is a request: their number, and a hash of the whole file."""
 
     path: Path
     count: int
     sha256: str
 
-    def tasks(self) -> Iterator[Task]:
-        """The requests in order, read anew at every call."""
+    def __iter__(self) -> Iterator[Task]:
+        """Yield the requests in order; every iteration reads the file anew."""
         for index, (number, row) in enumerate(json_lines(self.path)):
             yield _task(index, number, row)
 
 
-def open_input(path: Path) -> Input:
-    """Reads a file through once to check every line.
+def open_tasks(path: Path) -> TaskFile:
+    """Read a file through once to check every line.
 
     Raises:
-        ValueError: no such file, no requests in it, or a line that is none (with its number).
+        ValueError: no such file, no requests in it, or a line that is no request (with its number).
     """
     if not path.is_file():
         raise ValueError(f"There is no file {path}; give IN a file with one JSON object per line.")
@@ -78,45 +78,51 @@ def open_input(path: Path) -> Input:
     if index < 0:
         raise ValueError(f"{path} holds no requests; write one JSON object per line.")
     with path.open("rb") as file:
-        return Input(path, index + 1, hashlib.file_digest(file, "sha256").hexdigest())
+        return TaskFile(path, index + 1, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def read_plan(plan) -> list:
-    """A plan as `generate` takes it; in a canvas {"blank": 4, "exact": true} stands for a `Blank`.
+def field_names() -> tuple[str, ...]:
+    """Return the fields of `generate` that a line may have."""
+    return tuple(name for name, field in (SHARED_FIELDS | FIELDS).items() if field.in_cli)
+
+
+def read_plan(plan: object) -> list[Any]:
+    """Return a plan as `generate` takes it; in a canvas, {"blank": 4, "exact": true} stands for a `Blank`.
 
     Raises:
-        ValueError: no list of rounds, or an object that is no blank.
+        ValueError: no list of rounds, or an object in a canvas that is no blank.
     """
-    if not isinstance(plan, list) or not plan or not all(isinstance(part, list) for part in plan):
+    if not isinstance(plan, list) or not plan or not all(isinstance(parts, list) for parts in plan):
         raise ValueError("plan is no list of rounds; give one such as [[[topic, length in tokens], ...], ...].")
     return [[_part(part) for part in parts] for parts in plan]
 
 
-def _task(index: int, number: int, row: dict) -> Task:
-    known = ("id", "prompt", "messages", "plan", *FIELDS)
+def _task(index: int, number: int, row: dict[str, Any]) -> Task:
+    names = field_names()
+    known = ("id", "prompt", "messages", "plan", *names)
     unknown = [name for name in row if name not in known]
     if unknown:
         raise ValueError(f"{unknown[0]} is no field of a request; choose among {', '.join(known)}.")
-    name = row.get("id", number)
-    if isinstance(name, bool) or not isinstance(name, (str, int)):
-        raise ValueError(f"its id is {name!r}; give text or a whole number.")
-    fields = {name: row[name] for name in FIELDS if name in row}
+    id_ = row.get("id", number)
+    if isinstance(id_, bool) or not isinstance(id_, (str, int)):
+        raise ValueError(f"its id is {id_!r}; give text or a whole number.")
+    fields = {name: row[name] for name in names if name in row}
     if isinstance(row.get("seed"), list):
         raise ValueError("its seed is a list; give a whole number, for the one answer of this line.")
     _check_fields(json.dumps(fields))
     if row.get("plan") is not None:
         read_plan(row["plan"])
     fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
-    return Task(index, name, fingerprint, _prompt(row), with_sampling(fields), row.get("plan"))
+    return Task(index, id_, fingerprint, _prompt(row), with_sampling(fields), row.get("plan"))
 
 
 @lru_cache(maxsize=1024)
 def _check_fields(fields: str) -> None:
-    """Of most files all lines have the same."""
+    """Check fields given as JSON, cached: in most files all lines have the same fields."""
     PlannedDiffusionGenerationConfig(**json.loads(fields))
 
 
-def _prompt(row: dict) -> str | list[dict]:
+def _prompt(row: dict[str, Any]) -> str | list[dict[str, Any]]:
     if ("prompt" in row) == ("messages" in row):
         has = "both prompt and messages" if "prompt" in row else "neither prompt nor messages"
         raise ValueError(f"it has {has}; give one of them.")
@@ -135,22 +141,20 @@ def _prompt(row: dict) -> str | list[dict]:
     return messages
 
 
-def _check_text(what: str, text) -> None:
+def _check_text(name: str, text: object) -> None:
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{what} is {text!r}; give some text.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{what} holds half a character ({error.reason}); write it in UTF-8.") from error
+        raise ValueError(f"{name} is {text!r}; give some text.")
+    check_utf8(text, name)
 
 
-def _part(part):
+def _part(part: object) -> object:
+    """Return a part of a plan; the pieces of a canvas are read."""
     if isinstance(part, list) and len(part) == 2 and isinstance(part[1], list):
         return [part[0], [_piece(piece) for piece in part[1]]]
     return part
 
 
-def _piece(piece):
+def _piece(piece: object) -> object:
     if not isinstance(piece, dict):
         return piece
     if not {"blank"} <= set(piece) <= {"blank", "exact"} or not isinstance(piece.get("exact", False), bool):

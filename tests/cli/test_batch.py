@@ -12,12 +12,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from planned_diffusion.generation.config import DECODERS
+from planned_diffusion.generation.decoders.table import DECODERS
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.inference import answer as answer_module
+from planned_diffusion.inference.batch import job as job_module
 from planned_diffusion.inference.batch import run as run_module
-from planned_diffusion.inference.batch.batcher import Crowd, outcomes
-from planned_diffusion.inference.batch.tasks import open_input
+from planned_diffusion.inference.batch.batcher import Batcher, outcomes
+from planned_diffusion.inference.batch.job import BatchJob
+from planned_diffusion.inference.batch.run import answer_file
+from planned_diffusion.inference.batch.tasks import open_tasks
 
 # Of different lengths, kinds and decoders, so that none of them keeps step with another.
 LINES = (
@@ -47,7 +50,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def loaded(checkpoint):
-    return answer_module.load(str(checkpoint[1]))
+    return answer_module.open_checkpoint(str(checkpoint[1]))
 
 
 def rows_of(path) -> list[dict]:
@@ -64,9 +67,8 @@ def alone(loaded, row: dict) -> dict:
     from planned_diffusion.inference.decoding_fields import with_sampling
 
     fields = {name: value for name, value in row.items() if name not in ("id", "prompt", "messages", "plan")}
-    if "plan" in row:
-        fields["plan"] = [read_plan(row["plan"])]
-    return answer_module.ask(loaded, row.get("prompt") or row["messages"], with_sampling(fields)).as_json()
+    plan = read_plan(row["plan"]) if "plan" in row else None
+    return answer_module.ask(loaded, row.get("prompt") or row["messages"], with_sampling(fields), plan=plan).as_json()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
@@ -79,8 +81,9 @@ def test_every_answer_is_that_of_the_request_alone_in_the_order_of_the_input(
     assert [row["id"] for row in rows_of(out)] == [line.get("id", number) for number, line in enumerate(LINES, 1)]
     for line, row in zip(LINES, rows_of(out), strict=True):
         assert without_time(row) == {"id": row["id"]} | without_time(alone(loaded, line))
-    told = json.loads(ran.out)
-    assert (told["requests"], told["answered"], told["failed"], told["done_before"]) == (len(LINES), len(LINES), 0, 0)
+    summary = json.loads(ran.out)
+    assert (summary["requests"], summary["answered"]) == (len(LINES), len(LINES))
+    assert (summary["failed"], summary["done_before"]) == (0, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
@@ -114,25 +117,37 @@ def test_compiled(run, loaded, checkpoint, file, tmp_path, monkeypatch):
 def test_whoever_ends_makes_room_at_once(loaded, file, monkeypatch):
     """With two places, four short requests pass by a long one, and no forward has an empty place while one waits."""
     width = []
-    answer = Engine._answer
-    monkeypatch.setattr(Engine, "_answer", lambda *given: (width.append(len(given[1])), answer(*given))[1])
+    answer = Engine._hand_out
+    monkeypatch.setattr(Engine, "_hand_out", lambda *given: (width.append(len(given[1])), answer(*given))[1])
     long, short = ({"prompt": "Why?", "plan": [[["a", length]]], "close_padding": False} for length in (60, 5))
-    given = open_input(file([long, short, short, short, short]))
-    ended = list(outcomes(Crowd(loaded, {}, 2), given.tasks()))
+    given = open_tasks(file([long, short, short, short, short]))
+    ended = list(outcomes(Batcher(loaded, {}, 2), given))
     assert [outcome.task.index for outcome in ended] == [1, 2, 3, 4, 0]
     forwards = [outcome.answer.trace.forwards for outcome in ended]
     assert width == [2] * sum(forwards[:4]) + [1] * (forwards[4] - sum(forwards[:4]))
+
+
+def test_a_model_with_a_trained_prompt_is_refused_as_generate_refuses_it(loaded, file, monkeypatch):
+    peft = pytest.importorskip("peft")
+    sizes = {"num_virtual_tokens": 2, "num_layers": 2, "token_dim": 32, "num_attention_heads": 2}
+    tuned = peft.get_peft_model(loaded.model, peft.PromptTuningConfig(task_type="CAUSAL_LM", **sizes))
+    name = "prepare_inputs_for_generation"
+    monkeypatch.setattr(loaded.model, name, getattr(tuned, name))  # as PEFT does while it generates
+    with pytest.raises(ValueError, match="PROMPT_TUNING trains a prompt"):
+        answer_module.ask(loaded, "What?", {})
+    [outcome] = outcomes(Batcher(loaded, {}, 2), open_tasks(file([{"prompt": "What?"}])))
+    assert outcome.answer is None and "PROMPT_TUNING trains a prompt" in outcome.error
 
 
 def test_tasks_are_read_only_when_there_is_room(loaded, file):
     read = []
 
     def reading():
-        for task in open_input(file([{"prompt": "What?", "max_new_tokens": 20 + n} for n in range(6)])).tasks():
+        for task in open_tasks(file([{"prompt": "What?", "max_new_tokens": 20 + n} for n in range(6)])):
             read.append(task.index)
             yield task
 
-    for ended, _ in enumerate(outcomes(Crowd(loaded, {}, 2), reading()), start=1):
+    for ended, _ in enumerate(outcomes(Batcher(loaded, {}, 2), reading()), start=1):
         assert len(read) <= ended + 2
     assert read == list(range(6))
 
@@ -163,13 +178,13 @@ def test_a_request_whose_decoder_fails_is_put_aside(loaded, file, monkeypatch):
     planned = DECODERS["planned"]
 
     def fails_for(request):
-        events = planned(request)
+        events = planned.run(request)
         yield next(events)
         raise KeyError("a bug")
 
-    monkeypatch.setitem(DECODERS, "autoregressive", fails_for)
+    monkeypatch.setitem(DECODERS, "autoregressive", replace(planned, run=fails_for))
     given = [{"prompt": "What?"}, {"prompt": "What?", "decoding": "autoregressive"}, {"prompt": "Why?"}]
-    found = list(outcomes(Crowd(loaded, {"max_new_tokens": 20}, 3), open_input(file(given)).tasks()))
+    found = list(outcomes(Batcher(loaded, {"max_new_tokens": 20}, 3), open_tasks(file(given))))
     assert {one.task.index: one.error for one in found} == {0: None, 1: "'a bug'", 2: None}
 
 
@@ -187,8 +202,8 @@ def test_nan_harms_only_the_request_that_has_it(loaded, file):
     assert loaded.model.get_output_embeddings().weight is not weight
     with torch.no_grad():
         weight[letter] = float("nan")
-    tasks = open_input(file(given)).tasks()
-    ended = {outcome.task.index: outcome for outcome in outcomes(Crowd(loaded, {}, 3), tasks)}
+    tasks = open_tasks(file(given))
+    ended = {outcome.task.index: outcome for outcome in outcomes(Batcher(loaded, {}, 3), tasks)}
     assert sorted(ended) == [0, 1, 2, 3, 4] and "logits are NaN" in ended[1].error
     for index in (0, 2, 3, 4):
         assert "Z" not in wanted[index] and ended[index].answer.text == wanted[index]
@@ -229,23 +244,23 @@ def test_kill_9_in_the_middle_loses_only_what_was_under_way(checkpoint, file, tm
 def stopped(checkpoint, file, tmp_path):
     """(job, seen) of a run that was stopped after three of five answers; `seen` lists what is answered from then on."""
     given = [{"prompt": "What?", "max_new_tokens": 20 + number} for number in range(5)]
-    job = run_module.Job(file(given), tmp_path / "out.jsonl", str(checkpoint[1]), {"steps_ratio": 0.5}, batch_size=1)
+    job = BatchJob(file(given), tmp_path / "out.jsonl", str(checkpoint[1]), {"steps_ratio": 0.5}, batch_size=1)
 
     def stop(finished, total):
         if finished == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_module.run(job, stop)
+        answer_file(job, stop)
     return job
 
 
 def test_what_is_done_is_never_done_again(stopped, monkeypatch):
-    added, shown, add = [], [], Crowd.add
-    monkeypatch.setattr(Crowd, "add", lambda crowd, task: (added.append(task.index), add(crowd, task)))
-    told = run_module.run(stopped, lambda finished, total: shown.append((finished, total)))
+    added, shown, add = [], [], Batcher.add
+    monkeypatch.setattr(Batcher, "add", lambda batcher, task: (added.append(task.index), add(batcher, task)))
+    summary = answer_file(stopped, lambda finished, total: shown.append((finished, total)))
     assert added == [3, 4] and shown == [(3, 5), (4, 5), (5, 5)]
-    assert told["done_before"] == 3 and [row["id"] for row in rows_of(stopped.out)] == [1, 2, 3, 4, 5]
+    assert summary["done_before"] == 3 and [row["id"] for row in rows_of(stopped.out)] == [1, 2, 3, 4, 5]
 
 
 def test_a_run_stopped_after_its_last_answer_loads_no_model(stopped, monkeypatch):
@@ -254,16 +269,16 @@ def test_a_run_stopped_after_its_last_answer_loads_no_model(stopped, monkeypatch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_module.run(stopped, stop)
-    monkeypatch.setattr(run_module, "load", None)
-    assert run_module.run(stopped)["done_before"] == 5 and len(rows_of(stopped.out)) == 5
+        answer_file(stopped, stop)
+    monkeypatch.setattr(run_module, "open_checkpoint", None)
+    assert answer_file(stopped)["done_before"] == 5 and len(rows_of(stopped.out)) == 5
 
 
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (lambda job: {"settings": {"steps_ratio": 0.4}}, "steps_ratio"),
-        (lambda job: {"settings": {}}, "steps_ratio"),
+        (lambda job: {"fields": {"steps_ratio": 0.4}}, "steps_ratio"),
+        (lambda job: {"fields": {}}, "steps_ratio"),
         (lambda job: {"dtype": "bfloat16"}, "dtype"),
         (lambda job: job.source.write_text(job.source.read_text().replace("24", "25")) and {}, "input"),
         (lambda job: job.source.write_text(job.source.read_text() + '{"prompt": "More?"}\n') and {}, "input"),
@@ -273,17 +288,17 @@ def test_a_run_stopped_after_its_last_answer_loads_no_model(stopped, monkeypatch
 def test_a_changed_input_or_setting_is_refused(stopped, change, names):
     job = replace(stopped, **(change(stopped)))
     with pytest.raises(ValueError, match=rf"other settings \(changed: {names}\); finish it with those, or delete it"):
-        run_module.run(job)
+        answer_file(job)
     assert not job.out.exists()
 
 
 def test_a_checkpoint_that_was_trained_on_is_another(stopped, checkpoint, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(stopped.model, folder)
-    before = run_module._files_of(str(folder))
-    assert before == run_module._files_of(str(folder))
+    before = job_module.hash_of(str(folder))
+    assert before == job_module.hash_of(str(folder))
     os.utime(folder / "model.safetensors", (1, 1))
-    assert run_module._files_of(str(folder)) != before
+    assert job_module.hash_of(str(folder)) != before
 
 
 @pytest.mark.parametrize(
@@ -318,8 +333,8 @@ def test_a_full_disk_at_the_end_loses_nothing(stopped, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(run_module.os, "replace", full)
+        patched.setattr(os, "replace", full)
         with pytest.raises(RuntimeError, match="Cannot continue writing .*No space left"):
-            run_module.run(stopped)
+            answer_file(stopped)
     assert sorted(path.name for path in stopped.out.parent.glob("out*")) == ["out.jsonl.partial"]
-    assert run_module.run(stopped)["done_before"] == 5 and len(rows_of(stopped.out)) == 5
+    assert answer_file(stopped)["done_before"] == 5 and len(rows_of(stopped.out)) == 5

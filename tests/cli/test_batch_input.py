@@ -7,7 +7,7 @@ import re
 import pytest
 
 from planned_diffusion.generation.skeleton import Blank
-from planned_diffusion.inference.batch.tasks import open_input, read_plan
+from planned_diffusion.inference.batch.tasks import open_tasks, read_plan
 
 GOOD = '{"prompt": "What?"}\n'
 
@@ -48,7 +48,7 @@ def test_a_line_that_is_no_request_is_named(line, says, tmp_path):
     path = tmp_path / "in.jsonl"
     path.write_text(f"{GOOD}\n{line}\n{GOOD}")
     with pytest.raises(ValueError, match=f"in.jsonl, line 3: .*{re.escape(says)}"):
-        open_input(path)
+        open_tasks(path)
 
 
 def test_a_bad_line_stops_the_command_before_it_writes(run, checkpoint, tmp_path):
@@ -64,7 +64,7 @@ def test_a_file_without_requests_is_refused(content, says, tmp_path):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ValueError, match=says):
-        open_input(path)
+        open_tasks(path)
 
 
 def test_tasks_have_the_lines_numbers_and_what_they_say(tmp_path):
@@ -73,8 +73,8 @@ def test_tasks_have_the_lines_numbers_and_what_they_say(tmp_path):
     for path, write in ((tmp_path / "in.jsonl", open), (tmp_path / "in.jsonl.gz", gzip.open)):
         with write(path, "wt") as file:
             file.writelines(lines)
-        given = open_input(path)
-        tasks = list(given.tasks())
+        given = open_tasks(path)
+        tasks = list(given)
         assert given.count == 3 and [(task.index, task.id) for task in tasks] == [(0, 1), (1, "a"), (2, 4)]
         assert [task.prompt for task in tasks] == ["What?", "é", "b"] and tasks[1].plan == row["plan"]
         assert [task.fields for task in tasks] == [

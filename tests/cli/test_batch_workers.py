@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from planned_diffusion.inference.batch import ray_workers as workers
-from planned_diffusion.inference.batch import run as run_module
-from planned_diffusion.inference.batch.batcher import Crowd
+from planned_diffusion.inference.batch.batcher import Batcher
+from planned_diffusion.inference.batch.job import BatchJob
 from planned_diffusion.inference.batch.ray_workers import Worker
-from planned_diffusion.inference.batch.tasks import open_input
+from planned_diffusion.inference.batch.run import answer_file
+from planned_diffusion.inference.batch.tasks import open_tasks
 from planned_diffusion.records.journal import Journal
 
 
@@ -26,7 +27,7 @@ def job(checkpoint, tmp_path):
         rows = [{"id": f"r{index}", "prompt": "What?", "max_new_tokens": 20 + index % 50} for index in range(count)]
         source = tmp_path / "in.jsonl"
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        return run_module.Job(source, tmp_path / "out.jsonl", str(checkpoint[1]), **fields)
+        return BatchJob(source, tmp_path / "out.jsonl", str(checkpoint[1]), **fields)
 
     return make
 
@@ -36,18 +37,18 @@ def answers(path) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def test_the_callers_of_a_worker_share_one_crowd(job, checkpoint, monkeypatch):
+def test_the_callers_of_a_worker_share_one_batcher(job, checkpoint, monkeypatch):
     """Three calls at a time with two requests each: everyone gets the own answers, and forwards are shared."""
-    widths, tick = [], Crowd.tick
-    monkeypatch.setattr(Crowd, "tick", lambda crowd: (widths.append(len(crowd)), tick(crowd))[1])
+    widths, tick = [], Batcher.tick
+    monkeypatch.setattr(Batcher, "tick", lambda batcher: (widths.append(len(batcher)), tick(batcher))[1])
     asked = job(6)
-    tasks = list(open_input(asked.source).tasks())
-    worker = Worker(asked.model, "auto", "cpu", {}, batch_size=4)
+    tasks = list(open_tasks(asked.source))
+    worker = Worker(replace(asked, device="cpu"), batch_size=4)
     blocks = [{"task": [json.dumps(asdict(task)) for task in tasks[start : start + 2]]} for start in (0, 2, 4)]
     with ThreadPoolExecutor(3) as callers:
         got = [json.loads(entry) for block in callers.map(worker, blocks) for entry in block["entry"]]
     assert [entry["index"] for entry in got] == list(range(6)) and max(widths) == 4
-    run_module.run(asked)
+    answer_file(asked)
     assert [{**entry["answered"], "seconds": None} for entry in got] == [
         {**row, "seconds": None} for row in map(json.loads, asked.out.read_text().splitlines())
     ]
@@ -61,16 +62,16 @@ def test_the_callers_of_a_worker_share_one_crowd(job, checkpoint, monkeypatch):
     ],
 )
 def test_a_worker_that_fails_tells_all_its_callers(error, broken, job, monkeypatch):
-    def fail(crowd):
+    def fail(batcher):
         raise error
 
     asked = job(2)
-    tasks = [json.dumps(asdict(task)) for task in open_input(asked.source).tasks()]
-    monkeypatch.setattr(Crowd, "tick", fail)
-    worker = Worker(asked.model, "auto", "cpu", {}, batch_size=1)
+    tasks = [json.dumps(asdict(task)) for task in open_tasks(asked.source)]
+    monkeypatch.setattr(Batcher, "tick", fail)
+    worker = Worker(replace(asked, device="cpu"), batch_size=1)
     for _ in range(2):
         assert [json.loads(entry) for entry in worker({"task": tasks})["entry"]] == [broken, broken]
-    nowhere = Worker(str(asked.source.parent), "auto", "cpu", {}, batch_size=1)
+    nowhere = Worker(replace(asked, model=str(asked.source.parent), device="cpu"), batch_size=1)
     [entry] = nowhere({"task": tasks[:1]})["entry"]
     assert "cannot be loaded" in json.loads(entry)["broken"] and json.loads(entry)["bad_use"]
 
@@ -99,7 +100,7 @@ class StubRay:
 )
 def test_a_broken_worker_ends_the_run_and_what_is_finished_is_kept(last, kind, says, job, monkeypatch):
     ray, asked = StubRay(), job(2, workers=2)
-    [first, _] = [task.fingerprint for task in open_input(asked.source).tasks()]
+    [first, _] = [task.fingerprint for task in open_tasks(asked.source)]
 
     def answering(*_):
         yield {"index": 0, "hash": first, "answered": {"id": "r0", "counts": {"tokens": 1}}}
@@ -107,13 +108,13 @@ def test_a_broken_worker_ends_the_run_and_what_is_finished_is_kept(last, kind, s
             raise last
         yield last
 
-    monkeypatch.setattr(workers, "_ray", lambda: ray)
+    monkeypatch.setattr(workers, "_import_ray", lambda: ray)
     monkeypatch.setattr(workers, "_start", lambda *_: (2, {}))
     monkeypatch.setattr(workers, "_run", answering)
     with pytest.raises(kind, match=says):
-        run_module.run(asked)
+        answer_file(asked)
     assert ray.is_down and not asked.out.exists()
-    assert run_module.run(replace(asked, workers=None))["done_before"] == 1
+    assert answer_file(replace(asked, workers=None))["done_before"] == 1
 
 
 @pytest.mark.parametrize(
@@ -129,12 +130,12 @@ def test_a_broken_worker_ends_the_run_and_what_is_finished_is_kept(last, kind, s
     ],
 )
 def test_what_a_worker_asks_for(machines, fields, expected, job):
-    assert workers.share(job(1, **fields), machines) == expected
+    assert workers.share_of(job(1, **fields), machines) == expected
 
 
 def test_more_workers_than_gpus_are_refused(job):
     with pytest.raises(ValueError, match="workers is 3, and there are 2 GPUs; give at most 2, or --device cpu"):
-        workers.share(job(1, workers=3), [{"CPU": 8.0, "GPU": 2.0}])
+        workers.share_of(job(1, workers=3), [{"CPU": 8.0, "GPU": 2.0}])
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:here"])
@@ -190,9 +191,9 @@ def test_killing_a_worker_loses_nothing_and_doubles_nothing(job, monkeypatch, tm
             killed.append(min(before))
             os.kill(killed[0], signal.SIGKILL)
 
-    told = run_module.run(asked, kill)
+    summary = answer_file(asked, kill)
     assert killed and killed[0] not in actors()
-    assert told["answered"] == 80 and written[0] is None and sorted(written[1:]) == list(range(80))
+    assert summary["answered"] == 80 and written[0] is None and sorted(written[1:]) == list(range(80))
     alone = tmp_path / "alone.jsonl"
-    run_module.run(run_module.Job(asked.source, alone, asked.model, batch_size=4))
+    answer_file(BatchJob(asked.source, alone, asked.model, batch_size=4))
     assert answers(asked.out) == answers(alone)

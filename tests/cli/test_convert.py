@@ -5,7 +5,7 @@ import json
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from planned_diffusion.cli import progress as copying
+from planned_diffusion.cli import progress
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def test_refusals_are_one_line(run, native, tmp_path):
 
 def test_the_bar_follows_the_bytes(monkeypatch):
     seen = []
-    monkeypatch.setattr(copying.Progress, "update", lambda self, task, **fields: seen.append(fields))
-    with copying.copying("out") as tell:
-        tell(1, 2)
-    assert seen == [{"completed": 1, "total": 2}]
+    monkeypatch.setattr(progress.Progress, "update", lambda self, task, **fields: seen.append(fields))
+    with progress.progress_bar("out") as show:
+        show(1, 2)
+        show(2, 2)
+    assert seen == [{"completed": 1, "total": 2}, {"completed": 2, "total": 2}]

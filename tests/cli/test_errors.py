@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from planned_diffusion import __version__
-from planned_diffusion.cli import options
+from planned_diffusion.cli.field_options import given_fields
 from planned_diffusion.inference import answer as answer_module
 from planned_diffusion.loading import locate
 
@@ -48,11 +48,14 @@ def test_a_bad_value_is_one_line_and_status_2(run, checkpoint, arguments, says):
 
 
 def test_a_field_that_is_set_to_nothing_is_set_and_a_temperature_samples():
-    fields = options.decoding_fields
-    assert fields(None, False, ["confidence_threshold=null"], max_new_tokens=None) == {"confidence_threshold": None}
-    assert fields(None, False, ["temperature=0.9"]) == {"temperature": 0.9, "do_sample": True}
-    assert fields(0.7, False, ["do_sample=false"]) == {"temperature": 0.7, "do_sample": False}
-    assert fields(0, True, []) == {"temperature": 0, "do_sample": False, "keep_plan": True}
+    options = {"max_new_tokens": None, "others": ["confidence_threshold=null"]}
+    assert given_fields(options) == {"confidence_threshold": None}
+    assert given_fields({"others": ["temperature=0.9"]}) == {"temperature": 0.9, "do_sample": True}
+    assert given_fields({"temperature": 0.7, "others": ["do_sample=false"]}) == {"temperature": 0.7, "do_sample": False}
+    assert given_fields({"temperature": 0.7, "do_sample": False}) == {"temperature": 0.7, "do_sample": False}
+    assert given_fields({"temperature": 0, "keep_plan": True, "others": None}) == {
+        "temperature": 0, "do_sample": False, "keep_plan": True,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_words_and_standard_input_are_the_same_prompt(run, checkpoint):
 
 
 def test_text_is_printed_as_it_becomes_final(checkpoint, capsys):
-    loaded = answer_module.load(str(checkpoint[1]))
+    loaded = answer_module.open_checkpoint(str(checkpoint[1]))
     view, pieces = PipeView(loaded.tokenizer), []
 
     def listen(index, event):
@@ -136,15 +136,15 @@ def test_every_option_reaches_generate_and_others_are_left_to_the_checkpoint(run
 
 def test_dtype_is_that_of_the_checkpoint_or_the_one_asked_for(checkpoint):
     folder = str(checkpoint[1])
-    assert answer_module.load(folder).model.dtype == torch.float32
-    assert answer_module.load(folder, "bfloat16", "cpu").model.dtype == torch.bfloat16
+    assert answer_module.open_checkpoint(folder).model.dtype == torch.float32
+    assert answer_module.open_checkpoint(folder, "bfloat16", "cpu").model.dtype == torch.bfloat16
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("dtype", "layer"), [("nf4", "Linear4bit"), ("int8", "Linear8bitLt")])
 def test_quantised_on_request(run, dtype, layer):
     pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
-    model = answer_module.load(str(EMBEDDED), dtype, "cpu").model
+    model = answer_module.open_checkpoint(str(EMBEDDED), dtype, "cpu").model
     assert type(model.model.layers[0].mlp.up_proj).__name__ == layer and type(model.lm_head) is torch.nn.Linear
     prompt = "What is the capital of Kenya?"
     ran = run("generate", prompt, "--dtype", dtype)
@@ -153,7 +153,7 @@ def test_quantised_on_request(run, dtype, layer):
 
 
 def test_without_bitsandbytes_it_is_said_what_to_install(run, checkpoint, monkeypatch):
-    monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr("transformers.utils.import_utils.is_bitsandbytes_available", lambda: False)
     ran = run("generate", "What?", "--model", checkpoint[1], "--dtype", "nf4")
     assert (ran.status, ran.out) == (2, "")
     assert ran.err == ("error: Quantised loading needs bitsandbytes; run pip install 'planned-diffusion[int4]'.\n")
@@ -162,13 +162,13 @@ def test_without_bitsandbytes_it_is_said_what_to_install(run, checkpoint, monkey
 def test_sampling_without_a_seed_differs_from_run_to_run(checkpoint):
     drawn = set()
     for _ in range(3):
-        loaded = answer_module.load(str(checkpoint[1]))
+        loaded = answer_module.open_checkpoint(str(checkpoint[1]))
         drawn.add(answer_module.ask(loaded, "What?", {"do_sample": True, "temperature": 1.5}).text)
     assert len(drawn) > 1
 
 
 def test_tags_in_a_prompt_stay_text(checkpoint, control):
-    loaded = answer_module.load(str(checkpoint[1]))
+    loaded = answer_module.open_checkpoint(str(checkpoint[1]))
     prompt = "Explain <async> and <promise>-<topic> and <|end|>."
     answer = answer_module.ask(loaded, prompt, {"max_new_tokens": 30})
     template = {control.eos[0], *loaded.tokenizer.convert_tokens_to_ids(["<|user|>", "<|assistant|>"])}

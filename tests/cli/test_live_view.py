@@ -8,7 +8,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from planned_diffusion.cli.terminal import BLANK, LiveView
+from planned_diffusion.cli.drawing import BLANK, Drawing
+from planned_diffusion.cli.terminal import LiveView
 from planned_diffusion.generation import events, trace
 from planned_diffusion.generation.plan import Round, Span, Unit, render_promise
 from planned_diffusion.inference.answer import Answer
@@ -19,7 +20,7 @@ WIDTH = 90
 @pytest.fixture
 def view(tokenizer, control):
     console = Console(record=True, force_terminal=True, width=WIDTH, height=40, file=io.StringIO())
-    with LiveView(console, tokenizer, control, Unit(8), seconds_per_frame=0) as view:
+    with LiveView(console, Drawing(tokenizer, control, Unit(8)), seconds_per_frame=0) as view:
         yield view
 
 
@@ -63,7 +64,7 @@ def script(tokenizer, control):
 def drawn(view) -> str:
     """The present frame alone, as text."""
     console = Console(width=WIDTH, record=True, file=io.StringIO())
-    console.print(view.frame())
+    console.print(view.drawing.frame(view.console))
     return console.export_text()
 
 
@@ -95,11 +96,11 @@ def test_new_tokens_are_highlighted_for_one_frame(view, script, control):
     view.add(0, script.laid_out())
     view.seconds_per_frame = 1000  # no more frames
     view.add(0, script.step(3))
-    cell = view._span_row(script.placed[0])[3]
+    cell = view.drawing.span_row(script.placed[0])[3]
     assert cell.plain.startswith("It ") and "green" in str(cell.spans[0].style)
-    view._draw(view.frame())
+    view.draw(view.drawing.frame(view.console))
     view.add(0, script.step(2, skip=3))
-    cell = view._span_row(script.placed[0])[3]
+    cell = view.drawing.span_row(script.placed[0])[3]
     assert [cell.plain[part.start : part.end] for part in cell.spans if "green" in str(part.style)] == ["is"]
 
 
@@ -134,7 +135,7 @@ def test_text_without_a_plan_grows(view, tokenizer):
         view.add(0, trace.Text((token,)))
         view.add(0, events.TokensWritten(0, (position,), (token,), (0.0,)))
     assert drawn(view).strip() == "Plain\N{REPLACEMENT CHARACTER}[2J"  # what would steer the terminal is not passed on
-    assert "green" in str(view.frame().spans[-1].style)
+    assert "green" in str(view.drawing.frame(view.console).spans[-1].style)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

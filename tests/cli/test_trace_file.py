@@ -72,12 +72,12 @@ def test_the_old_file_stays_when_writing_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        recording.write(path, {"new": 1})
+        recording.write_trace(path, {"new": 1})
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["trace.json"]
 
 
 @pytest.mark.parametrize("place", [".", "missing/trace.json", "/dev/null"])
 def test_a_place_that_cannot_be_written_is_refused_before_loading(run, checkpoint, tmp_path, monkeypatch, place):
-    monkeypatch.setattr("planned_diffusion.inference.answer.load", lambda *arguments: pytest.fail("loaded"))
+    monkeypatch.setattr("planned_diffusion.inference.answer.open_checkpoint", lambda *arguments: pytest.fail("loaded"))
     ran = run("generate", "What?", "--model", checkpoint[1], "--trace", tmp_path / place)
     assert ran.status == 2 and ran.out == "" and ran.err.count("\n") == 1 and "--trace" in ran.err

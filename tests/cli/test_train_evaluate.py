@@ -78,9 +78,9 @@ def test_evaluate_all_passes_its_options_on(run, checkpoint, monkeypatch, tmp_pa
 
 def test_a_plot_needs_all_and_a_place(run, checkpoint, tmp_path):
     ran = run("evaluate", "--model", checkpoint[1], "--plot", tmp_path / "frontier.svg")
-    assert ran.status == 2 and "--plot is for what --all measures; give both" in ran.err
+    assert ran.status == 2 and "--plot needs --all; give both" in ran.err
     ran = run("evaluate", "--model", checkpoint[1], "--keep", tmp_path / "rows.jsonl")
-    assert ran.status == 2 and "--keep is for what --all measures; give both" in ran.err
+    assert ran.status == 2 and "--keep needs --all; give both" in ran.err
     ran = run("evaluate", "--model", checkpoint[1], "--all", "--plot", tmp_path / "no" / "frontier.svg")
     assert ran.status == 2 and "give --plot another place" in ran.err and ran.err.count("\n") == 1
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from planned_diffusion.generation.tokens import SPELLING
 from planned_diffusion.hub.export import export
-from planned_diffusion.inference.answer import load
+from planned_diffusion.inference.answer import open_checkpoint
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
 from planned_diffusion.training.adapters import AdapterArguments, check_adapter, lora_config, target_modules
@@ -64,7 +64,7 @@ def test_only_adapters_and_control_rows_train_and_the_adapter_generates_as_train
     assert not torch.equal(expected, answers(before, tokenizer))
     on_base = peft.PeftModel.from_pretrained(PlannedDiffusionForCausalLM.from_pretrained("base"), "tuned")
     assert torch.equal(answers(on_base, tokenizer), expected)
-    assert torch.equal(answers(load("tuned").model, tokenizer), expected)  # as the command line does
+    assert torch.equal(answers(open_checkpoint("tuned").model, tokenizer), expected)  # as the command line does
     if Version(transformers.__version__) >= Version("5.18"):  # 5.17 loses the rows of control tokens
         assert torch.equal(answers(AutoModelForCausalLM.from_pretrained("tuned"), tokenizer), expected)
     merged = on_base.merge_and_unload()
