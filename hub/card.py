@@ -1,18 +1,19 @@
-"""The model card of a pushed checkpoint: metadata, and one section that is written anew at every push.
+"""Write the model card of a pushed checkpoint: metadata, and one section that every push replaces.
 
-What the owner wrote into README.md stays: its text word for word, its metadata wherever it says something.
+The owner's README.md stays: its text word for word, and every field of its metadata.
 """
 
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import CardData, EvalResult, ModelCard, ModelCardData
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..generation.fields import FIELDS, SHARED_FIELDS
 from ..loading.memory import memory_of, readable
 
 START, END = "<!-- planned-diffusion push: from here on written anew -->", "<!-- planned-diffusion push: end -->"
@@ -21,24 +22,16 @@ TAGS = ("custom_code", "diffusion", "planned-diffusion")
 QUICK_START_SECONDS = 600
 # fields of results.json that become results of the card -> their type there
 METRICS = {"answers_right": "accuracy", "facts_right": "accuracy", "forwards": "forwards"}
-KNOBS = {
-    "decoding": '`"planned"`, or another decoder on the same weights',
-    "steps_ratio": "denoising steps of a round = its longest span x ratio",
-    "confidence_threshold": "also write every blank whose most likely token has at least this probability",
-    "unmasking": "which blanks first",
-    "span_attention": '`"sparse"`: the parts of a round do not see each other; `"dense"`: they do',
-    "length_scale": "multiplies promised lengths",
-    "max_spans": "most parts per round",
-    "max_rounds": "most rounds",
-    "max_new_tokens": "bounds everything written, plan and tags included",
-    "do_sample": "sample rather than take the most likely token",
-    "keep_plan": "return plan and tags as written",
-}
+# fields of `generate` that a card lists; generation/fields.py says what they mean
+CARD_FIELDS = (
+    "decoding", "steps_ratio", "confidence_threshold", "unmasking", "span_attention", "length_scale", "max_spans",
+    "max_rounds", "max_new_tokens", "do_sample", "keep_plan",
+)  # fmt: skip
 LIMITS = """- `trust_remote_code=True` runs the files listed below; they open no file, socket or process. Pin a
   `revision=` to run what you have read.
 - Prompt and answer together have {positions:,} positions. Streamers follow one answer at a time.
 - Attention: sdpa (default), eager or flex_attention; FlashAttention cannot express spans.
-- What the model knows and how well it plans is a matter of its training data; check what it says."""
+- Knowledge and plans come from the training data; check the answers."""
 QUICK_START = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 repo = {repo}
@@ -59,7 +52,7 @@ TEXT = 'inputs = tokenizer({prompt}, return_tensors="pt")'
 
 @dataclass(frozen=True)
 class About:
-    """What a card says that no file of a checkpoint knows; None: what README.md says."""
+    """Facts for a card that no file of a checkpoint states; None leaves what README.md says."""
 
     license: str | None = None
     base_model: str | None = None
@@ -68,61 +61,87 @@ class About:
     prompt: str = "What are the capital and the currency of Kenya?"
 
 
-def write_card(
-    repo: str, files: dict[str, Path], config: PlannedDiffusionConfig, about: About, output: str | None, tag: str | None
-) -> str:
-    """The content of README.md, front matter included.
+@dataclass(frozen=True)
+class Upload:
+    """A checkpoint that a card is written for.
+
+    Attributes:
+        repo: owner/name.
+        files: all files that will be uploaded: name -> file; README.md and results.json are read if they are there.
+        config: configuration of the model, or of the base model of an adapter.
+        about: facts that the files do not state.
+        tag: revision that the quick start loads; None for the newest.
+    """
+
+    repo: str
+    files: dict[str, Path]
+    config: PlannedDiffusionConfig
+    about: About
+    tag: str | None
+
+    @property
+    def name(self) -> str:
+        """Return the repository's name without its owner."""
+        return self.repo.split("/")[1]
+
+    @property
+    def is_adapter(self) -> bool:
+        """Return whether the files are those of a LoRA adapter."""
+        return "adapter_config.json" in self.files
+
+
+def write_card(upload: Upload, output: str | None) -> str:
+    """Return the content of README.md, front matter included.
 
     Args:
-        repo: owner/name.
-        files: what will be uploaded: name -> file; README.md and results.json are read if they are among them.
-        config: of the model, or of the model that an adapter stands on.
-        output: what the quick start printed; None if it was not run.
-        tag: the revision that the quick start loads; None for the newest.
+        output: text that the quick start printed; None if it was not run.
 
     Raises:
         ValueError: no license is known.
     """
-    card = own_card(files.get("README.md"))
-    card.data = metadata(card.data, repo, files, about)
-    before, _, rest = (card.text.strip() or f"# {repo.split('/')[1]}").partition(START)
-    text = f"{before.rstrip()}\n\n{START}\n\n{section(repo, files, config, about, output, tag)}\n\n{END}\n"
+    card = own_card(upload.files.get("README.md"))
+    card.data = complete_metadata(card.data, upload)
+    before, _, rest = (card.text.strip() or f"# {upload.name}").partition(START)
+    text = f"{before.rstrip()}\n\n{START}\n\n{write_section(upload, output)}\n\n{END}\n"
     after = rest.partition(END)[2].strip()
     return f"---\n{card.data.to_yaml()}\n---\n\n{text}" + (f"\n{after}\n" if after else "")
 
 
 def own_card(readme: Path | None) -> ModelCard:
-    """The owner's card; an empty one where there is none, or only a library's template."""
+    """Return the owner's card; an empty one where there is none, or only a library's template."""
     text = readme.read_text(encoding="utf-8") if readme else ""
     return ModelCard("" if TEMPLATE_MARK in text else text, ignore_metadata_errors=True)
 
 
-def metadata(given: ModelCardData, repo: str, files: dict[str, Path], about: About) -> ModelCardData:
-    """The owner's metadata, completed."""
+def complete_metadata(given: CardData, upload: Upload) -> ModelCardData:
+    """Return the owner's metadata with the missing fields filled in.
+
+    Raises:
+        ValueError: no license is known.
+    """
     known = {name: value for name, value in given.to_dict().items() if value is not None}
-    license_name = about.license or known.get("license")
+    license_name = upload.about.license or known.get("license")
     if not license_name:
         raise ValueError("No license is known; give --license, such as apache-2.0.")
-    adapter = "adapter_config.json" in files
-    base = about.base_model or known.get("base_model")
     own = {
         "license": license_name,
-        "library_name": "peft" if adapter else known.get("library_name", "transformers"),
+        "library_name": "peft" if upload.is_adapter else known.get("library_name", "transformers"),
         "pipeline_tag": known.get("pipeline_tag", "text-generation"),
-        "tags": sorted({*known.get("tags", ()), *TAGS, *(["lora"] if adapter else [])}),
-        "datasets": list(about.datasets) or known.get("datasets"),
+        "tags": sorted({*known.get("tags", ()), *TAGS, *(["lora"] if upload.is_adapter else [])}),
+        "datasets": list(upload.about.datasets) or known.get("datasets"),
     }
+    base = upload.about.base_model or known.get("base_model")
     if base:
-        relation = "adapter" if adapter else known.get("base_model_relation", about.relation)
+        relation = "adapter" if upload.is_adapter else known.get("base_model_relation", upload.about.relation)
         own |= {"base_model": base, "base_model_relation": relation}
-    if "results.json" in files:
-        own |= {"model_name": repo.split("/")[1], "eval_results": results(files["results.json"])}
+    if "results.json" in upload.files:
+        own |= {"model_name": upload.name, "eval_results": read_results(upload.files["results.json"])}
         known.pop("model-index", None)
     return ModelCardData(**{**known, **{name: value for name, value in own.items() if value}})
 
 
-def results(file: Path) -> list[EvalResult]:
-    """The rows of an evaluation, {"results": [{"system", "answers_right", ...}]}, one result per metric."""
+def read_results(file: Path) -> list[EvalResult]:
+    """Return the rows of an evaluation, {"results": [{"system", "answers_right", ...}]}, one result per metric."""
     measured = json.loads(file.read_text(encoding="utf-8"))
     return [
         EvalResult(
@@ -139,67 +158,74 @@ def results(file: Path) -> list[EvalResult]:
     ]
 
 
-def section(repo, files, config, about, output, tag) -> str:
-    """The section that every push writes: quick start with its output, knobs, memory, limits, code."""
-    code = quick_start(repo, files, about, tag)
-    parts = [f"## Quick start\n\n```python\n{code}```"]
+def write_section(upload: Upload, output: str | None) -> str:
+    """Return the section that every push writes: quick start with its output, fields, memory, limits, code."""
+    paragraphs = [f"## Quick start\n\n```python\n{quick_start(upload.repo, upload)}```"]
     if output is not None:
-        parts.append(f"It prints:\n\n```\n{output}\n```")
-    if "generation_config.json" in files:
-        parts.append(f"## Decoding\n\nFields of `generate`, and their values here:\n\n{knobs(files, config)}")
-    memory = memory_of(config)
-    rows = [f"| {name} | {readable(size)} |" for name, size in memory.weights.items()]
-    cache = readable(1000 * memory.cache_per_token)
-    parts.append(
-        f"## Memory\n\n{memory.parameters / 1e6:,.1f} M parameters; keys and values take {cache} per 1,000 tokens "
-        "(bfloat16).\n\n| weights as | memory |\n|---|---|\n" + "\n".join(rows)
-    )
-    parts.append("## Limits\n\n" + LIMITS.format(positions=config.get_text_config().max_position_embeddings))
-    code_files = {name: file for name, file in sorted(files.items()) if name.endswith(".py")}
+        paragraphs.append(f"It prints:\n\n```\n{output}\n```")
+    if "generation_config.json" in upload.files:
+        paragraphs.append(f"## Decoding\n\nFields of `generate`, and their values here:\n\n{field_table(upload)}")
+    paragraphs.append(f"## Memory\n\n{memory_table(upload.config)}")
+    positions = upload.config.get_text_config().max_position_embeddings
+    paragraphs.append("## Limits\n\n" + LIMITS.format(positions=positions))
+    code_files = {name: file for name, file in sorted(upload.files.items()) if name.endswith(".py")}
     if code_files:
         listed = "\n".join(f"{sha256(file.read_bytes()).hexdigest()}  {name}" for name, file in code_files.items())
-        parts.append(f"## Code\n\nSHA-256, as `sha256sum --check` reads it:\n\n```\n{listed}\n```")
-    return "\n\n".join(parts)
+        paragraphs.append(f"## Code\n\nSHA-256, as `sha256sum --check` reads it:\n\n```\n{listed}\n```")
+    return "\n\n".join(paragraphs)
 
 
-def knobs(files: dict[str, Path], config: PlannedDiffusionConfig) -> str:
-    fields = json.loads(files["generation_config.json"].read_text(encoding="utf-8"))
-    fields["span_attention"] = fields.get("span_attention") or config.span_attention
-    rows = [f"| `{name}` | {fields.get(name)} | {meaning} |" for name, meaning in KNOBS.items()]
+def field_table(upload: Upload) -> str:
+    """Return a table of fields of `generate`, the checkpoint's values and their meaning."""
+    values = json.loads(upload.files["generation_config.json"].read_text(encoding="utf-8"))
+    values["span_attention"] = values.get("span_attention") or upload.config.span_attention
+    meanings = {name: field.meaning for name, field in (FIELDS | SHARED_FIELDS).items()}
+    rows = [f"| `{name}` | {values.get(name)} | {meanings[name]} |" for name in CARD_FIELDS]
     return "| field | value | meaning |\n|---|---|---|\n" + "\n".join(rows)
 
 
-def quick_start(repo: str, files: dict[str, Path], about: About, tag: str | None = None) -> str:
-    """The program of the card; a checkpoint without a chat template gets the prompt as it is.
+def memory_table(config: PlannedDiffusionConfig) -> str:
+    """Return the memory of weights and cache as a sentence and a table."""
+    memory = memory_of(config)
+    rows = [f"| {name} | {readable(size)} |" for name, size in memory.weights.items()]
+    cache = readable(1000 * memory.cache_per_token)
+    return (
+        f"{memory.parameters / 1e6:,.1f} M parameters; keys and values take {cache} per 1,000 tokens "
+        "(bfloat16).\n\n| weights as | memory |\n|---|---|\n" + "\n".join(rows)
+    )
 
-    Of an adapter, transformers would look for `revision` in the base model as well, so none is given.
+
+def quick_start(source: str, upload: Upload) -> str:
+    """Return the card's program, loading from `source`; without a chat template the prompt is not made a message.
+
+    transformers would look for an adapter's `revision` in its base model as well, so adapters get none.
     """
-    adapter = "adapter_config.json" in files
-    chats = "chat_template.jinja" in files or adapter
-    inputs = (CHAT if chats else TEXT).format(prompt=quoted(about.prompt))
-    fields = files.get("generation_config.json")
+    chats = "chat_template.jinja" in upload.files or upload.is_adapter
+    inputs = (CHAT if chats else TEXT).format(prompt=quoted(upload.about.prompt))
+    fields = upload.files.get("generation_config.json")
     samples = fields is not None and json.loads(fields.read_text(encoding="utf-8")).get("do_sample")
+    base = upload.about.base_model
     return QUICK_START.format(
-        repo=quoted(repo),
-        revision=f", revision={quoted(tag)}" if tag and not adapter else "",
-        tokenizer="repo" if "tokenizer.json" in files or not about.base_model else quoted(about.base_model),
+        repo=quoted(source),
+        revision=f", revision={quoted(upload.tag)}" if upload.tag and not upload.is_adapter else "",
+        tokenizer="repo" if "tokenizer.json" in upload.files or not base else quoted(base),
         inputs=inputs,
         greedy=", do_sample=False" if samples else "",
     )
 
 
 def quoted(text: str) -> str:
-    """A string as Python and JSON write it."""
+    """Return a string as Python and JSON write it."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def run_quick_start(folder: Path, files: dict[str, Path], about: About) -> str:
-    """Runs the card's program on the folder, in an interpreter of its own, and returns what it prints.
+def run_quick_start(folder: Path, upload: Upload) -> str:
+    """Run the card's program on the folder, in an interpreter of its own, and return what it prints.
 
     Raises:
         ValueError: it fails.
     """
-    code = quick_start(str(folder), files, about)
+    code = quick_start(str(folder), replace(upload, tag=None))
     done = subprocess.run(
         [sys.executable, "-I", "-c", code],
         capture_output=True,

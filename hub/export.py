@@ -1,7 +1,8 @@
-"""`planned-diffusion export`: a checkpoint as a folder that loads anywhere with `trust_remote_code=True`.
+"""`planned-diffusion export`: write a checkpoint as a folder that loads anywhere with `trust_remote_code=True`.
 
-Weights in safetensors, configuration with `auto_map`, decoding defaults, tokenizer and the flat code (flat.py). The
-folder is written beside its destination and renamed when it is complete, so nothing half-written is left behind.
+The folder holds weights in safetensors, the configuration with `auto_map`, decoding defaults, tokenizer and the flat
+code (flat.py). It is written beside its destination and renamed when it is complete, so that no half-written folder is
+left behind.
 """
 
 import os
@@ -11,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
 from ..generation.tokens import SPELLING
@@ -26,7 +28,7 @@ _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\
 
 @dataclass(frozen=True)
 class Exported:
-    """What lies in an exported folder: its file names, sorted, and what a user should know about it."""
+    """An exported folder: its path, the names of its files, sorted, and notes for the user."""
 
     folder: Path
     files: tuple[str, ...]
@@ -34,24 +36,24 @@ class Exported:
 
 
 def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size: str = SHARD_SIZE) -> Exported:
-    """Writes a checkpoint for the Hub; the same source gives the same bytes.
+    """Write a checkpoint for the Hub; the same source gives the same bytes.
 
     Args:
         source: folder or Hub repository of a planned-diffusion checkpoint with its tokenizer, or of an adapter, which
             is merged into the weights of its base.
-        out: folder that does not exist, is empty, or holds an earlier export. What an earlier export holds beside it
-            (model card, results) stays.
+        out: folder that does not exist, is empty, or holds an earlier export. Other files beside an earlier export
+            (model card, results) stay.
         overwrite: replace a checkpoint of any kind.
-        max_shard_size: of a weights file, as transformers writes it ("5GB").
+        max_shard_size: largest size of a weights file, as transformers writes it ("5GB").
 
     Raises:
-        ValueError: nothing there that can be exported, tags that the tokenizer splits, `out` in use, or code that could
+        ValueError: no checkpoint that can be exported, tags that the tokenizer splits, `out` in use, or code that could
             not be loaded back.
     """
     out = Path(out).expanduser().absolute()
     check_destination(out, overwrite)
     model, tokenizer = load(source, merge=True)
-    notes = prepare(model, tokenizer)
+    notes = set_pipeline_defaults(model, tokenizer)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workshop:
         fresh = Path(workshop) / "export"
@@ -59,12 +61,12 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         tokenizer.save_pretrained(fresh)
         check_loadable(fresh)
         files = tuple(sorted(path.name for path in fresh.iterdir()))
-        replace(out, fresh, Path(workshop) / "before")
+        put_in_place(out, fresh, Path(workshop) / "before")
     return Exported(out, files, notes)
 
 
 def check_destination(out: Path, overwrite: bool) -> None:
-    """That nothing but an earlier export would be replaced, or with `overwrite` another checkpoint."""
+    """Refuse to replace anything but an earlier export, or with `overwrite` another checkpoint."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -78,13 +80,13 @@ def check_destination(out: Path, overwrite: bool) -> None:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder holds a checkpoint with flat code, of this version of the package or another."""
+    """Return whether a folder holds a checkpoint with flat code, of this version of the package or another."""
     code = {f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()}
     return all((folder / name).is_file() for name in ("config.json", *code))
 
 
-def prepare(model: PlannedDiffusionForCausalLM, tokenizer) -> tuple[str, ...]:
-    """Sets what a stranger's pipeline needs, and returns notes on what it cannot set.
+def set_pipeline_defaults(model: PlannedDiffusionForCausalLM, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """Set the defaults that transformers' pipelines need, and return notes on those that cannot be set here.
 
     Raises:
         ValueError: tokenizer and configuration disagree, or a tag is not one special token.
@@ -97,40 +99,41 @@ def prepare(model: PlannedDiffusionForCausalLM, tokenizer) -> tuple[str, ...]:
             f"The tokenizer has {', '.join(plain)} as ordinary tokens, so answers would show them; add them with "
             "add_tokens(..., special_tokens=True)."
         )
-    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # what is saved are the latter
-    for name in ("is_local", "local_files_only"):  # how this machine found the tokenizer
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # saved are init_kwargs
+    for name in ("is_local", "local_files_only"):  # transformers notes there how it found the tokenizer
         tokenizer.init_kwargs.pop(name, None)
     fields = model.generation_config
+    assert fields is not None, "a model that generates has defaults"
     if fields.do_sample is None:
-        fields.do_sample = False  # a pipeline samples wherever this is not said
+        fields.do_sample = False  # pipelines sample by default
     if fields.eos_token_id is None:
         fields.eos_token_id = model.config.eos_token_id
     if fields.pad_token_id is None:
         fields.pad_token_id = tokenizer.pad_token_id
     if not tokenizer.chat_template:
         return ("The tokenizer has no chat template: pipelines and servers cannot take messages.",)
-    if not GENERATION_MARK.search(tokenizer.chat_template):
+    if not GENERATION_MARK.search(str(tokenizer.chat_template)):
         return ("The chat template has no {% generation %} marks: trainers cannot tell the answers' tokens.",)
     return ()
 
 
 def check_loadable(folder: Path) -> None:
-    """That the loader of transformers finds every file and library that the code in a folder asks for.
+    """Check that the loader of transformers finds every file and library that the code in a folder imports.
 
     Raises:
-        ExportError: it would not.
+        ExportError: a file is missing.
     """
     for reference in set(AUTO_MAP.values()):
         entry = folder / f"{reference.split('.')[0]}.py"
         missing = [file for file in get_relative_import_files(entry) if not Path(file).is_file()]
         if missing:
-            raise ExportError(f"{entry.name} asks for {Path(missing[0]).name}, which was not written.")
+            raise ExportError(f"{entry.name} imports {Path(missing[0]).name}, which was not written.")
     for name in flat_code():
         check_imports(folder / name)
 
 
-def replace(out: Path, fresh: Path, before: Path) -> None:
-    """Puts `fresh` in the place of `out`, keeping what no export writes; the former `out` is then `before`."""
+def put_in_place(out: Path, fresh: Path, before: Path) -> None:
+    """Move `fresh` to `out` with the files of `out` that no export writes, and the former `out` to `before`."""
     if not out.exists():
         os.rename(fresh, out)
         return

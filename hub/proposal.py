@@ -1,8 +1,8 @@
-"""What pushing a checkpoint would change on the Hub: nothing is sent here.
+"""Find the changes that pushing a checkpoint would make on the Hub; nothing is sent here.
 
-1. files     an export as it is; anything else is exported into a temporary folder first; of an adapter, its own
+1. files     an export as it is; any other checkpoint is exported into a temporary folder first; an adapter's own files
 2. card      its program is run on those files
-3. compare   with what the repository holds
+3. compare   with the files of the repository
 """
 
 import hashlib
@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import validate_repo_id
-from transformers import AutoConfig
 
-from .card import About, run_quick_start, write_card
+from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from .card import About, Upload, run_quick_start, write_card
 from .export import export, is_export
 from .flat import AUTO_MAP, flat_code, is_flat_code
 
@@ -27,19 +28,34 @@ UPLOADED = (
 )  # fmt: skip
 NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model*.safetensors*", "*.py")
 KEPT_BESIDE_AN_EXPORT = ("README.md", "results.json", "LICENSE")
-# Removed from the Hub where they are no longer here, beside code.
+# Files that are removed from the Hub, as code is, where they are no longer here.
 REPLACED = ("*.safetensors", "*.safetensors.index.json")
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """What pushing would do.
+class Choices:
+    """The choices of a push.
 
     Attributes:
-        files: name -> content, a file or bytes: all that the repository is to hold.
+        private: visibility of a repository that is made; an existing one keeps its own.
+        tag: name of a revision to set on the pushed commit.
+        run_card: run the card's program, and show in the card what it prints.
+    """
+
+    private: bool = True
+    tag: str | None = None
+    run_card: bool = True
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The changes that a push would make.
+
+    Attributes:
+        files: all that the repository is to hold: name -> file or content.
         changed, removed, unchanged: names.
-        is_new, private: of the repository.
-        notes: what the user should know.
+        is_new, private: whether the repository is made, and whether it is private.
+        notes: remarks for the user.
     """
 
     repo: str
@@ -53,7 +69,7 @@ class Proposal:
 
 
 def check_name(repo: str) -> None:
-    """Raises ValueError unless `repo` reads owner/name."""
+    """Raise ValueError unless `repo` reads owner/name."""
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
@@ -62,10 +78,8 @@ def check_name(repo: str) -> None:
         raise ValueError(f"{repo!r} has no owner; give owner/name.")
 
 
-def propose(
-    source: str, repo: str, about: About, workshop: Path, private: bool, tag: str | None, run_card: bool
-) -> Proposal:
-    """Finds out what pushing a folder would change; `workshop` is an empty folder for what is made on the way.
+def propose(source: str, repo: str, about: About, choices: Choices, workshop: Path) -> Proposal:
+    """Return the changes that pushing a folder would make; `workshop` is an empty folder for temporary files.
 
     Raises:
         ValueError: a name, folder, license or base model that cannot be used, or a card whose program fails.
@@ -83,23 +97,23 @@ def propose(
         folder = adapter_files(folder, base, workshop)
         whole_model = Path(HfApi().hf_hub_download(base, "config.json", cache_dir=workshop / "base")).parent
     elif not is_current(folder):
-        folder, notes = exported(folder, workshop)
+        folder, notes = export_beside(folder, workshop)
     files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and is_wanted(file.name)}
     # 2. Card
-    config = AutoConfig.from_pretrained(whole_model, trust_remote_code=False)
-    output = run_quick_start(folder, files, about) if run_card else None
-    card = write_card(repo, files, config, about, output, tag).encode()
+    config = PlannedDiffusionConfig.from_pretrained(whole_model)
+    upload = Upload(repo, files, config, about, choices.tag)
+    output = run_quick_start(folder, upload) if choices.run_card else None
     # 3. Compare
-    return compared(repo, {**files, "README.md": card}, private, notes)
+    return compare(repo, {**files, "README.md": write_card(upload, output).encode()}, choices.private, notes)
 
 
 def is_wanted(name: str) -> bool:
-    """Whether a file belongs to a checkpoint; optimizer states, logs and the like do not."""
+    """Return whether a file belongs to a checkpoint; optimizer states, logs and the like do not."""
     return name in flat_code() or any(fnmatch(name, pattern) for pattern in UPLOADED)
 
 
 def is_current(folder: Path) -> bool:
-    """Whether a folder is what `export` would write: the present code, and the settings that strangers need."""
+    """Return whether `export` would write the same code and the same defaults into a folder."""
     if not is_export(folder):
         return False
 
@@ -114,8 +128,8 @@ def is_current(folder: Path) -> bool:
     )
 
 
-def exported(folder: Path, workshop: Path) -> tuple[Path, tuple[str, ...]]:
-    """An export of a checkpoint, with the files beside it that only its owner can write; and notes."""
+def export_beside(folder: Path, workshop: Path) -> tuple[Path, tuple[str, ...]]:
+    """Export a checkpoint into the workshop with its owner's files; return the folder and notes."""
     fresh = export(str(folder), workshop / "export")
     for name in KEPT_BESIDE_AN_EXPORT:
         if (folder / name).is_file():
@@ -124,7 +138,11 @@ def exported(folder: Path, workshop: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def base_model(folder: Path, about: About) -> str:
-    """The repository of the model that an adapter stands on: one that everybody can load."""
+    """Return the repository of an adapter's base model.
+
+    Raises:
+        ValueError: the adapter names a folder, which nobody else can load.
+    """
     stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     base = about.base_model or stored.get("base_model_name_or_path") or ""
     if not about.base_model and Path(base).exists():
@@ -134,7 +152,7 @@ def base_model(folder: Path, about: About) -> str:
 
 
 def adapter_files(folder: Path, base: str, workshop: Path) -> Path:
-    """A copy of an adapter's files, naming its base model."""
+    """Copy an adapter's files into the workshop, with the name of its base model; return the folder."""
     if not (folder / "adapter_model.safetensors").is_file():
         raise ValueError(f"{folder} holds no adapter_model.safetensors; save the adapter in safetensors.")
     copy = workshop / "adapter"
@@ -149,35 +167,54 @@ def adapter_files(folder: Path, base: str, workshop: Path) -> Path:
     return copy
 
 
-def compared(repo: str, files: dict[str, Path | bytes], private: bool, notes: tuple[str, ...]) -> Proposal:
-    """These files against those that the repository holds."""
+def compare(repo: str, files: dict[str, Path | bytes], private: bool, notes: tuple[str, ...]) -> Proposal:
+    """Return the differences between these files and those of the repository.
+
+    Raises:
+        RuntimeError: the Hub shows no such repository, and nobody is logged in.
+    """
+    info = find_repository(repo)
+    if info is None:
+        return Proposal(repo, files, tuple(files), (), (), is_new=True, private=private, notes=notes)
+    present = {file.rfilename: file for file in info.siblings or ()}
+    unchanged = tuple(name for name in files if name in present and is_equal(files[name], present[name]))
+    if bool(info.private) != private:
+        notes += (f"{repo} is {'private' if info.private else 'public'} and stays so; its settings change that.",)
+    return Proposal(
+        repo=repo,
+        files=files,
+        changed=tuple(name for name in files if name not in unchanged),
+        removed=tuple(name for name in present if name not in files and is_replaced(name)),
+        unchanged=unchanged,
+        is_new=False,
+        private=bool(info.private),
+        notes=notes,
+    )
+
+
+def find_repository(repo: str) -> ModelInfo | None:
+    """Return what the Hub says of a repository; None where it is to be made.
+
+    Raises:
+        RuntimeError: the Hub shows no such repository, and nobody is logged in.
+    """
     try:
-        info = HfApi().model_info(repo, files_metadata=True)
+        return HfApi().model_info(repo, files_metadata=True)
     except RepositoryNotFoundError as error:
         if get_token() is None:
             raise RuntimeError(
                 f"The Hub shows no {repo} to strangers, and there is no token; run hf auth login, or set HF_TOKEN."
             ) from error
-        info = None
-    present = {} if info is None else {file.rfilename: file for file in info.siblings}
-    unchanged = tuple(name for name in files if name in present and is_equal(files[name], present[name]))
-    if info is not None and bool(info.private) != private:
-        notes += (f"{repo} is {'private' if info.private else 'public'} and stays so; its settings change that.",)
-    replaced = [name for name in present if is_flat_code(name) or any(fnmatch(name, pattern) for pattern in REPLACED)]
-    return Proposal(
-        repo=repo,
-        files=files,
-        changed=tuple(name for name in files if name not in unchanged),
-        removed=tuple(name for name in replaced if name not in files),
-        unchanged=unchanged,
-        is_new=info is None,
-        private=private if info is None else bool(info.private),
-        notes=notes,
-    )
+        return None
 
 
-def is_equal(here: Path | bytes, there) -> bool:
-    """Whether a file of the Hub (`RepoSibling`) has this content, by the hash that git or LFS knows it by."""
+def is_replaced(name: str) -> bool:
+    """Return whether a file of the Hub is removed when a push does not contain it."""
+    return is_flat_code(name) or any(fnmatch(name, pattern) for pattern in REPLACED)
+
+
+def is_equal(here: Path | bytes, there: RepoSibling) -> bool:
+    """Return whether a file of the Hub has this content, by its hash in git or LFS."""
     size = len(here) if isinstance(here, bytes) else here.stat().st_size
     if there.size is not None and there.size != size:
         return False

@@ -1,10 +1,11 @@
-"""`planned-diffusion push`: a checkpoint or a LoRA adapter to the Hub, with a card, private unless told otherwise.
+"""`planned-diffusion push`: send a checkpoint or a LoRA adapter to the Hub, with a card; private by default.
 
-First it says what would change (proposal.py), and it sends only what was confirmed. Doing it twice changes nothing, and
-an upload that broke off is repeated: what has arrived is not sent again.
+Push first prints the changes (proposal.py), and sends them only when they are confirmed. A second push of the same
+files changes nothing, and after an interrupted upload it sends only the missing files.
 """
 
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,47 +14,47 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
 
 from ..loading.memory import readable
+from ..records.checks import first_line
 from .card import About
-from .proposal import Proposal, propose
+from .proposal import Choices, Proposal, propose
 
 
 def push(
     source: str,
     repo: str,
     about: About | None = None,
-    private: bool = True,
-    tag: str | None = None,
-    run_card: bool = True,
+    choices: Choices | None = None,
     confirmed: bool = False,
-    say=print,
+    say: Callable[[str], object] = print,
 ) -> str | None:
-    """Says what would change and, if `confirmed`, does it; returns the commit, or None.
+    """Print the changes and, if `confirmed`, send them; return the commit, or None.
 
     Args:
         source: folder of a checkpoint, an export or a LoRA adapter.
         repo: owner/name.
-        private: of a repository that is made; an existing one keeps its visibility.
-        tag: name of a revision to set on the pushed commit.
-        run_card: run the card's program, and show in the card what it prints.
+        about: facts for the card that no file states.
+        choices: visibility, tag and whether the card's program is run; by default private, none, run.
+        say: called with each line of output.
 
     Raises:
         ValueError: a name, folder, license, tag or base model that cannot be used.
         RuntimeError: the Hub cannot be reached, or refuses.
     """
+    choices = choices or Choices()
     with tempfile.TemporaryDirectory(prefix="planned-diffusion-") as workshop, clear_errors():
-        proposal = propose(source, repo, about or About(), Path(workshop), private, tag, run_card)
-        for line in described(proposal, tag):
+        proposal = propose(source, repo, about or About(), choices, Path(workshop))
+        for line in proposal_lines(proposal, choices.tag):
             say(line)
         if not confirmed:
             say("Nothing was sent. Give --yes to push.")
             return None
-        commit = carry_out(proposal, tag)
-    say(f"{repo} is at commit {commit}; pin it with revision={(tag or commit)!r}.")
+        commit = carry_out(proposal, choices.tag)
+    say(f"{repo} is at commit {commit}; pin it with revision={(choices.tag or commit)!r}.")
     return commit
 
 
-def described(proposal: Proposal, tag: str | None) -> list[str]:
-    """What would be done, a line each."""
+def proposal_lines(proposal: Proposal, tag: str | None) -> list[str]:
+    """Return the changes, a line each."""
     visibility = "private" if proposal.private else "public"
     lines = [f"{proposal.repo}: {'a new' if proposal.is_new else 'the'} {visibility} repository"]
     for name in proposal.changed:
@@ -69,11 +70,11 @@ def described(proposal: Proposal, tag: str | None) -> list[str]:
 
 
 def carry_out(proposal: Proposal, tag: str | None) -> str:
-    """Makes the repository, sends what changed in one commit, and tags it; returns the commit.
+    """Make the repository, send the changes in one commit, tag it, and return the commit.
 
     Raises:
         ValueError: the tag stands on another commit.
-        RuntimeError: an upload broke off; nothing of it can be seen on the Hub.
+        RuntimeError: an upload was interrupted; the Hub shows nothing of it.
     """
     api = HfApi()
     api.create_repo(proposal.repo, private=proposal.private, exist_ok=True)
@@ -81,14 +82,15 @@ def carry_out(proposal: Proposal, tag: str | None) -> str:
     operations += [CommitOperationDelete(name) for name in proposal.removed]
     if operations:
         try:
-            commit = api.create_commit(proposal.repo, operations, commit_message="Upload checkpoint with its code").oid
-        except RuntimeError as error:  # huggingface_hub's, around whatever happened to one of the large files
+            made = api.create_commit(proposal.repo, operations, commit_message="Upload checkpoint with its code")
+        except RuntimeError as error:  # huggingface_hub wraps every error of a large file's upload in one
             raise RuntimeError(
                 f"{str(error).rstrip('.')} ({error.__cause__}). The repository shows nothing of it; push again to go "
                 "on with the files that are missing."
             ) from error
+        commit = made.oid
     else:
-        commit = api.model_info(proposal.repo).sha
+        commit = str(api.model_info(proposal.repo).sha)
     if tag:
         _set_tag(api, proposal.repo, tag, commit)
     return commit
@@ -108,13 +110,16 @@ def _set_tag(api: HfApi, repo: str, tag: str, commit: str) -> None:
 
 
 @contextmanager
-def clear_errors():
-    """The libraries' errors about the Hub as one sentence each."""
+def clear_errors() -> Iterator[None]:
+    """Turn the libraries' errors about the Hub into one sentence each.
+
+    Raises:
+        RuntimeError: the Hub cannot be reached, or refuses.
+    """
     try:
         yield
     except (OfflineModeIsEnabled, httpx.TransportError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise RuntimeError(f"The Hub cannot be reached: {reason}.") from error
+        raise RuntimeError(f"The Hub cannot be reached: {first_line(error)}.") from error
     except HfHubHTTPError as error:
         reason = (error.server_message or str(error)).strip().splitlines()[0].rstrip(".")
         raise RuntimeError(

@@ -14,6 +14,7 @@ from planned_diffusion.hub import card
 from planned_diffusion.hub.card import About
 from planned_diffusion.hub.export import export
 from planned_diffusion.hub.flat import AUTO_MAP, flat_code
+from planned_diffusion.hub.proposal import Choices
 from planned_diffusion.hub.push import push
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
@@ -27,8 +28,9 @@ def send(hub, tmp_path_factory):
 
     def run(folder: Path, repo: str, about: About = APACHE, **options):
         said = []
-        options = {"confirmed": True, "run_card": False, **options}
-        return push(str(folder), repo, about, say=said.append, **options), "\n".join(said)
+        confirmed = options.pop("confirmed", True)
+        choices = Choices(**{"run_card": False, **options})
+        return push(str(folder), repo, about, choices, confirmed, said.append), "\n".join(said)
 
     return run
 

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.hub.card import About
 from planned_diffusion.hub.export import export
+from planned_diffusion.hub.proposal import Choices
 from planned_diffusion.hub.push import push
 
 # huggingface_hub's upload of large files, to its own http library.
@@ -26,6 +27,7 @@ PROMPTS = [
     "Do Kenya and Uganda use the same currency?",
 ]
 APACHE = About(license="apache-2.0")
+UNTRIED = Choices(run_card=False)
 PROGRAM = """
 import importlib.util, json, sys, torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, TextStreamer
@@ -113,9 +115,9 @@ print(json.dumps([found, got == again, got, kind, fields.confidence_threshold, f
 def test_from_the_hub(hub, embedded, bare, stranger, expected, tmp_path, tmp_path_factory):
     """By id, of a pinned revision, in shards, and again from the cache when the Hub is gone."""
     say = tmp_path.joinpath("said").write_text
-    push(str(embedded), "user/facts", tag="v1", run_card=False, confirmed=True, say=say)
+    push(str(embedded), "user/facts", choices=Choices(tag="v1", run_card=False), confirmed=True, say=say)
     export(str(embedded), tmp_path / "shards", max_shard_size="2MB")
-    push(str(tmp_path / "shards"), "user/shards", APACHE, run_card=False, confirmed=True, say=say)
+    push(str(tmp_path / "shards"), "user/shards", APACHE, UNTRIED, confirmed=True, say=say)
     assert sum(name.endswith(".safetensors") for name in hub.files("user/shards")) > 2
     # The newest revision of facts cannot be loaded: whoever gets an answer got the pinned one.
     hub.repos["user/facts"].add({"README.md": b"moved"})
@@ -140,9 +142,9 @@ def test_an_adapter_on_its_base_and_a_private_repository(hub, embedded, adapter,
     from peft import PeftModel
 
     say = tmp_path.joinpath("said").write_text
-    push(str(embedded), "user/base", run_card=False, confirmed=True, say=say)
+    push(str(embedded), "user/base", choices=UNTRIED, confirmed=True, say=say)
     about = About("apache-2.0", base_model="user/base")
-    push(str(adapter), "user/adapter", about, run_card=False, confirmed=True, say=say)
+    push(str(adapter), "user/adapter", about, UNTRIED, confirmed=True, say=say)
     base = PlannedDiffusionForCausalLM.from_pretrained(embedded, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(embedded)
     inputs = tokenizer(PROMPTS[1], return_tensors="pt")
