@@ -261,7 +261,9 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
 
         PEFT does so in `prepare_inputs_for_generation`, which it replaces and which nothing here calls.
         """
-        wrapper = getattr(getattr(self, "prepare_inputs_for_generation"), "__self__", None)
+        # The library types `self` of this method as a protocol that no class states.
+        method: Any = self.prepare_inputs_for_generation  # pyright: ignore[reportAttributeAccessIssue]
+        wrapper = getattr(method, "__self__", None)
         adapter = getattr(wrapper, "active_peft_config", None)
         if adapter is not None and getattr(adapter, "is_prompt_learning", False):
             raise ValueError(

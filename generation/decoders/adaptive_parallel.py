@@ -13,11 +13,12 @@ accepted tokens on.
 
 Labels: the answer is one span, as in `diffusion`; only the M blanks ahead exist. The scorer reads the same positions in
 the CAUSAL stream, so its cache is exact and one model can hold both.
-Cache of the draft: approximate by design. What was accepted runs again once it is final, with the W (`kv_window`)
-tokens before it; older states stay as they are. With a window over everything it is exact.
+Cache of the draft: approximate by design. Accepted tokens run again once they are final, with the W (`kv_window`)
+tokens before them; older states stay as they are. With a window over everything it is exact.
 """
 
 from collections.abc import Generator
+from dataclasses import replace
 
 from ..events import BlanksPlaced, SpanClosed
 from ..query import Drawn, Request
@@ -67,16 +68,17 @@ def score(
     """Query the scorer over a draft; return position -> target token, for all but the first drafted one."""
     *known, _ = drafted  # nothing is predicted from the last
     start = canvas.prompt_length
-    target = yield canvas.query(
+    query = canvas.query(
         range(scored, known[-1] + 1),
         [position + 1 for position in known],
         _allowed(request),
         "scoring",
         causal=range(start, len(canvas.ids)),
-        drafted=drafted,
         runner=int(request.has_assistant),
         mix=request.settings.mixture_weight,
     )
+    drafts = list(map(drafted.get, query.positions, query.token_ids))  # the canvas is still blank there
+    target = yield replace(query, token_ids=drafts)
     return dict(zip((position + 1 for position in known), target.token_ids, strict=True))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from ..events import PlacedSpan, TokensWritten
@@ -154,7 +153,6 @@ class Canvas:
         allowed: Allowed | list[Allowed],
         purpose: str,
         causal: Container[int] = (),
-        drafted: Mapping[int, int] = MappingProxyType({}),
         **fields: Any,
     ) -> Query:
         """Build the query that runs positions and asks for tokens; the positions that run are fresh from then on.
@@ -165,7 +163,6 @@ class Canvas:
             allowed: tokens that may be drawn, for all of them or one entry each.
             purpose: as in `Query`.
             causal: positions that run in the CAUSAL stream, where they see their span to the left only.
-            drafted: tokens to run in place of the ones on the canvas.
             fields: further fields of `Query`.
         """
         run = sorted(run)
@@ -181,7 +178,7 @@ class Canvas:
             without_pad = replace(allowed, ids=allowed.ids | {self.control.span_pad})
             allowed = [without_pad if position in self._exact else allowed for position in predict]
         return Query(
-            token_ids=list(map(drafted.get, run, ids)) if drafted else ids,
+            token_ids=ids,
             positions=run,
             spans=spans,
             rounds=rounds,

@@ -1,6 +1,6 @@
 """Parallel autoregression: planned spans, each written left to right, one token per span and forward.
 
-What PASTA (arXiv 2502.11517) and Skeleton-of-Thought (arXiv 2307.15337) do, on the weights and plans of planned
+The method of PASTA (arXiv 2502.11517) and Skeleton-of-Thought (arXiv 2307.15337), on the weights and plans of planned
 diffusion. Its critical path is that of planned diffusion at ratio 1: the plan, and the tokens of the longest span.
 
     1. draft    as `planned`

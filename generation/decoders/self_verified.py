@@ -9,7 +9,7 @@
 until all is verified; then as `planned`.
 
 The answer is that of `parallel_autoregressive`, token for token at temperature 0, and a sample of the same distribution
-above it, whatever the draft is worth. What it buys is forwards: a pass costs its denoising steps and one, and advances
+above it, whatever the draft is worth. The gain is in forwards: a pass costs its denoising steps and one, and advances
 every span by one token or more. So it is faster where drafts agree, slower where they do not, and as good as the
 model's left-to-right mode in spans: train that (`span_next_token_weight`) before choosing it.
 Cache: exact.
