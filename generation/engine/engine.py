@@ -27,7 +27,7 @@ from ..events import Ended, Event, Failed, Forward
 from ..query import Query, Reply, Sampling
 from .chunking import split_query
 from .live_request import LiveRequest, RunningDecoder
-from .packing import pack, row_groups
+from .packing import group_rows, pack
 from .prefix import causal_prefix, should_wait_for_prefix, take_prefix_states
 from .runner import Runner
 from .sampling import AllowedTable, draw, in_vocabulary
@@ -124,7 +124,7 @@ class Engine:
         live = self._live.values()
         for request in live:
             take_prefix_states(request, live, self.runners[0].slots)
-        # Sorted out before the first forward runs: whoever is answered by it asks again in the next tick.
+        # Grouped before the first forward runs: a request that the model answers asks the assistant in the next tick.
         asking: list[list[LiveRequest]] = [[] for _ in self.runners]
         for request in live:
             if not should_wait_for_prefix(request, live):
@@ -148,7 +148,7 @@ class Engine:
         for request in selected:
             request.query, request.rest = split_query(request.query, TOKENS_PER_FORWARD)
         logits = in_vocabulary(runner.logits(pack(selected, runner.slots)), self.vocabulary)  # [W, V]
-        drawn = draw(logits.to(self.device), row_groups(selected), self.table).tolist()  # the one wait for the device
+        drawn = draw(logits.to(self.device), group_rows(selected), self.table).tolist()  # the one wait for the device
         if any(map(math.isnan, drawn[2])):
             raise _nan_error(selected, drawn[2])
         self._hand_out(selected, drawn)

@@ -13,7 +13,7 @@ from .sampling import Draft
 RunningDecoder = Generator[Query | Event, Reply, None]
 
 
-@dataclass
+@dataclass(eq=False)  # a request is itself, whatever its contents
 class LiveRequest:
     """A request in the engine: its decoder, the query that is to run next, and what is known of its states.
 
@@ -32,7 +32,7 @@ class LiveRequest:
     decoder: RunningDecoder
     sampling: Sampling
     noise: torch.Generator | None
-    query: Query = field(init=False)
+    query: Query = field(init=False, repr=False)
     rest: Query | None = None
     draft: Draft | None = None
     prefix: list[int] = field(default_factory=list)

@@ -26,7 +26,8 @@ from .tensors import table_of_integers
 class Layout:
     """Where the N tokens of a forward lie, and the labels that decide what they see; one column per field.
 
-    Of two forwards with equal layouts, the second needs no new mask and no new labels in the cache.
+    Token ids are not part of it: while blanks are filled they change at every step and the layout does not, and a
+    forward whose layout is that of the forward before needs no new mask and no new labels in the cache.
     """
 
     slots: list[int]
@@ -100,12 +101,13 @@ def pack(requests: Sequence[LiveRequest], slots: SlotTable) -> Packed:
         layout.rounds.extend(query.rounds)
         layout.streams.extend(streams)
         layout.positions.extend(query.positions)
+        # All slots of the request, not those of its span: what a span cannot see is up to the mask.
         packed.segments.append(Segment(range(start, start + count), slots.held_by(document)))
         packed.wanted.extend([start + row for row in query.wanted])
     return packed
 
 
-def row_groups(requests: Sequence[LiveRequest]) -> list[RowGroup]:
+def group_rows(requests: Sequence[LiveRequest]) -> list[RowGroup]:
     """Group the wanted rows of all queries by how they are drawn; a query with `keep` starts a new draft."""
     groups, start = [], 0
     for request in requests:
@@ -113,6 +115,7 @@ def row_groups(requests: Sequence[LiveRequest]) -> list[RowGroup]:
         if query.keep:
             request.draft = Draft()
         draft = request.draft if query.keep or query.mix is not None else None
+        # The request's score orders blanks; rows with any other purpose are scored by their probability.
         score = SCORES[sampling.score if query.purpose == "denoising" else "confidence"]
         for rows, allowed in query.alike():
             group = RowGroup(
