@@ -7,6 +7,8 @@ from the examples that the tests run. To add a table, write a function that retu
 
 import argparse
 import ast
+import dataclasses
+import importlib
 import json
 import re
 import sys
@@ -135,6 +137,16 @@ def layers() -> list[str]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "LAYERS"
     )
     return ["```text", *(", ".join(names) for names in ast.literal_eval(value)), "```"]
+
+
+def training_fields(module: str, name: str) -> list[str]:
+    """Return the table of a dataclass of training fields, from the help texts of `train --help`."""
+    declared = getattr(importlib.import_module(f"planned_diffusion.training.{module}"), name)
+    rows = []
+    for field in dataclasses.fields(declared):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        rows.append({"field": f"`{field.name}`", "default": f"`{default}`", "meaning": field.metadata["help"]})
+    return rows_as_table(rows)
 
 
 def example(name: str) -> list[str]:
@@ -291,6 +303,9 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "shared_fields": partial(fields, shared=True),
     "decoders": decoders,
     "decoder_fields": decoder_fields,
+    "objective_fields": partial(training_fields, "objective", "ObjectiveFields"),
+    "script_fields": partial(training_fields, "script_arguments", "ScriptArguments"),
+    "adapter_fields": partial(training_fields, "adapters", "AdapterArguments"),
     "included_model": included_model,
     "selected_decoders": partial(every_decoder, selected=SELECTED),
     "every_decoder": every_decoder,
