@@ -27,8 +27,8 @@ def losses_in_place_of_logits(
     A model that is called inside has these losses as its output's `logits`.
 
     Args:
-        head: the output embedding, a linear map without bias; may be wrapped by PEFT, which then merges what it trains
-            into the weight once, when that is read.
+        head: the output embedding, a linear map without bias; may be wrapped by PEFT, which then merges its trained
+            rows into the weight once, when that is read.
         places: int64 [K], indices into the flattened batch.
         targets: int64 [K], the token that each place predicts.
         chunk_size: places per chunk; by default as many as `LOGITS_PER_CHUNK` allows.

@@ -42,7 +42,7 @@ class PlannedDiffusionCollator:
 
     Args:
         examples: the examples that a batch's indices count.
-        objective: what is drawn; in evaluation without plain text and blocks, so that each tagged example is a plan.
+        objective: the draws; evaluation leaves out plain text and blocks, so that each tagged example is a plan.
         control: ids of the control tokens.
         is_evaluation: use draws that differ from those of training and are the same in every epoch.
         epoch: set by the trainer when an epoch begins.

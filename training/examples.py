@@ -38,7 +38,7 @@ class Example:
     round      int64, how many `<sync/>` precede the token, itself included if it is one
     is_target  bool, False for the prompt and for `<async>`, `</async>`, which are given at generation time
     prompt_length  tokens of the prompt
-    plain_answer   int64 [M], the answer without plan and tags, EOS included; what autoregressive decoding writes
+    plain_answer   int64 [M], the answer without plan and tags, EOS included, as autoregressive decoding writes it
     promises       one per span, in the order of the spans; none in a plain answer
     """
 

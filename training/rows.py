@@ -10,8 +10,8 @@ A row holds the clean sequence and behind it a noisy copy of every span with its
 Labels are already aligned with rows: the output at p-1 predicts the token at p, inside spans as outside, and a span's
 first token is predicted at its own `<async>`. Outside the spans a token predicts the next token outside the spans, so
 the last `</topic>` of a round predicts `<sync/>` or EOS. Visibility is that of `generation.visibility`: clean tokens
-never see noisy ones, a noisy span sees itself and what its clean twin would see. Clean copies of spans that no later
-round reads are left out.
+never see noisy ones; a noisy span sees itself and the tokens that its clean twin would see. Clean copies of spans that
+no later round reads are left out.
 
 Weights: plan tokens `plan_loss_weight`; masked content 1/t, t being the probability with which it was masked, so that
 the expectation over masks is a sum over all content; tokens of plain answers 1.

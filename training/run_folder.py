@@ -103,7 +103,7 @@ def _nothing_in(folder: str) -> ValueError:
 def _warn_of(torn: dict[Path, str], args: SFTConfig, consequence: str) -> None:
     """Print a warning about torn checkpoints, once for all processes."""
     if torn and args.process_index == 0:
-        print(f"warning: skipped what is not whole ({_listed(torn)}); {consequence}.", file=sys.stderr)
+        print(f"warning: skipped incomplete checkpoints ({_listed(torn)}); {consequence}.", file=sys.stderr)
 
 
 def _listed(torn: dict[Path, str]) -> str:

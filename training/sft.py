@@ -10,7 +10,7 @@ The objective, at each use of a record (fields and defaults: objective.py):
     4. With probability `plain_share` a tagged record is used as plain text instead: ordinary next-token training, which
        `decoding="autoregressive"` needs. Records without tags always are.
     5. With probability `block_share` a record is used as a plain answer in blocks, one of `block_sizes` tokens long,
-       without tags and masked as in 2, which `block_diffusion`, `diffusion` and others without a plan need.
+       without tags and masked as in 2: `block_diffusion`, `diffusion` and other decoders without a plan need that.
     6. The sum is divided by the number of plan, content and plain tokens of the whole optimisation step.
 
 Data: JSONL, `{"messages": [{"role", "content"}, ...]}`; the last message is the answer, in plain or tagged text.
@@ -24,8 +24,8 @@ Launch:
 `resume_from_checkpoint` is a checkpoint's folder, true (the newest whole one in output_dir) or auto (the same, or begin
 anew where there is none). Only a run that goes on from there may write into a folder that holds an earlier one's.
 
-`recipe.yaml` holds, flat, the fields of `ScriptArguments` (script_arguments.py), `ObjectiveFields` (objective.py), of
-TRL's `SFTConfig` (learning_rate, num_train_epochs, per_device_train_batch_size, ...) and of `AdapterArguments`
+`recipe.yaml` is flat and holds fields of `ScriptArguments` (script_arguments.py), of `ObjectiveFields` (objective.py),
+of TRL's `SFTConfig` (learning_rate, num_train_epochs, per_device_train_batch_size, ...) and of `AdapterArguments`
 (adapters.py); the command line wins over it. Defaults are SFTConfig's, so bf16 and gradient checkpointing are on: set
 `gradient_checkpointing: false` for small models. `packing: true` lets examples share rows, which saves padding and
 changes nothing else; `train_sampling_strategy: group_by_length` saves some of it without. `use_peft: true` trains LoRA,
@@ -38,8 +38,8 @@ token ids and the vocabulary size come from the tokenizer:
     tokens_per_length_unit: 4
     span_attention: sparse
 
-Ctrl-C or SIGTERM: the step is finished, a checkpoint is saved, and resuming from it gives bit for bit what the run
-would have given without the interruption (same machine, same settings).
+Ctrl-C or SIGTERM: the step is finished, a checkpoint is saved, and a run that resumes from it ends bit for bit like one
+that was never interrupted (same machine, same settings).
 """
 
 import sys

@@ -1,7 +1,7 @@
 """The training script under FSDP2 on processes without a GPU, for test_distributed.py.
 
-accelerate shards only where it sees accelerators; here it is told that the processes are some. What it then does (gloo,
-FSDP2's collectives, checkpoints) is what it does on GPUs.
+accelerate shards only where it sees accelerators; this file makes it take the processes for accelerators. The rest
+(gloo, FSDP2's collectives, checkpoints) runs as on GPUs.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""LoRA and QLoRA through the script: what trains, what is saved, what generates, what is refused."""
+"""LoRA and QLoRA through the script: training, saving, generating, refusals."""
 
 from pathlib import Path
 

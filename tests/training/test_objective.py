@@ -1,4 +1,4 @@
-"""The loss: what it sees, what it counts, and that it is ordinary next-token training where there are no spans."""
+"""The loss: visibility, weights, and ordinary next-token training where there are no spans."""
 
 import numpy as np
 import pytest
@@ -132,7 +132,7 @@ def test_padding_changes_nothing_and_gets_no_gradient(implementation, config, co
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 1000])
 def test_the_head_in_chunks_changes_neither_loss_nor_gradient(chunk_size, model, row_of):
-    """Against the head on all rows of the batch, and with what wraps a head kept in place."""
+    """Against the head on all rows of the batch, with the wrappers of a head kept in place."""
     batch = as_batch([row_of(TWO_ROUNDS, seed, noise_range=[0.3, 0.9]) for seed in (1, 2)])
     mask = dense_mask(labels_of(batch), labels_of(batch))[:, None]
     output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])

@@ -1,9 +1,9 @@
-"""Every recipe that ships is one that the script understands; what it does not understand is refused in a sentence."""
+"""The script understands every recipe that ships, and refuses others in a sentence."""
 
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,45 @@ RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if not path.stem.endswit
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_the_script_understands_it(path, tmp_path):
     recipe = yaml.safe_load(path.read_text())
-    # What needs a GPU to be accepted; everything else is parsed as it stands.
+    # Without the fields that need a GPU; everything else is parsed as it stands.
     kept = {name: value for name, value in recipe.items() if name not in ("fsdp", "fsdp_config", "report_to")}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**kept, "use_cpu": True, "report_to": "none"}))
     kinds = (ScriptArguments, ObjectiveFields, SFTConfig, AdapterArguments)
-    script, fields, args, adapter = parse_arguments(kinds, ["--config", str(tmp_path / "recipe.yaml")])
+    script, chosen, args, adapter = parse_arguments(kinds, ["--config", str(tmp_path / "recipe.yaml")])
     check_adapter(adapter, evaluates=args.eval_strategy != "no", on_cpu=False)
-    Objective(**asdict(fields))
+    Objective(**asdict(chosen))
     assert (script.model is None) != (script.from_scratch is None) and script.train_file and args.output_dir
+
+
+def test_a_field_is_declared_once_and_its_default_is_the_objectives():
+    kinds = (ScriptArguments, ObjectiveFields, AdapterArguments)
+    names = [field.name for kind in kinds for field in fields(kind)]
+    assert len(names) == len(set(names))
+    assert all(field.metadata["help"].endswith(".") for kind in kinds for field in fields(kind))
+    _, parsed, args, _ = parse_arguments(
+        (ScriptArguments, ObjectiveFields, SFTConfig, AdapterArguments), ["--use_cpu", "--bf16", "false"]
+    )
+    assert Objective(**asdict(parsed)) == Objective() and Objective().complementary_masks
+
+
+def test_the_objective_takes_attention_and_unit_from_the_model(config):
+    chosen = ObjectiveFields(span_padding=[0, 2], fill_promised_room=True)
+    objective = Objective.for_model(chosen, config, seed=7)
+    assert (objective.span_attention, objective.span_multiple, objective.seed) == ("sparse", 4, 7)
+    assert objective.span_padding == [0, 2]
+    assert Objective.for_model(ObjectiveFields(), config, seed=7).span_multiple == 1
+
+
+def test_asking_for_the_packed_length_changes_no_argument(config, tokenizer, tmp_path):
+    args = SFTConfig(output_dir=str(tmp_path), packing=True, max_length=100, use_cpu=True, bf16=False)
+    args.model_init_kwargs = {"revision": "main"}
+    run = sft.Run(ScriptArguments(), args, Objective(), tokenizer, config)
+    assert run.packed_length == run.packed_length == 200 and args.packing
+    assert sft.Run(ScriptArguments(packed_length=50), args, Objective(), tokenizer, config).packed_length == 50
+    left = sft.without_applied_settings(args)
+    assert not left.packing and left.model_init_kwargs is None
+    assert args.packing and args.model_init_kwargs == {"revision": "main"}
+    assert sft.Run(ScriptArguments(), left, Objective(), tokenizer, config).packed_length is None
 
 
 def test_there_are_recipes():

@@ -3,8 +3,12 @@
 import pytest
 
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
+from planned_diffusion.records import tagged
 from planned_diffusion.records.encoding import encode_prompt, encode_text
+from planned_diffusion.records.tagged import parse_tagged
+from planned_diffusion.training import examples
 from planned_diffusion.training.examples import encode_example
+from planned_diffusion.training.promises import misfit
 
 ANSWER = (
     "<promise>-<topic>end 12</topic><promise>-<topic>3</topic><async>sun</async><async> 4</async><sync/>"
@@ -36,6 +40,25 @@ def test_a_tagged_answer_as_integers(tokenizer, control):
     given = [token in ("<async>", "</async>") for token in tokens]
     assert example.is_target.tolist() == [False] * start + [not is_given for is_given in given]
     assert tokenizer.decode(example.plain_answer) == "sun 4u" + tokenizer.eos_token
+
+
+def test_an_answer_is_parsed_once(tokenizer, control, monkeypatch):
+    """The example keeps its promises, so that nothing after it reads the tags again."""
+    parsed = []
+
+    def counting(text):
+        parsed.append(text)
+        return parse_tagged(text)
+
+    for module in (examples, tagged):
+        monkeypatch.setattr(module, "parse_tagged", counting)
+    example = encode_example(chat(ANSWER), tokenizer, control)
+    assert example.is_tagged and misfit([example], 4) is None
+    assert parsed == [ANSWER]
+    promises = [(promise.topic, promise.number, promise.round_index) for promise in example.promises]
+    assert promises == [("end", 12, 0), ("", 3, 0), ("sky", 1, 1)]
+    used = [int((example.span == span).sum()) - 2 for span in range(3)]  # without <async> and </async>
+    assert [promise.tokens for promise in example.promises] == used
 
 
 def marks_of_spans(tokens):

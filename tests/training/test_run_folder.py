@@ -60,7 +60,7 @@ def test_the_newest_whole_checkpoint_is_resumed(whole, capsys):
         again = load_file("out/model.safetensors")
         assert all((again[key] == whole[key]).all() for key in whole)
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
-    skipped = "warning: skipped what is not whole (checkpoint-4: model.safetensors is cut off); resuming from out/"
+    skipped = "warning: skipped incomplete checkpoints (checkpoint-4: model.safetensors is cut off); resuming from out/"
     assert warnings == [skipped + "checkpoint-2."]
 
 
