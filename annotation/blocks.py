@@ -29,7 +29,7 @@ _ITEM = re.compile(
     re.IGNORECASE,
 )
 _TAB = 4  # columns
-LABEL_WORDS = 12  # a line of at most so many words and a colon is the title of what follows it
+LABEL_WORDS = 12  # a line of at most so many words and a colon is a title
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _WORD = re.compile(r"[a-z']+")
 # A passage's marker: "## ", "- ", "(2) ", "b. ", "iv) ", each with bold signs behind it.
 _MARKER = re.compile(r"\s*(?:#{1,6}|[^\w\s\"'(\[<]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.):])?[ \t*_]*", re.IGNORECASE)
 _LABEL = re.compile(r"[^\n.!?:]{2,60}(?::|\*\*| [-\u2013\u2014] |\n)")  # "Fresh air: ", "Fresh air** ", "Fresh air - "
-_PROMPT_READ = 2000  # characters; what a long prompt asks stands at its beginning or end
+_PROMPT_READ = 2000  # characters: the question of a long prompt stands at its beginning or end
 _PASSAGE_READ = 1500
 _PREAMBLE_READ = 200
 _LONGEST_ORDER = 24  # characters of the word that orders

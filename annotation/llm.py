@@ -1,11 +1,11 @@
 """The `llm` annotator: asks any OpenAI-compatible endpoint for a plan of each answer.
 
 Several answers are asked for at a time, each at most twice: a reply that describes no valid plan is sent back once with
-what is wrong with it, and then the record is refused. The client repeats requests that may pass (429, 5xx, lost
-connections). A reply that is not a chat completion (a web page, other JSON) counts as a server error: fatal if no
-completion has ever arrived, retried otherwise. When the endpoint fails for good, requests under way are finished and
-kept, and no record that was answered is ever asked for again. Answers that must not be split by rule (code, arithmetic,
-narratives) stay plain without asking.
+its fault, and then the record is refused. The client repeats requests that may pass (429, 5xx, lost connections). A
+reply that is not a chat completion (a web page, other JSON) counts as a server error: fatal if no completion has ever
+arrived, retried otherwise. When the endpoint fails for good, requests under way are finished and kept, and no record
+that was answered is ever asked for again. Answers that must not be split by rule (code, arithmetic, narratives) stay
+plain without asking.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Read what an endpoint answers: a chat completion, its text and its tokens, however odd it is."""
+"""Read the answer of an endpoint: a chat completion, its text and its tokens, in whatever form they come."""
 
 import json
 from typing import Any

@@ -77,8 +77,14 @@ class Kept:
 
     def entry(self) -> dict[str, Any]:
         """Return the entry of the journal."""
-        told = {"kind": self.kind, "reason": self.reason, "spans": self.sizes.spans, "plan": self.sizes.plan}
-        return {"index": self.index, "hash": self.fingerprint, **told, "kept": self.row, **_usage_field(self.usage)}
+        annotation = {"kind": self.kind, "reason": self.reason, "spans": self.sizes.spans, "plan": self.sizes.plan}
+        return {
+            "index": self.index,
+            "hash": self.fingerprint,
+            **annotation,
+            "kept": self.row,
+            **_usage_field(self.usage),
+        }
 
 
 @dataclass(frozen=True)

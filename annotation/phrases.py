@@ -7,7 +7,7 @@ matches; a test holds every pair. The phrases are English: in other languages th
 import re
 
 PHRASES: dict[str, dict[str, str]] = {
-    # What a request asks for; such patterns are searched for in small letters.
+    # Kinds of requests; these patterns are matched against lower-case text.
     "quantity": {
         r"\bhow (?:many|much|long|far|old|fast|tall|often)\b": "how many apples are left",
         r"\bwhat (?:is|was) the (?:total|average|sum)\b": "what is the total",
@@ -46,7 +46,7 @@ PHRASES: dict[str, dict[str, str]] = {
         r"(?:proof|show) that": "show that two is prime",
         r"by (?:induction|contradiction)": "argue by contradiction",
     },
-    # What stands before the passages of an answer and says that steps follow; small letters too.
+    # The announcement of steps in a preamble; matched against lower-case text too.
     "steps_follow": {
         r"\bsteps\b[^.!?\n]*$": "take these steps to fix it:",
         r"\bstep[- ]by[- ]step\b": "a step-by-step guide",
@@ -71,7 +71,7 @@ PHRASES: dict[str, dict[str, str]] = {
         r"(?:[\w-]+ ){0,2}(?:instructions|directions)": "**Cooking instructions:**\n",
         r"method|preparation|procedure|steps": "## Method\n",
     },
-    # Conclusions: "conclusion" holds what only a conclusion begins with, "closing" what a last passage may begin with.
+    # Beginnings of conclusions: "conclusion" is certain anywhere, "closing" only in the last passage or behind it.
     "conclusion": {
         r"in (?:conclusion|summary|closing|short|a nutshell|the end)": "In short, rest.",
         r"overall|ultimately": "Overall, rest.",
@@ -94,7 +94,7 @@ PHRASES: dict[str, dict[str, str]] = {
         r"as you can see": "As you can see, it helps.",
         r"therefore,|thus,|hence,": "Therefore, rest.",
     },
-    # References between the passages of an answer and what stands around them.
+    # References between the passages of an answer and its preamble or closing.
     "refers_back": {
         r"these|those|above|aforementioned|mentioned|listed|such": "Use the listed ones.",
         r"both|all of|each of": "Try each of them.",

@@ -2,7 +2,7 @@
 
     1. open the source and check every row               reading.py, schemas.py
     2. plan each answer                                  structure.py, or llm.py through an endpoint
-    3. tag, count and check; what fails is refused       outcomes.py, tagging.py
+    3. tag, count and check, or refuse                   outcomes.py, tagging.py
     4. keep every finished record in OUT.partial         records/journal.py
     5. when all are done: OUT.refused.jsonl, OUT.report.json, OUT.report.png, and last of all OUT    assembly.py
 

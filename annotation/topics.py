@@ -9,13 +9,13 @@ from .words import EMPTY, NUMBERS
 MOST_WORDS = 3
 LONGEST_WORD = 24  # characters
 _LONGEST_UNSPACED = 8  # of scripts that write no spaces between words
-_FIRST_UNSPACED = "\u2e80"  # Chinese, Japanese and what follows them in Unicode
-_READ = 240  # characters of a text
+_FIRST_UNSPACED = "\u2e80"  # Chinese, Japanese and the scripts behind them in Unicode
+_READ = 240  # characters of a passage
 _LETTER = re.compile(r"[^\W\d_]")
 _BARE = re.compile(r"[a-zA-Z]|\d+")
 _PREPOSITIONS = frozenset(("of", "for", "in", "with", "to", "from", "on", "at", "by", "and", "or"))
 
-# What stands before the words of a text: "## ", "- ", "(2) ", "b. ", "iv) ", "Step 3: ", and then bold signs or quotes.
+# The marker before the words of a passage: "## ", "- ", "(2) ", "b. ", "iv) ", "Step 3: ", and bold signs or quotes.
 _MARKER = re.compile(
     r"\s*(?:#{1,6}\s|[-*+\u2022\u2023\u25aa\u25cf\u25cb\u00b7\u2013\u2014]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.):]\s*|"
     r"(?:step|day|week|month|phase|stage|tip|reason|option|idea|point)\s+\d{1,2}\s*[:.)-]\s*)?[\s*_\"'`]*",

@@ -134,7 +134,7 @@ class Journal:
             self._end += len(line)
 
     def entries(self, count: int) -> Iterator[dict[str, Any]]:
-        """Yield the entries of the records 0 ... count - 1 in order, without those that are not finished.
+        """Yield the entries of the records 0 ... count - 1 in order, as far as they are finished.
 
         Identical records share an entry; its usage is counted once, so only the first of them has it.
         """

@@ -33,7 +33,7 @@ def whole_files(out: Path, side_ending: str, finished: int) -> Iterator[tuple[Bi
     An empty side file is removed, and so is that of an earlier run.
 
     Args:
-        side_ending: what the side file's name has behind that of OUT, e.g. ".failed.jsonl".
+        side_ending: the end of the side file's name, behind that of OUT, e.g. ".failed.jsonl".
         finished: the number of finished records, for the message.
 
     Raises:

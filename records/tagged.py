@@ -89,7 +89,7 @@ class _OpenRound:
         self.texts: list[str] = []
 
     def add(self, tag: str, inner: str) -> None:
-        """Add what stands behind an opening tag: a promise, or a span's text."""
+        """Add the text behind an opening tag: a promise, or a span's text."""
         if tag == PROMISE:
             self.promises.append(_topic_and_number(inner))
         else:
@@ -121,7 +121,7 @@ def _check_begins(round_: _OpenRound, tag: str, inner: str) -> None:
 
 
 def _check_closes(open_tag: str, tag: str) -> None:
-    """Raise ValueError where a tag is not the one that closes the open tag."""
+    """Raise ValueError where a tag does not close the open tag."""
     if tag != _CLOSES[open_tag]:
         raise ValueError(f"{tag} stands inside {open_tag}; close it with {_CLOSES[open_tag]} first (tags do not nest).")
 
