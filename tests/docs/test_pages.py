@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from planned_diffusion.cli.main import FORWARDING, build_app
+from planned_diffusion.cli.main import FORWARDING, build_app, main
 from planned_diffusion.generation import events
 from planned_diffusion.generation.decoders.table import DECODERS
 from planned_diffusion.generation.fields import FIELDS
+from planned_diffusion.inference.batch.tasks import open_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -139,3 +140,21 @@ def test_a_link_to_a_missing_file_stops_the_build(monkeypatch):
 
     with pytest.raises(FileNotFoundError, match="missing.json"):
         build.with_files("see [this](../benchmarks/missing.json)")
+
+
+def test_the_commands_for_one_answer_run(tmp_path, monkeypatch, capsys):
+    page = (DOCS / "usage.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^## One answer\n\n```bash\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        assert main(shlex.split(line)[1:]) == 0, line
+    printed = capsys.readouterr().out
+    assert "the answer is yes." in printed and "<promise>-<topic>capital" in printed and '"counts": ' in printed
+    assert json.loads((tmp_path / "trace.json").read_text())["format"] == "planned-diffusion-trace"
+
+
+def test_the_requests_in_formats_are_accepted(tmp_path):
+    page = (DOCS / "formats.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^## Requests of batch\n.*?```json\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "requests.jsonl").write_text(block)
+    assert [task.id for task in open_tasks(tmp_path / "requests.jsonl")] == [1, "a7", 3, 4]
