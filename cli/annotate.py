@@ -69,6 +69,8 @@ def annotate(
     """
     folder = chosen_model(planning.model)
     quiet(output.debug)
+    from rich.progress import MofNCompleteColumn
+
     from ..annotation.llm import estimate
     from ..annotation.outcomes import records
     from ..annotation.pipeline import AnnotationJob, annotate_file
@@ -93,7 +95,7 @@ def annotate(
         price=asking.price,
     )
     finished = 0
-    with progress_bar("annotating") as show:
+    with progress_bar("annotating", MofNCompleteColumn()) as show:
 
         def advance(count: int, total: int) -> None:
             nonlocal finished

@@ -52,6 +52,8 @@ def batch(
     given = given_fields(fields)
     model = chosen_model(loading.model)
     quiet(output.debug)
+    from rich.progress import MofNCompleteColumn
+
     from ..inference.batch.job import BatchJob
     from ..inference.batch.run import answer_file
     from .progress import Speed, progress_bar
@@ -68,7 +70,7 @@ def batch(
         cluster=scheduling.ray,
         compiled=scheduling.compiled,
     )
-    with progress_bar("answering", Speed("answers")) as show:
+    with progress_bar("answering", MofNCompleteColumn(), Speed("answers")) as show:
         summary = answer_file(job, show)
     print_summary(summary, out, output.as_json)
 

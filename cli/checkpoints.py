@@ -66,6 +66,7 @@ def convert(
     quiet(output.debug)
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
+    from ..hub.convert.convert import ChosenFields
     from ..hub.convert.convert import convert as convert_checkpoint
     from .progress import progress_bar
 
@@ -73,9 +74,7 @@ def convert(
         converted = convert_checkpoint(
             source,
             out,
-            tokens_per_length_unit=conversion.tokens_per_length_unit,
-            span_attention=conversion.span_attention,
-            span_separator=conversion.span_separator,
+            ChosenFields(conversion.tokens_per_length_unit, conversion.span_attention, conversion.span_separator),
             revision=conversion.revision,
             progress=progress,
         )

@@ -5,8 +5,6 @@ import json
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from planned_diffusion.cli import progress
-
 
 @pytest.fixture
 def native(checkpoint, tmp_path):
@@ -45,12 +43,3 @@ def test_refusals_are_one_line(run, native, tmp_path):
     assert (ran.status, ran.out) == (2, "") and "is not empty" in ran.err and ran.err.count("\n") == 1
     ran = run("convert", "nowhere", tmp_path / "out")
     assert ran.status == 2 and "There is no folder nowhere" in ran.err and ran.err.count("\n") == 1
-
-
-def test_the_bar_follows_the_bytes(monkeypatch):
-    seen = []
-    monkeypatch.setattr(progress.Progress, "update", lambda self, task, **fields: seen.append(fields))
-    with progress.progress_bar("out") as show:
-        show(1, 2)
-        show(2, 2)
-    assert seen == [{"completed": 1, "total": 2}, {"completed": 2, "total": 2}]

@@ -39,7 +39,8 @@ def test_train_without_trl_says_what_to_install(run, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("planned_diffusion.training")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(sys.modules["planned_diffusion"], "training", raising=False)
-    monkeypatch.setitem(sys.modules, "trl", None)
+    for name in ["trl", *(name for name in sys.modules if name.startswith("trl."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     ran = run("train", "--help")
     assert ran.status == 1 and "pip install 'planned-diffusion[train]'" in ran.err and ran.err.count("\n") == 1
 
