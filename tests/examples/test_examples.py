@@ -28,8 +28,9 @@ SAID = {
 
 
 @pytest.fixture(autouse=True)
-def the_same_decoders_afterwards(monkeypatch):
-    """Forget the decoder that an example adds."""
+def nothing_stays(monkeypatch):
+    """Forget the decoder that an example adds, and the arguments that a command of it leaves behind."""
+    monkeypatch.setattr("sys.argv", ["example"])
     before = dict(DECODERS)
     yield
     DECODERS.clear()
