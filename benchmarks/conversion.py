@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 ROWS = 152_064
 CONVERT = """
 import resource, sys
-from planned_diffusion.hub.convert import convert
+from planned_diffusion.hub.convert.convert import convert
 imports = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 convert(sys.argv[1], sys.argv[2])
 print(imports, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

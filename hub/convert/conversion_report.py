@@ -1,8 +1,9 @@
-"""What a conversion mapped: a table for people, JSON for programs, and a first model card."""
+"""Report a conversion: a table for people, JSON for programs, and a first model card."""
 
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -15,7 +16,7 @@ INHERITED = ("license", "license_name", "license_link", "language")
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of a checkpoint, for people to check."""
+    """The result of a conversion, for people to check."""
 
     source: str
     out: str
@@ -23,7 +24,7 @@ class Converted:
     tokens: dict[str, int | list[int]]  # spelling -> id
     added: list[str]  # the spellings that are new
     rows: tuple[int, int]  # of embedding and head, before and after
-    rows_set: int
+    rows_set: int  # rows of new tokens
     tokens_per_length_unit: int
     span_attention: str
     span_separator: str
@@ -34,7 +35,7 @@ class Converted:
     notes: list[str]
 
     def table(self) -> list[tuple[str, str]]:
-        """Lines of two columns."""
+        """Return the lines of a table with two columns."""
         before, after = self.rows
         grown = "not resized" if before == after else f"resized from {before:,}"
         lines = [("model_type", f"{self.model_type} -> planned_diffusion")]
@@ -50,33 +51,37 @@ class Converted:
         ]
         return lines
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON writes them."""
         return asdict(self)
 
 
-def spelled(vocabulary: Vocabulary) -> dict[str, int | list[int]]:
+def ids_by_spelling(vocabulary: Vocabulary) -> dict[str, int | list[int]]:
+    """Return the ids of the control tokens by their spelling."""
     ids = dict(vocabulary.ids)
     tokenizer = vocabulary.tokenizer
-    names = {"mask_token_id": tokenizer.mask_token, **SPELLING, "eos_token_id": tokenizer.eos_token}
+    names = {"mask_token_id": str(tokenizer.mask_token), **SPELLING, "eos_token_id": str(tokenizer.eos_token)}
     return {spelling: ids[name] for name, spelling in names.items()} | {"0 ... 9": ids["digit_token_ids"]}
 
 
 def notes_on(foreign: ForeignConfig, vocabulary: Vocabulary) -> list[str]:
+    """Return remarks on limits of the converted checkpoint."""
     notes = []
     if vocabulary.added:
         notes.append("Some tags are new to these weights: train before you expect plans (planned-diffusion train).")
-    template = vocabulary.tokenizer.chat_template
+    template = str(vocabulary.tokenizer.chat_template)
     if vocabulary.chat_template == "kept" and not re.search(r"{%-?\s*generation\b", template):
         notes.append("The chat template has no {% generation %} marks; trainers that want them need your own.")
     if "sliding_attention" in (getattr(foreign.backbone, "layer_types", None) or ()):
-        notes.append(f"Some layers see {foreign.backbone.sliding_window} tokens: prompt and answer must fit in there.")
+        window = getattr(foreign.backbone, "sliding_window", None)
+        notes.append(f"Some layers see {window} tokens: prompt and answer must fit in there.")
     return notes
 
 
-def card(folder: Path, source: str, is_repository: bool, notes: list[str]) -> str:
-    """A README.md that names the source and keeps its license; `planned-diffusion push` completes it.
+def first_card(folder: Path, source: str, is_repository: bool, notes: list[str]) -> str:
+    """Return a README.md with the source's name and license; `planned-diffusion push` completes it.
 
-    Of a folder nobody else knows the name, so its own card's base model is kept, if it has one.
+    A local folder is unknown to others, so the base model of its own card is kept, if it has one.
     """
     readme = folder / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""

@@ -1,14 +1,15 @@
-"""The configuration of a foreign checkpoint as that of a backbone, or why it cannot be one."""
+"""Read the configuration of a foreign checkpoint as that of a backbone, or refuse it with a reason."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
 NATIVE = ("llama", "qwen2", "qwen3", "smollm3")
-# Dream is Qwen2 with a mask token: same modules, same names. "Dream" in the original, "dream" in what was fine-tuned
-# with the published planned-diffusion code.
+# Dream is Qwen2 with a mask token: same modules, same names. The original's model_type is "Dream", that of checkpoints
+# that were fine-tuned with the published planned-diffusion code "dream".
 DREAM = "dream"
 DREAM_FIELDS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
@@ -22,12 +23,13 @@ DREAM_SWITCHES = ("use_mrope", "use_sliding_window")  # off in every published c
 
 @dataclass(frozen=True)
 class ForeignConfig:
-    """What a checkpoint's config.json says.
+    """The config.json of a foreign checkpoint.
 
-    model_type     as stored
-    backbone       the decoder's own configuration
-    mask_token_id  the mask that it was trained with, or None
-    span_attention "dense" where the published code trained without block sparsity, else "sparse"
+    Attributes:
+        model_type: as stored.
+        backbone: the decoder's own configuration.
+        mask_token_id: the mask of its training, or None.
+        span_attention: "dense" where the published code trained without block sparsity, else "sparse".
     """
 
     model_type: str
@@ -37,11 +39,13 @@ class ForeignConfig:
 
     @property
     def is_dream(self) -> bool:
+        """Return whether the checkpoint is Dream, or fine-tuned from it."""
         return self.model_type.lower() == DREAM
 
 
 def read_config(folder: Path) -> ForeignConfig:
-    """
+    """Read the configuration of a checkpoint as that of a backbone.
+
     Raises:
         ValueError: no configuration, a broken one, or one of a kind of model that cannot become a backbone.
     """
@@ -54,12 +58,12 @@ def read_config(folder: Path) -> ForeignConfig:
             backbone = AutoConfig.for_model("qwen2", **fields)
         else:
             backbone = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # each kind of configuration checks itself and raises what it likes
+    except Exception as error:  # each kind of configuration checks itself and raises its own errors
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(f"The config.json is none of a {model_type} model: {reason}; fetch it anew.") from error
     backbone.architectures, backbone.name_or_path = None, ""
     if hasattr(backbone, "auto_map"):
-        del backbone.auto_map  # code that stays behind
+        delattr(backbone, "auto_map")  # the source's code is not converted
     return ForeignConfig(
         model_type=model_type,
         backbone=backbone,
@@ -68,7 +72,7 @@ def read_config(folder: Path) -> ForeignConfig:
     )
 
 
-def _stored_fields(folder: Path) -> dict:
+def _stored_fields(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if (folder / "adapter_config.json").is_file() and not file.is_file():
         raise ValueError(
@@ -81,12 +85,12 @@ def _stored_fields(folder: Path) -> dict:
     except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}); fetch the checkpoint anew.") from error
     if not isinstance(stored, dict) or not stored.get("model_type"):
-        raise ValueError(f"{file} names no model_type, so what it describes is unknown; fetch the checkpoint anew.")
+        raise ValueError(f"{file} names no model_type, so the kind of model is unknown; fetch the checkpoint anew.")
     return stored
 
 
-def refuse(stored: dict, model_type: str) -> None:
-    """Raises ValueError for kinds of models that are known not to convert, and for unknown ones."""
+def refuse(stored: dict[str, Any], model_type: str) -> None:
+    """Raise ValueError for kinds of models that are known not to convert, and for unknown ones."""
     if model_type == "planned_diffusion":
         raise ValueError("This is a planned-diffusion checkpoint already; export, push or train it as it is.")
     if stored.get("quantization_config"):
@@ -98,12 +102,12 @@ def refuse(stored: dict, model_type: str) -> None:
         raise ValueError(f"This is a multimodal model ({model_type}); only models of text alone can be converted.")
     if model_type not in NATIVE and model_type.lower() != DREAM:
         raise ValueError(
-            f"The model_type {model_type!r} is unknown here; what can be converted are {', '.join(NATIVE)} and Dream."
+            f"The model_type {model_type!r} is unknown here; known are {', '.join(NATIVE)} and Dream."
         )
 
 
-def _dream_as_qwen2(stored: dict) -> dict:
-    """The fields of the Qwen2 configuration that computes the same."""
+def _dream_as_qwen2(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the Qwen2 configuration that computes the same."""
     missing = [name for name in DREAM_FIELDS if stored.get(name) is None and name != "rope_theta"]
     if stored.get("rope_theta") is None and not stored.get("rope_parameters"):
         missing.append("rope_theta")
@@ -116,5 +120,5 @@ def _dream_as_qwen2(stored: dict) -> dict:
     fields = {name: stored[name] for name in names if stored.get(name) is not None}
     dtype = stored.get("dtype") or stored.get("torch_dtype")
     ids = {f"{name}_token_id": stored.get(f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    # Its own default, unlike Qwen2's; use_cache, off in many of these files, belongs to its own decoding.
+    # Dream's default of tie_word_embeddings is not Qwen2's; use_cache, off in many files, is for Dream's own decoding.
     return {"tie_word_embeddings": False, **fields, **ids, "dtype": dtype}

@@ -1,18 +1,20 @@
-"""A foreign tokenizer with the control tags: what it has is found, what it lacks is added, as single special tokens."""
+"""Give a foreign tokenizer the control tags: find those that it has, add the others, each as one special token."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from ...generation.tokens import SPELLING
+from ...records.checks import first_line
 from ...records.vocabulary import control_token_ids
 
 MASK = "<|mask|>"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
 # The order in which the published checkpoints number their tags; Dream, converted, gets the same ids.
 ORDER = ("async_start", "async_end", "promise_start", "topic_end", "sync", "span_pad")
-# Words whose rows a token begins with, by their mean, where it is new.
+# Words that describe a token; a new token's row starts as the mean of theirs.
 DESCRIPTIONS = {
     "mask_token_id": " blank missing word",
     "async_start_token_id": " begin this part of the answer",
@@ -43,14 +45,15 @@ PLAIN_TEXT = (
 class Vocabulary:
     """A tokenizer that has every control token.
 
-    ids            the id fields of `PlannedDiffusionConfig`
-    added          id -> ids of the words that describe it, for every token that was added
-    words          ids of all describing words
-    has_all_tags   whether the tokenizer came with all tags, as those of published checkpoints do
-    chat_template  "kept" or "added"
+    Attributes:
+        ids: the id fields of `PlannedDiffusionConfig`.
+        added: id -> ids of the words that describe it, for every token that was added.
+        words: ids of all describing words.
+        has_all_tags: whether the tokenizer came with all tags, as those of published checkpoints do.
+        chat_template: "kept" or "added".
     """
 
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     ids: dict[str, int | list[int]]
     added: dict[int, tuple[int, ...]]
     words: tuple[int, ...]
@@ -59,37 +62,41 @@ class Vocabulary:
 
     @property
     def rows(self) -> int:
-        """Rows of an embedding that has one for every id."""
+        """Return the rows of an embedding that has one for every id."""
         return max(self.tokenizer.get_vocab().values()) + 1
 
+    @property
+    def eos_token_id(self) -> int:
+        """Return the id that ends an answer."""
+        return cast(int, self.ids["eos_token_id"])
 
-def load_tokenizer(folder: Path, is_dream: bool):
-    """The tokenizer beside a checkpoint, without running code from it.
+
+def load_tokenizer(folder: Path, is_dream: bool) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint, without running code from it.
 
     Raises:
-        ValueError: there is none that can be read.
+        ValueError: no tokenizer that can be read.
     """
     try:
         if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-            raise OSError("there is none")  # transformers would make an empty one
+            raise OSError("the folder holds none")  # transformers would make an empty one
         if not is_dream:
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         # Dream's own class is Qwen2's tokenizer in Python; its files are Qwen2's.
         reader = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else Qwen2Tokenizer
         return reader.from_pretrained(folder)
     except Exception as error:  # transformers and tokenizers raise anything here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(
-            f"No tokenizer can be read from {folder}: {reason}; put tokenizer.json (or vocab.json and merges.txt) and "
-            "tokenizer_config.json beside the weights."
+            f"No tokenizer can be read from {folder}: {first_line(error)}; put tokenizer.json (or vocab.json and "
+            "merges.txt) and tokenizer_config.json beside the weights."
         ) from error
 
 
-def with_control_tokens(tokenizer, mask_token_id: int | None = None) -> Vocabulary:
-    """Adds what is missing to `tokenizer`, and sets its EOS to what ends an answer in its chat template.
+def with_control_tokens(tokenizer: PreTrainedTokenizerBase, mask_token_id: int | None = None) -> Vocabulary:
+    """Add the missing control tokens to `tokenizer`, and set its EOS to the token that ends an answer in its template.
 
     Args:
-        mask_token_id: the mask that the checkpoint was trained with, where its configuration says so.
+        mask_token_id: the mask of the checkpoint's training, if its configuration has one.
 
     Raises:
         ValueError: digits of several tokens, no EOS, or a mask that is not the configuration's.
@@ -107,19 +114,21 @@ def with_control_tokens(tokenizer, mask_token_id: int | None = None) -> Vocabula
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
-    tokenizer.init_kwargs.pop("auto_map", None)  # code that stays behind
+    tokenizer.init_kwargs.pop("auto_map", None)  # the source's code is not converted
     ids = control_token_ids(tokenizer)
+    described = {cast(int, ids[name]): words[name] for name in DESCRIPTIONS}
     return Vocabulary(
         tokenizer=tokenizer,
         ids=ids,
-        added={ids[name]: words[name] for name in DESCRIPTIONS if ids[name] not in before.values()},
-        words=tuple(sorted({token for described in words.values() for token in described})),
+        added={token: by for token, by in described.items() if token not in before.values()},
+        words=tuple(sorted({token for by in words.values() for token in by})),
         has_all_tags=all(SPELLING[f"{name}_token_id"] in before for name in ORDER),
         chat_template=chat_template,
     )
 
 
-def check_digits(tokenizer) -> None:
+def check_digits(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ValueError unless each digit is one known token."""
     for digit in "0123456789":
         ids = tokenizer(digit, add_special_tokens=False)["input_ids"]
         if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
@@ -129,11 +138,15 @@ def check_digits(tokenizer) -> None:
             )
 
 
-def set_mask(tokenizer, mask_token_id: int | None) -> None:
-    """The tokenizer's own mask, the configuration's, `<|mask|>` where the vocabulary has it, or a new token."""
+def set_mask(tokenizer: PreTrainedTokenizerBase, mask_token_id: int | None) -> None:
+    """Set the mask token: the tokenizer's own, else the configuration's, else `<|mask|>`, which may be new.
+
+    Raises:
+        ValueError: the tokenizer's mask is not the configuration's.
+    """
     if tokenizer.mask_token is None:
-        spelled = None if mask_token_id is None else tokenizer.convert_ids_to_tokens(mask_token_id)
-        tokenizer.add_special_tokens({"mask_token": AddedToken(spelled or MASK, special=True, normalized=False)})
+        spelling = None if mask_token_id is None else tokenizer.convert_ids_to_tokens(mask_token_id)
+        tokenizer.add_special_tokens({"mask_token": AddedToken(str(spelling or MASK), special=True, normalized=False)})
     if mask_token_id not in (None, tokenizer.mask_token_id):
         raise ValueError(
             f"The configuration's mask_token_id is {mask_token_id}, but the tokenizer's mask {tokenizer.mask_token!r} "
@@ -141,16 +154,19 @@ def set_mask(tokenizer, mask_token_id: int | None) -> None:
         )
 
 
-def answer_end(tokenizer) -> str:
-    """The special token that the chat template puts behind an answer, or else the tokenizer's EOS.
+def answer_end(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the special token that the chat template puts behind an answer, or else the tokenizer's EOS.
 
-    Base models often have another EOS than their template; what ends a turn ends an answer.
+    Base models often have another EOS than their template; the end of a turn is the end of an answer.
+
+    Raises:
+        ValueError: neither of them exists.
     """
     answer = "An answer."
     chat = [{"role": "user", "content": "A question?"}, {"role": "assistant", "content": answer}]
     try:
-        behind = tokenizer.apply_chat_template(chat, tokenize=False).rpartition(answer)[2].lstrip()
-    except Exception:  # templates are programs of others: some refuse a chat like this one
+        behind = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition(answer)[2].lstrip()
+    except Exception:  # a template is a program and may raise anything: some refuse a chat like this one
         behind = ""
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     found = [token for token in special if behind.startswith(token)]
@@ -161,4 +177,4 @@ def answer_end(tokenizer) -> str:
             "The tokenizer has no eos_token and its chat template ends answers with none; set eos_token in its "
             "tokenizer_config.json."
         )
-    return tokenizer.eos_token
+    return str(tokenizer.eos_token)

@@ -1,4 +1,4 @@
-"""Weights from one folder of safetensors files to another, byte for byte but for the rows of new tokens.
+"""Copy weights from one folder of safetensors files to another, byte for byte except for the rows of new tokens.
 
 Files are streamed in pieces: memory does not grow with the checkpoint, nor with its largest tensor. File names and
 the index stay. The format: 8 bytes of header length, the header in JSON, the tensors' bytes
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -32,19 +32,19 @@ class Stored:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that a matrix gets: how many it has in the end, and the bytes of those that are set, by index."""
+    """The new rows of a matrix: its final number of rows, and the bytes of the new ones by index."""
 
     count: int
     set_to: dict[int, bytes]
 
 
 def read_stored(folder: Path) -> dict[str, Stored]:
-    """Every tensor of a checkpoint, by name, in the order of files and of bytes.
+    """Return every tensor of a checkpoint by name, in the order of files and of bytes.
 
     Raises:
         ValueError: no safetensors files, some of them missing or damaged, or a tensor stored twice.
     """
-    stored = {}
+    stored: dict[str, Stored] = {}
     for file in _files(folder):
         for name, tensor in _tensors(folder / file).items():
             if name in stored:
@@ -89,18 +89,18 @@ def _tensors(path: Path) -> dict[str, Stored]:
     return dict(sorted(found.items(), key=lambda item: item[1].start))
 
 
-def _header(path: Path) -> tuple[dict, int]:
-    """The header of a safetensors file, and where the tensors' bytes begin."""
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file, and the position of the tensors' bytes."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return json.loads(file.read(length)), 8 + length
 
 
 def check_stored(stored: Mapping[str, Stored], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """That a checkpoint's tensors are the expected ones, in shapes and dtypes that can be copied.
+    """Check that a checkpoint's tensors are the expected ones, in shapes and dtypes that can be copied.
 
     Raises:
-        ValueError: names that are unknown or missing, other shapes, or tensors of whole numbers.
+        ValueError: names that are unknown or missing, other shapes, or tensors of integers.
     """
     unknown, missing = [name for name in stored if name not in expected], [n for n in expected if n not in stored]
     if unknown:
@@ -130,38 +130,44 @@ def write_file(
     rows: Mapping[str, Rows],
     copied: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Copies the tensors `kept` of a file, some of them with new `rows`; `copied` is told of bytes as they are written.
+    """Copy the tensors `kept` of a file, some of them with new `rows`; call `copied` with each number of bytes written.
 
-    A file that loses nothing and gets nothing is the same, byte for byte.
+    A file whose tensors are all kept and get no rows is copied byte for byte.
     """
-    header, start = _header(source)
+    header, _ = _header(source)
     metadata = header.pop("__metadata__", {})
     with source.open("rb") as original, target.open("wb") as new:
         if header.keys() == kept.keys() and not rows.keys() & kept.keys():
             _copy(original, new, source.stat().st_size, copied)
             return
-        entries, places, offset = {}, {}, 0
-        for name, tensor in kept.items():
-            shape = list(tensor.shape)
-            size = tensor.stop - tensor.start
-            if name in rows:
-                size = size // shape[0] * rows[name].count
-                shape[0] = rows[name].count
-            entries[name] = {"dtype": tensor.dtype, "shape": shape, "data_offsets": [offset, offset + size]}
-            places[name], offset = offset, offset + size
+        entries, size = _layout(kept, rows)
         encoded = json.dumps({"__metadata__": {"format": "pt", **metadata}, **entries}, separators=(",", ":")).encode()
         encoded += b" " * (-len(encoded) % 8)
         new.write(len(encoded).to_bytes(8, "little") + encoded)
         start = new.tell()
-        new.truncate(start + offset)
+        new.truncate(start + size)
         for name, tensor in kept.items():
+            place = start + entries[name]["data_offsets"][0]
             original.seek(tensor.start)
-            new.seek(start + places[name])
+            new.seek(place)
             _copy(original, new, tensor.stop - tensor.start, copied)
             row_bytes = (tensor.stop - tensor.start) // max(tensor.shape[0], 1) if tensor.shape else 0
             for index, row in rows[name].set_to.items() if name in rows else ():
-                new.seek(start + places[name] + index * row_bytes)
+                new.seek(place + index * row_bytes)
                 new.write(row)
+
+
+def _layout(kept: Mapping[str, Stored], rows: Mapping[str, Rows]) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return the header's entries of a file with the tensors `kept`, and the bytes of all tensors."""
+    entries, offset = {}, 0
+    for name, tensor in kept.items():
+        shape, size = list(tensor.shape), tensor.stop - tensor.start
+        if name in rows:
+            size = size // shape[0] * rows[name].count
+            shape[0] = rows[name].count
+        entries[name] = {"dtype": tensor.dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    return entries, offset
 
 
 def _copy(original: BinaryIO, new: BinaryIO, count: int, copied: Callable[[int], object]) -> None:
@@ -174,8 +180,8 @@ def _copy(original: BinaryIO, new: BinaryIO, count: int, copied: Callable[[int],
         copied(len(piece))
 
 
-def index_of(files: Mapping[str, Path]) -> dict:
-    """The index over written files: tensor name -> file name, and the size of all."""
+def index_of(files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the index over written files: tensor name -> file name, and the size of all."""
     tensors = {name: tensor for path in files.values() for name, tensor in _tensors(path).items()}
     total = sum(tensor.stop - tensor.start for tensor in tensors.values())
     weight_map = {name: tensor.file for name, tensor in tensors.items()}

@@ -1,10 +1,11 @@
-"""Which tensors of a foreign checkpoint are kept, and the rows that embedding and head get for new tokens."""
+"""Choose the tensors of a foreign checkpoint to keep, and compute the rows of new tokens in embedding and head."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from transformers import PreTrainedConfig
 
 from ...configuration_planned_diffusion import PlannedDiffusionConfig
 from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
@@ -12,15 +13,17 @@ from .source_tokenizer import Vocabulary
 from .weight_files import DTYPES, PIECE, Rows, Stored, check_stored, read_stored
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-COMPUTED = ".rotary_emb.inv_freq"  # in early Llama checkpoints; it follows from the configuration
-ROWS_MULTIPLE = 64  # of a matrix that is resized: matrix products are slow at odd widths
+COMPUTED = ".rotary_emb.inv_freq"  # stored in early Llama checkpoints; it follows from the configuration
+ROWS_MULTIPLE = 64  # a resized matrix has a multiple of so many rows: matrix products are slow at odd widths
 
 
-def plan_weights(folder: Path, backbone, vocabulary: Vocabulary) -> tuple[dict[str, Stored], dict[str, Rows]]:
-    """The tensors to keep, and the rows to set in embedding and head; none where no token is new.
+def plan_weights(
+    folder: Path, backbone: PreTrainedConfig, vocabulary: Vocabulary
+) -> tuple[dict[str, Stored], dict[str, Rows]]:
+    """Return the tensors to keep, and the rows to set in embedding and head; no rows where no token is new.
 
     Raises:
-        ValueError: tensors that are not those of the model that `backbone` configures.
+        ValueError: tensors of another model than `backbone` configures.
     """
     config = PlannedDiffusionConfig(backbone_config=backbone)
     with torch.device("meta"):
@@ -39,8 +42,13 @@ def plan_weights(folder: Path, backbone, vocabulary: Vocabulary) -> tuple[dict[s
 
 
 def new_rows(folder: Path, stored: dict[str, Stored], vocabulary: Vocabulary) -> dict[str, Rows]:
-    """Rows of new tokens: means of the rows of words that describe them. Where the matrices must grow, they grow to a
-    multiple of 64; ids beyond the tokenizer's get the mean of all those words, which is never the most probable token.
+    """Return the rows of new tokens: each is the mean of the rows of the words that describe the token.
+
+    Matrices that must grow get a multiple of 64 rows. Ids beyond the tokenizer's get the mean of all describing words,
+    which is never the most probable token.
+
+    Raises:
+        ValueError: the embedding has fewer rows than the tokenizer has common words.
     """
     have = stored[EMBEDDING].shape[0]
     if max(vocabulary.words) >= have:
@@ -61,7 +69,7 @@ def new_rows(folder: Path, stored: dict[str, Stored], vocabulary: Vocabulary) ->
 
 
 def are_equal(folder: Path, one: Stored, other: Stored) -> bool:
-    """Whether two tensors hold the same bytes."""
+    """Return whether two tensors hold the same bytes."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     with (folder / one.file).open("rb") as first, (folder / other.file).open("rb") as second:
@@ -77,11 +85,11 @@ def are_equal(folder: Path, one: Stored, other: Stored) -> bool:
 
 
 def mean_rows(folder: Path, name: str, tensor: Stored, described: Mapping[int, Iterable[int]]) -> dict[int, bytes]:
-    """For each id the mean, taken in float32, of the rows that describe it, as bytes in the tensor's own dtype."""
+    """Return for each id the mean of its describing rows, computed in float32, as bytes in the tensor's dtype."""
     with safe_open(folder / tensor.file, "pt") as file:
         matrix = file.get_slice(name)
 
-        def mean(ids) -> bytes:
+        def mean(ids: Iterable[int]) -> bytes:
             rows = torch.cat([matrix[token : token + 1] for token in ids]).float()
             row = rows.mean(dim=0).to(DTYPES[tensor.dtype])  # [H]
             return row.view(torch.uint8).numpy().tobytes()

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig
 
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
-from planned_diffusion.hub.convert.convert import convert
+from planned_diffusion.hub.convert.convert import ChosenFields, convert
 from planned_diffusion.hub.convert.source_tokenizer import DESCRIPTIONS
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.records.vocabulary import check_agreement
@@ -166,7 +166,7 @@ def test_the_tokenizer_of_qwen2(native_folder, qwen2_files, tmp_path):
 
 def test_options(native_folder, tmp_path):
     native_folder(tmp_path / "source")
-    report = convert(tmp_path / "source", tmp_path / "out", 4, "dense", "\n\n")
+    report = convert(tmp_path / "source", tmp_path / "out", ChosenFields(4, "dense", "\n\n"))
     config = AutoConfig.from_pretrained(tmp_path / "out")
     assert (config.tokens_per_length_unit, config.span_attention, config.span_separator) == (4, "dense", "\n\n")
     assert (report.tokens_per_length_unit, report.span_attention, report.span_separator) == (4, "dense", "\n\n")

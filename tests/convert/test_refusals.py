@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from planned_diffusion.generation.tokens import SPELLING
 from planned_diffusion.hub.convert import convert as module
-from planned_diffusion.hub.convert.convert import convert
+from planned_diffusion.hub.convert.convert import ChosenFields, convert
 from planned_diffusion.hub.convert.source_tokenizer import CHATML, PLAIN_TEXT, with_control_tokens
 
 CHAT = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "This."}]
@@ -28,7 +28,10 @@ def configure(source, **fields) -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"model_type": "gpt2"}, "model_type 'gpt2' is unknown here; what can be converted are llama, qwen2, qwen3, "),
+        (
+            {"model_type": "gpt2"},
+            "model_type 'gpt2' is unknown here; known are llama, qwen2, qwen3, smollm3 and",
+        ),
         ({"model_type": "planned_diffusion"}, "a planned-diffusion checkpoint already"),
         ({"quantization_config": {"quant_method": "gptq"}}, r"is quantised \(gptq\); convert the original one"),
         ({"model_type": "qwen2_vl", "vision_config": {}}, r"multimodal model \(qwen2_vl\); only models of text"),
@@ -100,7 +103,7 @@ def test_destinations(source, tmp_path):
         ({"tokens_per_length_unit": 0}, "tokens_per_length_unit is 0"),
     ):
         with pytest.raises(ValueError, match=says):
-            convert(source, tmp_path / "out", **options)
+            convert(source, tmp_path / "out", ChosenFields(**options))
 
 
 def test_a_window_is_mentioned(source, tmp_path):
