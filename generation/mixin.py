@@ -7,7 +7,6 @@ The body of `generate` follows this outline:
     4. sequences   prompt + answer, padded on the right
 """
 
-import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -21,7 +20,7 @@ from .config import PlannedDiffusionGenerationConfig
 from .decoders.table import DECODERS
 from .engine.engine import Engine
 from .events import Ended, Event
-from .fields import FIELDS
+from .field_resolution import resolved
 from .query import Request
 from .requests import RequestMaker, as_ids
 from .sequences import PlannedDiffusionOutput, described, padded_sequences
@@ -30,13 +29,6 @@ from .tokenizer_beside import tokenizer_beside
 from .trace import Trace, TraceRecorder
 
 logger = logging.get_logger(__name__)
-
-# Arguments of transformers' `generate` without meaning here: the model drafts for itself, and prompts are token ids.
-FOREIGN_ARGUMENTS = (
-    "assistant_model", "assistant_tokenizer", "prefix_allowed_tokens_fn", "negative_prompt_ids",
-    "negative_prompt_attention_mask", "custom_generate", "inputs_embeds", "past_key_values",
-)  # fmt: skip
-IGNORED_ARGUMENTS = ("synced_gpus", "use_model_defaults", "token_type_ids", "trust_remote_code", "disable_compile")
 
 Listener = Callable[[int, Event], object]  # (index of the answer, event)
 
@@ -106,6 +98,33 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
         Raises:
             ValueError: a field, prompt or plan that cannot be used; the message says what to do.
             FloatingPointError: the model's logits are NaN.
+
+        Examples:
+            >>> from transformers import AutoTokenizer
+            >>> from planned_diffusion import Blank, PlannedDiffusionForCausalLM
+
+            >>> model = PlannedDiffusionForCausalLM.from_pretrained("checkpoints/facts", dtype="auto")
+            >>> tokenizer = AutoTokenizer.from_pretrained("checkpoints/facts")
+            >>> prompt = tokenizer("What are the capital and the currency of Kenya?", return_tensors="pt")
+            >>> start = prompt["input_ids"].shape[1]
+
+            >>> # The answer as prose; plan and tags are left out.
+            >>> sequences = model.generate(**prompt)
+            >>> tokenizer.decode(sequences[0, start:], skip_special_tokens=True)[:62]
+            'The capital city of Kenya, as any atlas will show, is Nairobi.'
+
+            >>> # Its plan, and what it took.
+            >>> out = model.generate(**prompt, return_dict_in_generate=True)
+            >>> [(span.topic, span.length) for span in out.plans[0][0]]
+            [('capital', 24), ('currency', 16)]
+            >>> out.trace[0].forwards < out.trace[0].tokens
+            True
+
+            >>> # A plan of one's own: known words and a gap.
+            >>> form = ["The capital city of Kenya, as any atlas will show, is", Blank(6)]
+            >>> sequences = model.generate(**prompt, plan=[[[("capital", form)]]])
+            >>> tokenizer.decode(sequences[0, start:], skip_special_tokens=True)
+            'The capital city of Kenya, as any atlas will show, is Nairobi.'
         """
         # 1. Fields
         if input_ids is None:
@@ -155,20 +174,7 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
         Raises:
             ValueError: an unknown field, a field that this decoding never reads, or a value out of range.
         """
-        kwargs = {name: value for name, value in kwargs.items() if name not in IGNORED_ARGUMENTS}
-        foreign = [name for name in FOREIGN_ARGUMENTS if kwargs.get(name) is not None]
-        if foreign:
-            raise ValueError(f"{', '.join(foreign)} has no meaning for planned diffusion; leave it out.")
-        callers = {**_set_fields(given), **_set_fields(kwargs)}
-        if "max_length" in callers and "max_new_tokens" not in callers:
-            callers["max_new_tokens"] = None  # the checkpoint's would win
-        own = self.generation_config
-        fields = PlannedDiffusionGenerationConfig(**copy.deepcopy({**own.to_dict(), **callers}))
-        fields.refuse_unread(kwargs)
-        chosen = getattr(given, "set_fields", {})
-        if "decoding" in chosen and "decoding" not in kwargs:  # else it was chosen for another decoding
-            known = own.set_fields
-            fields.refuse_unread(name for name, value in chosen.items() if name not in known or known[name] != value)
+        fields = resolved(self.generation_config, given, kwargs)
         self._refuse_with_this_decoding(fields, plan)
         return fields
 
@@ -315,15 +321,3 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
                 self.generation_config = read
             except OSError:
                 logger.info("No generation_config.json: the defaults of PlannedDiffusionGenerationConfig are used.")
-
-
-def _set_fields(given: GenerationConfig | dict[str, Any] | None) -> dict[str, Any]:
-    """Return the fields that the caller set. None means "not given" for transformers' fields, a value for ours."""
-    if given is None or isinstance(given, dict):
-        fields, ours = given or {}, given or {}
-    elif isinstance(given, GenerationConfig):
-        fields, ours = given.to_dict(), getattr(given, "set_fields", {})
-    else:
-        raise ValueError(f"generation_config is a {type(given).__name__}; give a GenerationConfig.")
-    theirs = {name: value for name, value in fields.items() if value is not None and name not in FIELDS}
-    return theirs | {name: value for name, value in ours.items() if name in FIELDS}
