@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from typer import Argument, Option
 
@@ -42,7 +42,7 @@ def batch(
     loading: Loading,
     scheduling: Scheduling,
     output: Output,
-    **fields: Any,
+    **fields: object,
 ) -> None:
     """Answer a file of requests, many at a time.
 

@@ -7,7 +7,8 @@ A field whose values are numbers, texts or switches has an option: steps_ratio i
 import json
 from collections.abc import Iterator, Mapping
 from inspect import Parameter
-from typing import Annotated, Any
+from types import GenericAlias
+from typing import Annotated, Any, cast
 
 from rich.markup import escape
 from typer import Option
@@ -41,23 +42,23 @@ def field_options() -> Iterator[Parameter]:
     yield parameter(SET, list[str], Option("--set", metavar="FIELD=VALUE", help=text))
 
 
-def parameter(name: str, kind: Any, option: OptionInfo) -> Parameter:
+def parameter(name: str, kind: type | GenericAlias, option: OptionInfo) -> Parameter:
     """Return a parameter that Typer reads as this option, None where it is not given."""
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
 def field_option(field: Field, kind: type, panel: str) -> OptionInfo:
     """Return the option of one field; its help is the field's meaning and default."""
-    default = {True: "on", False: "off"}[field.default is True] if kind is bool else str(field.default)
+    default = ("off", "on")[field.default] if kind is bool and field.default is not None else field.default
     return Option(
         help=escape(field.meaning),
         metavar=METAVARS.get(kind),
         rich_help_panel=panel,
-        show_default=default if field.default is not None else False,
+        show_default=False if default is None else str(default),
     )
 
 
-def given_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+def given_fields(options: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields that were given, by their options or by --set; a temperature says whether to sample.
 
     Raises:
@@ -65,7 +66,7 @@ def given_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     fields = {name: value for name, value in options.items() if value is not None and name != SET}
     table = FIELDS | SHARED_FIELDS
-    for text in options.get(SET) or ():
+    for text in cast(list[str] | None, options.get(SET)) or ():
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ValueError(f"--set got {text!r}; give FIELD=VALUE, such as block_size=16.")

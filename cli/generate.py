@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -21,7 +21,7 @@ def generate(
     output: Output,
     prompt: Annotated[list[str] | None, Argument(help="The prompt; - or nothing: standard input.")] = None,
     trace: Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")] = None,
-    **fields: Any,
+    **fields: object,
 ) -> None:
     """Answer a prompt; a terminal shows how it is written.
 

@@ -38,7 +38,7 @@ def as_command(function: Callable[..., Result]) -> Callable[..., Result]:
     return run
 
 
-def _spread(parameter: inspect.Parameter, hint: Any) -> Iterator[inspect.Parameter]:
+def _spread(parameter: inspect.Parameter, hint: object) -> Iterator[inspect.Parameter]:
     """Yield the parameters that stand for one parameter of the function."""
     if parameter.kind is parameter.VAR_KEYWORD:
         yield from field_options()
@@ -52,7 +52,7 @@ def _spread(parameter: inspect.Parameter, hint: Any) -> Iterator[inspect.Paramet
         yield parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hint)
 
 
-def _in_panel(annotation: Any, panel: str | None) -> Any:
+def _in_panel(annotation: object, panel: str | None) -> object:
     """Return an annotated type whose option is listed under a panel of the help."""
     kind, option = get_args(annotation)
     option = copy(option)

@@ -102,7 +102,7 @@ def counts_line(answer: Answer) -> str:
 def view_of(checkpoint: Checkpoint, fields: Fields) -> LiveView | PipeView:
     """Return a live view where standard output is a terminal that can redraw itself, plain text elsewhere."""
     if not sys.stdout.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
-        return PipeView(checkpoint.tokenizer, as_written=checkpoint.field("keep_plan", fields))
+        return PipeView(checkpoint.tokenizer, as_written=bool(checkpoint.field("keep_plan", fields)))
     config = checkpoint.model.config
     control = None if config.mask_token_id is None else ControlTokens.from_config(config)
     return LiveView(Console(), Drawing(checkpoint.tokenizer, control, checkpoint.unit(fields)))

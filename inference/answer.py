@@ -6,7 +6,7 @@ The command line and batches share this. A listener follows an answer while it i
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from transformers import CompileConfig, PreTrainedTokenizerBase
@@ -42,13 +42,14 @@ class Checkpoint:
         """The way in which the model is compiled; None where it is not."""
         return self.model.generation_config.compile_config
 
-    def field(self, name: str, fields: Fields) -> Any:
+    def field(self, name: str, fields: Fields) -> object:
         """Return the value of a generation field: the caller's, or else the checkpoint's own."""
         return fields.get(name, getattr(self.model.generation_config, name))
 
     def unit(self, fields: Fields) -> Unit:
         """Return the tokens of room per promised number, as `generate` with these fields takes it."""
-        return Unit(self.model.config.tokens_per_length_unit * self.field("length_scale", fields))
+        scale = cast(float, self.field("length_scale", fields))
+        return Unit(self.model.config.tokens_per_length_unit * scale)
 
     def request(self, prompt: Prompt, fields: Fields, plan: list[Any] | None = None) -> Request:
         """Return the engine's request for a prompt; control tags spelled in the prompt stay text.
