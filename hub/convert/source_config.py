@@ -101,9 +101,7 @@ def refuse(stored: dict[str, Any], model_type: str) -> None:
     if any(name in stored for name in ("text_config", "vision_config", "audio_config")):
         raise ValueError(f"This is a multimodal model ({model_type}); only models of text alone can be converted.")
     if model_type not in NATIVE and model_type.lower() != DREAM:
-        raise ValueError(
-            f"The model_type {model_type!r} is unknown here; known are {', '.join(NATIVE)} and Dream."
-        )
+        raise ValueError(f"The model_type {model_type!r} is unknown here; known are {', '.join(NATIVE)} and Dream.")
 
 
 def _dream_as_qwen2(stored: dict[str, Any]) -> dict[str, Any]:

@@ -204,7 +204,9 @@ REFUSED_ATTRIBUTES = {
     # ways around this list
     "__globals__", "__builtins__", "__subclasses__", "__code__", "__loader__", "__dict__",
 }  # fmt: skip
-ALLOWED = {("generation_config.py", "__dict__")}  # the fields of a generation config, looked through by name
+ALLOWED = {  # fields that are attributes of an object of ours, looked through by name
+    ("generation_config.py", "__dict__"), ("generation_fields.py", "__dict__"), ("generation_fields.py", "vars"),
+}  # fmt: skip
 
 
 def offences(name: str, source: bytes) -> list[str]:
@@ -218,7 +220,7 @@ def offences(name: str, source: bytes) -> list[str]:
             continue
         tops = {module.split(".")[0] for module in modules}
         found += [f"{name}:{node.lineno} imports {top}" for top in tops - HARMLESS - {"torch", "transformers", "sys"}]
-        if isinstance(node, ast.Name) and node.id in REFUSED_NAMES:
+        if isinstance(node, ast.Name) and node.id in REFUSED_NAMES and (name, node.id) not in ALLOWED:
             found.append(f"{name}:{node.lineno} names {node.id}")
         if isinstance(node, ast.Attribute):
             of_sys = isinstance(node.value, ast.Name) and node.value.id == "sys"
