@@ -7,10 +7,10 @@ from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.generation.decoders.canvas import Canvas, open_blanks
-from planned_diffusion.generation.decoders.decoder import Decoder, Decoding
+from planned_diffusion.generation.decoders.decoder import Decoder
 from planned_diffusion.generation.decoders.planned import PLANNING_FIELDS, in_rounds
 from planned_diffusion.generation.decoders.table import DECODERS
-from planned_diffusion.generation.events import PlacedSpan, SpanClosed
+from planned_diffusion.generation.events import Decoding, PlacedSpan, SpanClosed
 from planned_diffusion.generation.query import Drawn, Request
 from planned_diffusion.generation.tokens import Allowed
 from planned_diffusion.loading.embedded import EMBEDDED

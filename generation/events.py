@@ -11,10 +11,12 @@ Positions count from the prompt's first token, left padding aside. A request's e
 `Text` comes whenever the final text grew, in reading order, whatever the order of writing.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import get_args
 
 from .plan import Round
+from .query import Query, Reply
 
 
 @dataclass(frozen=True)
@@ -169,3 +171,5 @@ Event = (
     | Failed
 )
 EVENTS = get_args(Event)
+# A decoder at work: it yields queries, each answered by a Reply, and events, which are passed on.
+Decoding = Generator[Query | Event, Reply, None]

@@ -20,11 +20,11 @@ tokens before them; older states stay as they are. With a window over everything
 from collections.abc import Generator
 from dataclasses import replace
 
-from ..events import BlanksPlaced, SpanClosed
-from ..query import Drawn, Request
+from ..events import BlanksPlaced, Decoding, Event, SpanClosed
+from ..query import Drawn, Query, Reply, Request
 from ..tokens import Allowed
 from .canvas import Canvas
-from .decoder import Decoder, Decoding, Event, Query, Reply
+from .decoder import Decoder
 
 
 def adaptive_parallel(request: Request) -> Decoding:

@@ -3,11 +3,11 @@
 Strictly causal, prompt included, over the same exact cache; control tags are suppressed, so the text is prose.
 """
 
-from ..events import Text, TokensWritten
+from ..events import Decoding, Text, TokensWritten
 from ..query import Request
 from ..tokens import Allowed
 from .canvas import Canvas
-from .decoder import Decoder, Decoding
+from .decoder import Decoder
 
 
 def autoregressive(request: Request) -> Decoding:

@@ -11,12 +11,12 @@ A block's first token is predicted by the last one of the block before it, which
 `block_size=1` nothing else is predicted: left-to-right decoding, token for token.
 """
 
-from ..events import BlanksPlaced, RoundClosed
+from ..events import BlanksPlaced, Decoding, RoundClosed
 from ..fields import Settings
 from ..query import Request
 from ..tokens import ControlTokens
 from .canvas import Canvas
-from .decoder import Decoder, Decoding, tags_but_pad
+from .decoder import Decoder, tags_but_pad
 from .diffusion import UNTAGGED_FIELDS, fill
 from .refine import refine
 

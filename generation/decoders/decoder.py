@@ -1,15 +1,12 @@
 """A decoder's record: how it runs, what it reads, and what it needs; each decoder's file ends with its own."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..events import Event
-from ..fields import FIELDS
-from ..query import Query, Reply, Request, Settings
+from ..events import Decoding
+from ..fields import FIELDS, Settings
+from ..query import Request
 from ..tokens import ControlTokens
-
-# Generator that asks queries and reports events; a query is answered by a Reply, an event by None.
-Decoding = Generator[Query | Event, Reply, None]
 
 
 def all_but_pad(control: ControlTokens, settings: Settings) -> frozenset[int]:

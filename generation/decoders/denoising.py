@@ -7,11 +7,10 @@ write     the chosen blanks receive their tokens
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from ..events import PlacedSpan
+from ..events import Decoding, PlacedSpan
 from ..query import Request
 from ..tokens import Allowed
 from .canvas import Canvas, open_blanks
-from .decoder import Decoding
 from .schedule import reveal_fractions, step_count
 from .unmasking import reveal
 

@@ -14,10 +14,10 @@ EOS the rest is closed at once (`close_padding`), so that no steps are spent on 
 
 from collections.abc import Iterable
 
-from ..events import BlanksPlaced, PlacedSpan, SpanClosed
+from ..events import BlanksPlaced, Decoding, PlacedSpan, SpanClosed
 from ..query import Request
 from .canvas import Canvas, open_blanks
-from .decoder import Decoder, Decoding
+from .decoder import Decoder
 from .denoising import reveal_shares, step
 from .unmasking import UNMASKING_FIELDS
 

@@ -17,10 +17,10 @@ is the first step of the next block, as in the paper.
 
 from collections.abc import Callable
 
-from ..events import BlanksPlaced, PlacedSpan
+from ..events import BlanksPlaced, Decoding, PlacedSpan
 from ..query import Request
 from .canvas import Canvas
-from .decoder import Decoder, Decoding
+from .decoder import Decoder
 from .diffusion import UNTAGGED_FIELDS, fill
 
 # `block_cache` -> positions that every step inside a block runs, from (answer, block)

@@ -8,11 +8,11 @@ first one that differs from its guess is the token to write, and the guesses beh
 
 from collections.abc import Generator, Sequence
 
+from ..events import Event
 from ..grammar import RoundGrammar
-from ..query import Request
+from ..query import Query, Reply, Request
 from ..tokens import Allowed, ControlTokens
 from .canvas import Canvas
-from .decoder import Event, Query, Reply
 
 LONGEST_MATCH = 3
 SEARCHED = 512  # tokens back from the end

@@ -15,11 +15,11 @@ Cache: exact. A token runs once in each of the two streams.
 A span ends with its first `[PAD]`, or with its room.
 """
 
-from ..events import PlacedSpan, SpanClosed
+from ..events import Decoding, PlacedSpan, SpanClosed
 from ..query import Drawn, Request
 from ..tokens import Allowed
 from .canvas import Canvas
-from .decoder import Decoder, Decoding, all_but_pad
+from .decoder import Decoder, all_but_pad
 from .planned import PLANNING_FIELDS, in_rounds
 
 

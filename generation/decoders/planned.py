@@ -15,13 +15,13 @@ Steps 3 and 4 need no code of their own for the attention: the labels of the tok
 
 from collections.abc import Callable, Generator
 
-from ..events import PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed
+from ..events import Decoding, Event, PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed
 from ..grammar import RoundGrammar
 from ..plan import Round
-from ..query import Request
+from ..query import Query, Reply, Request
 from .autoregressive import write_on
 from .canvas import Canvas, open_blanks
-from .decoder import Decoder, Decoding, Event, Query, Reply, all_but_pad
+from .decoder import Decoder, all_but_pad
 from .denoising import reveal_shares, step
 from .lookahead import next_tokens
 from .refine import refine

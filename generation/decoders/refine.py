@@ -14,10 +14,9 @@ The text is final only afterwards, so a streamer gets it at the end.
 
 from dataclasses import replace
 
-from ..events import PlacedSpan, TokensBlanked
+from ..events import Decoding, PlacedSpan, TokensBlanked
 from ..query import Request
 from .canvas import Canvas
-from .decoder import Decoding
 from .denoising import reveal_shares, step
 
 

@@ -17,11 +17,11 @@ Cache: exact.
 
 from collections.abc import Generator
 
-from ..events import PlacedSpan, TokensBlanked
-from ..query import Drawn, Reply, Request
+from ..events import Decoding, Event, PlacedSpan, TokensBlanked
+from ..query import Drawn, Query, Reply, Request
 from ..tokens import Allowed
 from .canvas import Canvas
-from .decoder import Decoder, Decoding, Event, Query, all_but_pad
+from .decoder import Decoder, all_but_pad
 from .planned import PLANNING_FIELDS, denoise, in_rounds
 from .unmasking import UNMASKING_FIELDS
 

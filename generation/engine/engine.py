@@ -23,10 +23,10 @@ from itertools import accumulate
 import torch
 from transformers import CompileConfig, PreTrainedModel
 
-from ..events import Ended, Event, Failed, Forward
+from ..events import Decoding, Ended, Event, Failed, Forward
 from ..query import Query, Reply, Sampling
 from .chunking import split_query
-from .live_request import LiveRequest, RunningDecoder
+from .live_request import LiveRequest
 from .packing import group_rows, pack
 from .prefix import causal_prefix, should_wait_for_prefix, take_prefix_states
 from .runner import Runner
@@ -77,12 +77,12 @@ class Engine:
         self.vocabulary = self.runners[0].head.weight.shape[0]
         self.table = AllowedTable(self.device)
         self._live: dict[int, LiveRequest] = {}
-        self._waiting: deque[tuple[int, RunningDecoder, Sampling]] = deque()
+        self._waiting: deque[tuple[int, Decoding, Sampling]] = deque()
         self._events: deque[tuple[int, Event]] = deque()  # not read yet
         self._next_document = 0
         self._ticks = 0
 
-    def add(self, decoder: RunningDecoder, sampling: Sampling) -> int:
+    def add(self, decoder: Decoding, sampling: Sampling) -> int:
         """Queue a request; return the number under which its events come."""
         document, self._next_document = self._next_document, self._next_document + 1
         self._waiting.append((document, decoder, sampling))
@@ -133,7 +133,7 @@ class Engine:
             if of_runner:
                 self._forward(runner, select(of_runner))
 
-    def _admit(self, document: int, decoder: RunningDecoder, sampling: Sampling) -> None:
+    def _admit(self, document: int, decoder: Decoding, sampling: Sampling) -> None:
         """Let a decoder ask its first query."""
         noise = None
         if sampling.temperature > 0:

@@ -1,16 +1,12 @@
 """A request while it is in the engine: the scheduler's record, which packing and prefix sharing read."""
 
-from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import torch
 
-from ..events import Event
-from ..query import Query, Reply, Sampling
+from ..events import Decoding
+from ..query import Query, Sampling
 from .sampling import Draft
-
-# A decoder at work: it yields queries, each answered by a Reply, and events, which are passed on.
-RunningDecoder = Generator[Query | Event, Reply, None]
 
 
 @dataclass(eq=False)  # a request is itself, whatever its contents
@@ -29,7 +25,7 @@ class LiveRequest:
     """
 
     document: int
-    decoder: RunningDecoder
+    decoder: Decoding
     sampling: Sampling
     noise: torch.Generator | None
     query: Query = field(init=False, repr=False)
