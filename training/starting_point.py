@@ -17,6 +17,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..loading.locate import locate
 from ..loading.quantise import quantization_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
@@ -49,9 +50,7 @@ def check_source(script: ScriptArguments, adapter: AdapterArguments) -> None:
 
 def _check_model(model: str) -> None:
     """Raise ValueError where the model is not there, is an adapter or was not converted."""
-    is_folder = Path(model).is_dir()
-    if not is_folder and (Path(model).exists() or model.startswith((".", "~", "/")) or model.count("/") != 1):
-        raise ValueError(f"There is no folder {model}; give model a folder, or a Hub repository as owner/name.")
+    locate(model, "model")
     _refuse_adapter(model)
     config, _ = _from_source(PreTrainedConfig.get_config_dict, model)
     kind = config.get("model_type")
