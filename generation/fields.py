@@ -34,7 +34,7 @@ FIELDS: dict[str, Field] = {
     "span_attention": Field(
         None,
         OneOf(("sparse", "dense"), optional=True),
-        'Whether the parts of a round see each other: "dense" if so, "sparse" if not; by default as in the checkpoint.',
+        'Whether the spans of a round see each other: "dense" if so, "sparse" if not; by default as in the checkpoint.',
     ),
     "steps_ratio": Field(
         1.0,

@@ -79,10 +79,20 @@ def weight_options(dtype: str, device: torch.device | str) -> WeightOptions:
 
 
 def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -> PlannedDiffusionForCausalLM:
-    """Return the model with an adapter in its layers, or merged into its weights."""
-    from peft import PeftModel
+    """Return the model with an adapter in its layers, or merged into its weights.
+
+    Raises:
+        ValueError: an adapter that trains a prompt, which lies outside the layers.
+    """
+    from peft import PeftModel, PeftType
 
     adapted = PeftModel.from_pretrained(model, source)  # transformers 5.17's own way would lose the control tokens
+    kind = adapted.active_peft_config
+    if kind.is_prompt_learning:
+        raise ValueError(
+            f"it trains a prompt ({PeftType(kind.peft_type).value}), which generate would leave out; train LoRA or "
+            "another adapter that changes layers"
+        )
     return cast(PlannedDiffusionForCausalLM, adapted.merge_and_unload() if merge else adapted.get_base_model())
 
 

@@ -31,6 +31,17 @@ def test_the_adapter_answers(run, adapter, checkpoint, tokenizer):
     assert ran.out == tokenizer.decode(expected, skip_special_tokens=True) + "\n"
 
 
+def test_a_trained_prompt_is_refused_rather_than_left_out(run, checkpoint, tokenizer, tmp_path):
+    peft = pytest.importorskip("peft")
+    model = PlannedDiffusionForCausalLM.from_pretrained(checkpoint[1])
+    sizes = {"num_virtual_tokens": 2, "num_layers": 2, "token_dim": 32, "num_attention_heads": 2}
+    peft.get_peft_model(model, peft.PromptTuningConfig(task_type="CAUSAL_LM", **sizes)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    ran = run("generate", "What?", "--model", tmp_path)
+    assert (ran.status, ran.out) == (2, "")
+    assert "it trains a prompt (PROMPT_TUNING), which generate would leave out" in ran.err
+
+
 def test_a_base_that_is_gone_and_peft_that_is_missing(run, adapter, monkeypatch):
     from planned_diffusion.loading import load as loading
 
