@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import huggingface_hub
+import huggingface_hub.hf_api
 import pytest
 import torch
 from packaging.requirements import Requirement
@@ -66,6 +67,7 @@ def hub(tmp_path_factory):
     server = loopback.LoopbackHub()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(huggingface_hub.constants, "ENDPOINT", server.endpoint)
+        patch.setattr(huggingface_hub.hf_api.api, "endpoint", server.endpoint)  # made when the library was imported
         template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         patch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
