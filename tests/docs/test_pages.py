@@ -117,10 +117,13 @@ def test_formats_name_every_event_and_its_fields():
 
 def test_examples_in_formats_are_json():
     page = (DOCS / "formats.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL):
+    blocks = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert blocks
+    for block in blocks:
         decoder, rest = json.JSONDecoder(), block.strip()
         while rest:
-            _, end = decoder.raw_decode(rest)
+            value, end = decoder.raw_decode(rest)
+            assert isinstance(value, (dict, list)), rest[:40]
             rest = rest[end:].strip()
 
 

@@ -7,7 +7,7 @@ from planned_diffusion.records.checks import check_utf8, first_line
 
 @pytest.mark.parametrize("text", ["", "plain", "\U0001f600"])
 def test_whole_characters_pass(text):
-    check_utf8(text, "The prompt")
+    assert check_utf8(text, "The prompt") is None  # and nothing raised
 
 
 @pytest.mark.parametrize("half", ["\ud83d", "\ude00"])
