@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from typer import Argument, Option
 
-from ..loading.locate import chosen_model
+from .model_names import checkpoint_of
 from .options import Attention, Debug, Output, quiet
 
 
@@ -99,7 +99,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a checkpoint that loads anywhere with trust_remote_code=True: weights, tokenizer, defaults and code."""
-    source = chosen_model(model)
+    source = checkpoint_of(model, debug)
     quiet(debug)
     from ..hub.export import export as export_checkpoint
 

@@ -5,6 +5,7 @@ A GGUF file is one file for llama.cpp: metadata, the tokenizer and the weights, 
 """
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,6 @@ ROPE_FACTORS = "rope_freqs.weight"
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 # Pre-tokenizers (tokenizer.ggml.pre) that split numbers into digits first, which transformers leaves out.
 DIGIT_BY_DIGIT = ("smollm", "starcoder", "refact", "command-r")
-SENTENCEPIECE = "llama"  # as tokenizer.ggml.model
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class GgufFile:
         """Return the kind of model, as llama.cpp names it."""
         return str(self.metadata.get("general.architecture"))
 
-    def field(self, name: str, default: object = None) -> Any:  # noqa: ANN401
+    def field(self, name: str, default: object = None) -> Any:  # noqa: ANN401 - as stored
         """Return a field of the model, such as block_count."""
         return self.metadata.get(f"{self.architecture}.{name}", default)
 
@@ -111,9 +111,10 @@ def _unreadable(path: Path, error: Exception) -> str:
         if file.read(4) != b"GGUF":
             return f"{path} is no GGUF file; name one, or the folder of a checkpoint."
     if "is not a valid GGMLQuantizationType" in str(error):
+        number = re.findall(r"\d+", str(error))[-1]
         return (
-            f"{path} has tensors of a type that the installed gguf package does not know ({first_line(error)}); run "
-            "pip install --upgrade gguf, or take a file of another quantisation, such as Q8_0."
+            f"{path} has tensors of type {number}, which the installed gguf package does not know; run pip install "
+            "--upgrade gguf, or take a file of another quantisation, such as Q8_0."
         )
     return f"{path} is cut off or damaged ({first_line(error)}); fetch it anew."
 
@@ -171,8 +172,9 @@ def _rope_parameters(file: GgufFile, head_dim: int, factors: "ReaderTensor | Non
 def llama3_factors(theta: float, head_dim: int, factor: float) -> np.ndarray:
     """Return the divisors of Llama 3's rotary frequencies, as llama.cpp computes them."""
     wave_lengths = 2 * math.pi * theta ** (np.arange(0, head_dim, 2) / head_dim)
-    low, high, context = LLAMA3["low_freq_factor"], LLAMA3["high_freq_factor"], LLAMA3["original_max_position_embeddings"]
-    smooth = np.clip((context / wave_lengths - low) / (high - low), 0, 1)
+    low, high = LLAMA3["low_freq_factor"], LLAMA3["high_freq_factor"]
+    turns = LLAMA3["original_max_position_embeddings"] / wave_lengths  # within the context of the first training
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
     return 1 / ((1 - smooth) / factor + smooth)
 
 

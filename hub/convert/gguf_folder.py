@@ -45,7 +45,9 @@ def unpack(file: GgufFile, folder: Path, progress: Callable[[int, int], object])
     planned = plan_unpacking(file, backbone)
     twice, free = 2 * unpacked_bytes(planned, dtype), shutil.disk_usage(folder).free
     if free < twice:
-        raise ValueError(f"{folder.parent} has {free / 1e9:.1f} GB left and {twice / 1e9:.1f} GB are needed; make room.")
+        raise ValueError(
+            f"{folder.parent} has {free / 1e9:.1f} GB left and {twice / 1e9:.1f} GB are needed; make room."
+        )
     backbone.dtype = DTYPES[dtype]
     backbone.save_pretrained(folder)
     read_tokenizer(file).save_pretrained(folder)

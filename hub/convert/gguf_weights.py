@@ -124,7 +124,7 @@ def pieces(one: Unpacking) -> Iterator[np.ndarray]:
 
     data, kind = one.tensor.data, one.tensor.tensor_type
     if len(one.shape) == 1:
-        values = dequantize(data, kind)
+        values = np.array(dequantize(data, kind))
         yield values if one.order is None else values[one.order]
         return
     at_a_time = max(1, PIECE // (4 * one.shape[1]))
