@@ -32,6 +32,7 @@ FIELDS = {
 ROPE_FACTORS = "rope_freqs.weight"
 # Llama 3.1 and later slow the low frequencies down; llama.cpp stores the resulting factors instead of these fields.
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+TOKENIZERS = ("gpt2", "llama")  # kinds (tokenizer.ggml.model): byte-level BPE, SentencePiece
 # Pre-tokenizers (tokenizer.ggml.pre) that split numbers into digits first, which transformers leaves out.
 DIGIT_BY_DIGIT = ("smollm", "starcoder", "refact", "command-r")
 
@@ -184,7 +185,10 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: no tokenizer, or one of a kind that transformers cannot read.
     """
+    kind = file.metadata.get("tokenizer.ggml.model")
     try:
+        if kind not in TOKENIZERS:
+            raise ValueError(f"its kind is {kind!r}, and {' and '.join(TOKENIZERS)} can be read")
         tokenizer = PreTrainedTokenizerFast.from_pretrained(file.path.parent, gguf_file=file.path.name)
     except Exception as error:  # transformers and tokenizers raise anything here
         raise ValueError(

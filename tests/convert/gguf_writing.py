@@ -7,8 +7,9 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Kind
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHATML = (
@@ -23,12 +24,15 @@ SIZES = {
 TEXT = "an aurora is a light in the sky, and the wind of the sun makes it.\n\nit is green, and it is red."
 
 
-def byte_level_tokenizer(digit_by_digit: bool) -> PreTrainedTokenizerFast:
-    """A trained byte-level BPE with ChatML's tokens; SmolLM's splits numbers into digits first."""
+def byte_level_tokenizer(pre: str = "gpt-2") -> PreTrainedTokenizerFast:
+    """A trained byte-level BPE with ChatML's tokens; text is split as GPT-2, SmolLM or Qwen2 do."""
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend = Tokenizer(models.BPE())
-    if digit_by_digit:
+    if pre == "smollm":
         split = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), split])
+    elif pre == "qwen2":
+        pattern = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated")
+        split = pre_tokenizers.Sequence([pattern, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     backend.pre_tokenizer, backend.decoder = split, decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=290, initial_alphabet=alphabet, show_progress=False)

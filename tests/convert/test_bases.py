@@ -50,7 +50,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A tiny GGUF file."""
-    tokenizer = byte_level_tokenizer(digit_by_digit=True)
+    tokenizer = byte_level_tokenizer("smollm")
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
     write_gguf(path, native_model("llama", tokenizer), tokenizer, pre="smollm")
     return path
@@ -136,7 +136,7 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch, capsys):
 @pytest.mark.usefixtures("no_wheel")
 def test_without_the_wheel_it_comes_from_the_hub(written, tmp_path, monkeypatch, capsys):
     native, asked = tmp_path / "native", []
-    tokenizer = byte_level_tokenizer(digit_by_digit=True)
+    tokenizer = byte_level_tokenizer("smollm")
     native_model("llama", tokenizer).save_pretrained(native)
     tokenizer.save_pretrained(native)
 

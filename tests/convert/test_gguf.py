@@ -26,7 +26,7 @@ CASES = [("llama", True), ("llama", False), ("qwen2", True), ("qwen2", False), (
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return byte_level_tokenizer(digit_by_digit=False)
+    return byte_level_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +138,10 @@ print(peak / unpacked_bytes(planned, "BF16"))
 # Tokenizer and texts
 
 
-@pytest.mark.parametrize(("digit_by_digit", "pre"), [(False, "gpt-2"), (True, "smollm")])
-def test_text_is_split_as_before(digit_by_digit, pre, tmp_path):
-    tokenizer = byte_level_tokenizer(digit_by_digit)
-    native = native_model("llama", tokenizer)
+@pytest.mark.parametrize(("architecture", "pre"), [("llama", "gpt-2"), ("llama", "smollm"), ("qwen2", "qwen2")])
+def test_text_is_split_as_before(architecture, pre, tmp_path):
+    tokenizer = byte_level_tokenizer(pre)
+    native = native_model(architecture, tokenizer)
     write_gguf(tmp_path / "model.gguf", native, tokenizer, pre=pre)
     report = convert(tmp_path / "model.gguf", tmp_path / "out")
     ours = AutoTokenizer.from_pretrained(tmp_path / "out")
@@ -259,7 +259,10 @@ def test_types_that_are_no_numbers(llama, tokenizer, tmp_path):
         ({"llama.rope.scaling.type": "yarn"}, r"rotary positions scaled \(yarn\); convert the original checkpoint"),
         ({"llama.rope.dimension_count": 8}, "rotary positions of 8 of 16 dimensions; convert the original"),
         ({"split.count": 3}, "is one of several parts; join them first with llama-gguf-split --merge"),
-        ({"tokenizer.ggml.model": "none"}, "No tokenizer can be read from .*; convert the original checkpoint"),
+        (
+            {"tokenizer.ggml.model": "none"},
+            "No tokenizer can be read from .*: its kind is 'none', and gpt2 and llama",
+        ),
     ],
 )
 def test_models_that_cannot_be_converted(metadata, says, llama, tokenizer, tmp_path):
