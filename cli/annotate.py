@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from typer import Argument, Option
 
-from ..loading.locate import chosen_model
 from ..records.output import beside
+from .model_names import checkpoint_of
 from .options import Model, Output, quiet
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def annotate(
 
     Resumable: run the same command again after an interruption.
     """
-    folder = chosen_model(planning.model)
+    folder = checkpoint_of(planning.model, output.debug)
     quiet(output.debug)
     from rich.progress import MofNCompleteColumn
 

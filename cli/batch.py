@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from typer import Argument, Option
 
-from ..loading.locate import chosen_model
 from ..records.output import beside
 from .field_options import given_fields
+from .model_names import checkpoint_of
 from .options import Loading, Output, quiet
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def batch(
     that are not given are the checkpoint's own (docs/fields.md lists decoders and fields).
     """
     given = given_fields(fields)
-    model = chosen_model(loading.model)
+    model = checkpoint_of(loading.model, output.debug)
     quiet(output.debug)
     from rich.progress import MofNCompleteColumn
 

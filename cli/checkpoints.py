@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from typer import Argument, Option
 
-from ..loading.locate import chosen_model
+from .model_names import checkpoint_of
 from .options import Attention, Debug, Output, quiet
 
 
@@ -24,6 +24,9 @@ class Conversion:
         str | None, Option(help="Text between spans; default: none, or that of the published checkpoints for theirs.")
     ] = None
     revision: Annotated[str | None, Option(help="Branch, tag or commit of a Hub repository.")] = None
+    gguf_file: Annotated[
+        str | None, Option(metavar="NAME", help="GGUF file to convert, where SOURCE is a repository or holds several.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Sending:
 
 def convert(
     source: Annotated[
-        str, Argument(metavar="SOURCE", help="Folder or Hub repository of a Qwen, Llama or Dream model.")
+        str,
+        Argument(metavar="SOURCE", help="Folder or Hub repository of a Qwen, Llama or Dream model, or a GGUF file."),
     ],
     out: Annotated[Path, Argument(metavar="OUT", help="New folder.")],
     conversion: Conversion,
@@ -76,6 +80,7 @@ def convert(
             out,
             ChosenFields(conversion.tokens_per_length_unit, conversion.span_attention, conversion.span_separator),
             revision=conversion.revision,
+            gguf_file=conversion.gguf_file,
             progress=progress,
         )
     if output.as_json:
@@ -94,7 +99,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a checkpoint that loads anywhere with trust_remote_code=True: weights, tokenizer, defaults and code."""
-    source = chosen_model(model)
+    source = checkpoint_of(model, debug)
     quiet(debug)
     from ..hub.export import export as export_checkpoint
 

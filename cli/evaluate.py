@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Option
 
-from ..loading.locate import chosen_model
+from .model_names import checkpoint_of
 from .options import Model, Output, check_writable, quiet
 
 
@@ -28,7 +28,7 @@ class Measuring:
 
 def evaluate(measuring: Measuring, output: Output) -> None:
     """Measure decoders on held-out facts: right answers, forwards, seconds."""
-    source = chosen_model(measuring.model)
+    source = checkpoint_of(measuring.model, output.debug)
     for option, file in (("--plot", measuring.plot), ("--keep", measuring.keep)):
         if file:
             check_writable(file, option)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from ..loading.locate import chosen_model
 from .field_options import given_fields
+from .model_names import checkpoint_of
 from .options import Loading, Output, check_writable, quiet
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ def generate(
     Fields that are not given are the checkpoint's own; docs/fields.md lists decoders and fields.
     """
     given = given_fields(fields)
-    source, text = chosen_model(loading.model), read_prompt(prompt or [])
+    text = read_prompt(prompt or [])
     if trace:
         check_writable(trace)
+    source = checkpoint_of(loading.model, output.debug)
     show_answer(load_checkpoint(source, loading, given, output.debug), text, given, output.as_json, trace)
 
 

@@ -10,7 +10,10 @@ from typer import Option
 
 Model = Annotated[
     str | None,
-    Option(metavar="PATH_OR_REPO", help="Folder or Hub repository of a checkpoint; default: the included model."),
+    Option(
+        metavar="NAME",
+        help="Folder or Hub repository of a checkpoint, or the base smollm2; default: the included model.",
+    ),
 ]
 Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the messages of libraries.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]

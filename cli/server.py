@@ -2,7 +2,8 @@
 
 import typer
 
-from ..loading.locate import chosen_model
+from ..loading.bases import base_named
+from .model_names import checkpoint_of
 
 
 def serve(context: typer.Context) -> None:
@@ -11,4 +12,8 @@ def serve(context: typer.Context) -> None:
 
     given = context.args
     names_model = bool(given) and (not given[0].startswith("-") or given[0] == "--help")
-    run_server(given if names_model else [chosen_model(None), *given])
+    if not names_model:
+        given = [checkpoint_of(None), *given]
+    elif base_named(given[0]):
+        given = [checkpoint_of(given[0]), *given[1:]]
+    run_server(given)

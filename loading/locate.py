@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from .bases import base_named, converted
 from .embedded import EMBEDDED
 
 CHECKPOINT_FILES = ("config.json", "adapter_config.json")
@@ -10,13 +11,25 @@ CHECKPOINT_FILES = ("config.json", "adapter_config.json")
 def locate(model: str | Path, option: str = "") -> str:
     """Return the path of a folder, with ~ expanded, or the name of a Hub repository as it is.
 
+    A base by name (loading/bases.py) is the folder into which it was converted.
+
     Args:
-        model: folder, or Hub repository as owner/name.
+        model: folder, base by name, or Hub repository as owner/name.
         option: name under which the user gave it ("--model"); the error message repeats it.
 
     Raises:
-        ValueError: the text is neither an existing folder nor a possible name of a repository.
+        ValueError: the text is neither an existing folder nor a possible name of a repository, or a base that was not
+            converted yet.
     """
+    base = base_named(model)
+    if base is not None:
+        folder = converted(base)
+        if folder is None:
+            raise ValueError(
+                f"{base.name} has not been converted on this machine; run planned-diffusion generate --model "
+                f"{base.name} Hello once ({base.install} brings its weights)."
+            )
+        return str(folder)
     path, text = Path(model).expanduser(), str(model)
     if path.is_dir():
         return str(path)

@@ -14,7 +14,7 @@ class ScriptArguments:
     )
     model: str | None = field(
         default=None,
-        metadata={"help": "Planned-diffusion checkpoint to fine-tune: a folder, or a Hub repository as owner/name."},
+        metadata={"help": "Planned-diffusion checkpoint to fine-tune: a folder, a Hub repository, or smollm2."},
     )
     from_scratch: str | None = field(
         default=None,

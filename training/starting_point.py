@@ -17,6 +17,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..loading.bases import base_named
 from ..loading.locate import locate
 from ..loading.quantise import quantization_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
@@ -30,7 +31,7 @@ Loaded = TypeVar("Loaded")
 
 
 def check_source(script: ScriptArguments, adapter: AdapterArguments) -> None:
-    """Reject models that cannot be trained, before anything is loaded.
+    """Reject models that cannot be trained, before anything is loaded; a base by name becomes its folder.
 
     Raises:
         ValueError: not exactly one source, no tokenizer, an adapter on a new model, or a model that is not there, is
@@ -45,6 +46,8 @@ def check_source(script: ScriptArguments, adapter: AdapterArguments) -> None:
     if script.from_scratch is not None and adapter.use_peft:
         raise ValueError("An adapter needs a trained model below it; give model instead of from_scratch.")
     if script.model is not None:
+        if base_named(script.model) is not None:
+            script.model = locate(script.model, "model")
         _check_model(script.model)
 
 

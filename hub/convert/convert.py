@@ -3,14 +3,15 @@
 The backbone's parameters keep their names (modeling_planned_diffusion.py), so weights are copied as they are; only
 embedding and head change, where control tokens are added. A published planned-diffusion checkpoint has them already and
 gets the configuration that names them. The body of `convert` follows this outline:
-    1. source         a folder, or a repository's small files
+    1. source         a folder, a repository's small files, or a GGUF file, unpacked (gguf_folder.py)
     2. configuration  the backbone's (source_config.py)
     3. tokenizer      every control token, old or new (source_tokenizer.py)
     4. weights        names, shapes and dtypes checked against the resulting model before anything is written
     5. write          into a folder beside OUT, weights as a stream (checkpoint_folder.py), then renamed
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,8 @@ from ...modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ...records.checks import first_line
 from .checkpoint_folder import LICENCES, Contents, Progress, write_checkpoint
 from .conversion_report import Converted, first_card, ids_by_spelling, notes_on
+from .gguf_file import ENDING, find_gguf
+from .gguf_folder import unpacked
 from .source_config import ForeignConfig, read_config
 from .source_tokenizer import Vocabulary, load_tokenizer, with_control_tokens
 from .weight_files import DTYPES
@@ -32,7 +35,8 @@ from .weight_rows import EMBEDDING, plan_weights
 
 PUBLISHED_UNIT = 10
 PUBLISHED_SEPARATOR = " "  # the published code joins spans with it when it removes their tags
-SMALL_FILES = ["*.json", "*.txt", "*.jinja", "*.model", "README.md", *LICENCES]
+TEXTS = ["README.md", *LICENCES]
+SMALL_FILES = ["*.json", "*.txt", "*.jinja", "*.model", *TEXTS]
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,18 @@ def convert(
     out: str | Path,
     chosen: ChosenFields | None = None,
     revision: str | None = None,
+    gguf_file: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Converted:
     """Convert a checkpoint; the memory in use does not depend on the checkpoint's size.
 
     Args:
-        source: folder or Hub repository of Llama, SmolLM, Qwen2, Qwen2.5, Qwen3, Dream, or published planned diffusion.
+        source: folder or Hub repository of Llama, SmolLM, Qwen2, Qwen2.5, Qwen3, Dream, or published planned diffusion;
+            or a GGUF file of one of the first five, or a folder that holds one.
         out: folder that does not exist or is empty.
         chosen: fields of the configuration with other values than the defaults.
         revision: branch, tag or commit of a Hub repository.
+        gguf_file: name of a GGUF file in the folder or repository, to convert that one.
         progress: called with the bytes written and the bytes in all.
 
     Raises:
@@ -72,24 +79,25 @@ def convert(
     # 1. Source
     out = Path(out).expanduser().absolute()
     check_destination(out)
-    folder, fetch_weights = open_source(source, revision)
-    # 2. Configuration
-    foreign = read_config(folder)
-    # 3. Tokenizer
-    vocabulary = with_control_tokens(load_tokenizer(folder, foreign.is_dream), foreign.mask_token_id)
-    config = build_config(foreign, vocabulary, chosen or ChosenFields())
-    # 4. Weights
-    fetch_weights()
-    stored, rows = plan_weights(folder, foreign.backbone, vocabulary)
-    rows_before = config.vocab_size
-    config.vocab_size = rows[EMBEDDING].count if rows else rows_before
-    ControlTokens.from_config(config)  # checks that the ids differ and are inside the vocabulary
-    config.dtype = config.get_text_config().dtype = config.dtype or DTYPES[stored[EMBEDDING].dtype]
-    # 5. Write
-    notes = notes_on(foreign, vocabulary)
-    readme = first_card(folder, str(source), not Path(source).expanduser().is_dir(), notes)
-    contents = Contents(folder, config, vocabulary, stored, rows, readme)
-    write_checkpoint(contents, out, progress)
+    with open_source(source, out, revision, gguf_file, progress) as opened:
+        # 2. Configuration
+        folder = opened.folder
+        foreign = read_config(folder)
+        # 3. Tokenizer
+        vocabulary = with_control_tokens(load_tokenizer(folder, foreign.is_dream), foreign.mask_token_id)
+        config = build_config(foreign, vocabulary, chosen or ChosenFields())
+        # 4. Weights
+        opened.fetch_weights()
+        stored, rows = plan_weights(folder, foreign.backbone, vocabulary)
+        rows_before = config.vocab_size
+        config.vocab_size = rows[EMBEDDING].count if rows else rows_before
+        ControlTokens.from_config(config)  # checks that the ids differ and are inside the vocabulary
+        config.dtype = config.get_text_config().dtype = config.dtype or DTYPES[stored[EMBEDDING].dtype]
+        # 5. Write
+        notes = notes_on(foreign, vocabulary)
+        readme = first_card(folder, str(source), opened.is_repository, notes)
+        contents = Contents(folder, config, vocabulary, stored, rows, readme)
+        write_checkpoint(contents, out, opened.progress)
     return Converted(
         source=str(source),
         out=str(out),
@@ -120,24 +128,57 @@ def check_destination(out: Path) -> None:
         raise ValueError(f"The folder {out} is not empty; name a new one.")
 
 
-def open_source(source: str | Path, revision: str | None) -> tuple[Path, Callable[[], object]]:
-    """Return the folder with a checkpoint's small files, and a function that downloads its weights into it.
+@dataclass(frozen=True)
+class OpenSource:
+    """A source that is being converted: a folder with its small files, and a function that fetches its weights there.
+
+    Attributes:
+        progress: as of `convert`, for the writing.
+    """
+
+    folder: Path
+    is_repository: bool
+    progress: Progress
+    fetch_weights: Callable[[], object] = lambda: None
+
+
+@contextmanager
+def open_source(
+    source: str | Path, out: Path, revision: str | None, gguf_file: str | None, progress: Progress
+) -> Iterator[OpenSource]:
+    """Yield the source as a folder; a GGUF file is unpacked beside `out` for as long.
 
     Raises:
-        ValueError: neither a folder nor a repository that can be downloaded.
+        ValueError: neither a folder, a GGUF file nor a repository that can be downloaded.
     """
-    name = locate(source)
-    if Path(name).is_dir():
-        return Path(name), lambda: None
+    path = Path(source).expanduser()
+    is_file, is_repository = path.is_file() and path.suffix == ENDING, False
+    if is_file:
+        gguf = path
+    else:
+        name = locate(source)
+        is_repository = not Path(name).is_dir()
+        first = SMALL_FILES if gguf_file is None else [gguf_file, *TEXTS]
+        folder = download(name, revision, first) if is_repository else Path(name)
+        gguf = None if is_repository and gguf_file is None else find_gguf(folder, gguf_file)
+        if gguf is None:
+            fetch = (lambda: download(name, revision, ["*.safetensors"])) if is_repository else (lambda: None)
+            yield OpenSource(folder, is_repository, progress, fetch)
+            return
+    with unpacked(gguf, out, not is_file, progress) as folder:
+        yield OpenSource(folder, is_repository, lambda done, total: progress(total + done, 2 * total))
 
-    def download(patterns: list[str]) -> str:
-        try:
-            return snapshot_download(name, revision=revision, allow_patterns=patterns)
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
-            reason = first_line(error)
-            raise ValueError(f"{name} cannot be fetched: {reason}; check name, token and network.") from error
 
-    return Path(download(SMALL_FILES)), lambda: download(["*.safetensors"])
+def download(name: str, revision: str | None, patterns: list[str]) -> Path:
+    """Return the folder with those files of a repository.
+
+    Raises:
+        ValueError: the repository cannot be reached, or does not exist.
+    """
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ValueError(f"{name} cannot be fetched: {first_line(error)}; check name, token and network.") from error
 
 
 # 2. Configuration
