@@ -153,6 +153,9 @@ SHARED_FIELDS: dict[str, Field] = {
     "compile_config": Field(
         None, Unchecked(), "A CompileConfig of transformers: the model runs compiled.", in_cli=False
     ),
+    "disable_compile": Field(
+        None, Switch(optional=True), "Run the model as it is, whatever compile_config says.", in_cli=False
+    ),
 }
 
 
