@@ -123,7 +123,9 @@ READ_BY_ALL = ("decoding", "output_trace", "seed")  # whatever the decoder
 # Fields of transformers' GenerationConfig that mean here what they mean there; their defaults are transformers'.
 SHARED_FIELDS: dict[str, Field] = {
     "max_new_tokens": Field(
-        None, Whole(optional=True), "Tokens written after the prompt, at most, plan and tags included."
+        None,
+        Whole(optional=True),
+        "Tokens written after the prompt, at most, plan and tags included; parts that do not fit are left out.",
     ),
     "max_length": Field(None, Whole(optional=True), "Tokens of prompt and answer together, at most."),
     "max_time": Field(None, Number("seconds", above=0, optional=True), "Seconds after which the answer is cut."),
