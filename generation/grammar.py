@@ -75,14 +75,9 @@ class RoundGrammar:
         if self._open is None:
             return self._allowed_between_promises()
         number, _ = last_number(self._open, self.control.digits)
-        state = (self._digits_behind(self._open, number), number > 0, self._can_close_after(self._open, 0))
+        state = (min(2, self.max_topic_tokens - len(self._open)), number > 0)
         if state not in self._allowed_inside:
-            digits, may_close, may_go_on = state
-            end = {self.control.topic_end} if may_close else set()
-            forbidden = (self.control.all | self._digits) - digits - end
-            self._allowed_inside[state] = (
-                Allowed(only=False, ids=forbidden) if may_go_on else Allowed(only=True, ids=digits | end)
-            )
+            self._allowed_inside[state] = self._allowed_in_promise(*state)
         return self._allowed_inside[state]
 
     def push(self, token: int) -> bool:
@@ -113,11 +108,15 @@ class RoundGrammar:
             ids.add(self.control.sync)
         return Allowed(only=True, ids=frozenset(ids))
 
-    def _digits_behind(self, inside: list[int], number: int) -> frozenset[int]:
-        """Return the digits that may follow a number: all of them, all but zero, or none."""
-        if self._can_close_after(inside, 10 * number):
-            return self._digits
-        return self._digits - {self.control.digits[0]} if self._can_close_after(inside, 1) else frozenset()
+    def _allowed_in_promise(self, tokens_left: int, has_number: bool) -> Allowed:
+        """Return the tokens that may come next with so many left before `</topic>`, of which 2 stand for any more."""
+        end = {self.control.topic_end} if has_number else set()
+        if tokens_left == 2:
+            return Allowed(only=False, ids=self.control.all - end)
+        digits = self._digits if tokens_left else frozenset()
+        if not has_number:
+            digits -= {self.control.digits[0]}  # the last one must make a number
+        return Allowed(only=True, ids=digits | end)
 
     def _push_in_promise(self, inside: list[int], token: int) -> None:
         self._take(token)
@@ -148,11 +147,6 @@ class RoundGrammar:
 
     def _fits(self, number: int, more_tokens: int) -> bool:
         return self._spent + more_tokens + TAGS_OF_A_SPAN + self.unit.length(number) <= self.room
-
-    def _can_close_after(self, inside: list[int], number: int) -> bool:
-        """Whether the promise can still be closed after one more token that makes `number` its last one; 0 for none."""
-        to_close = 1 if number else 2  # `</topic>`, and a digit in front of it
-        return len(inside) + to_close <= self.max_topic_tokens
 
 
 def last_number(ids: Sequence[int], digits: Sequence[int]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..events import PlacedSpan, PlanShortened, TokensWritten
+from ..events import PlacedSpan, TokensWritten
 from ..plan import Round
 from ..query import Drawn, Query, Request
 from ..tokens import Allowed
@@ -82,16 +82,9 @@ class Canvas:
         removed = range(length, len(self.ids))
         self._taken_back |= {position: self.ids[position] for position in removed if position not in self.stale}
         self.stale.difference_update(removed)
+        self.prose.unread(length)
         for column in (self.ids, self.spans, self.rounds):
             del column[length:]
-
-    def shorten_plan(self, length: int) -> PlanShortened:
-        """Take back the tokens of the plan from position `length` on."""
-        removed = tuple(range(length, len(self.ids)))
-        event = PlanShortened(self.round, removed, tuple(self.ids[length:]))
-        self.take_back(length)
-        self.prose.unread(length)
-        return event
 
     def lay_out(self, promises: Round, is_dense: bool) -> tuple[PlacedSpan, ...]:
         """Place the spans of a round as blanks between their tags; dense spans share one label."""

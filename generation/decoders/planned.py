@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from ..events import Decoding, Event, PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed
+from ..events import Decoding, Event, PlacedSpan, PlanDone, PlanShortened, PlanToken, RoundClosed, SpanClosed
 from ..grammar import RoundGrammar
 from ..plan import Round
 from ..query import Query, Reply, Request
@@ -119,8 +119,10 @@ def shorten(canvas: Canvas, grammar: RoundGrammar, start: int) -> Generator[Even
     if canvas.prose.stopped or grammar.terminator is not None:
         return grammar.round()
     end = start + len(grammar.ids)
-    if end < len(canvas.ids):
-        yield canvas.shorten_plan(end)
+    dropped = tuple(canvas.ids[end:])
+    if dropped:
+        canvas.take_back(end)
+        yield PlanShortened(canvas.round, tuple(range(end, end + len(dropped))), dropped)
     if canvas.round > 0 or grammar.spans:
         return grammar.round()
     canvas.stale.add(end - 1)  # the prompt's last token runs again, for the first token of the text
