@@ -4,10 +4,13 @@ import copy
 from typing import Any
 
 from transformers import GenerationConfig
+from transformers.utils import logging
 
 from .config import PlannedDiffusionGenerationConfig
 from .fields import FIELDS
 from .neutral_values import IGNORED_ARGUMENTS
+
+logger = logging.get_logger(__name__)
 
 # Arguments of transformers' `generate` without meaning here: the model drafts for itself, and prompts are token ids.
 FOREIGN_ARGUMENTS = (
@@ -34,6 +37,8 @@ def resolved(
     if "max_length" in callers and "max_new_tokens" not in callers:
         callers["max_new_tokens"] = None  # the checkpoint's would win
     fields = PlannedDiffusionGenerationConfig(**copy.deepcopy({**own.to_dict(), **callers}))
+    if callers.get("use_cache") is False:
+        logger.warning_once("use_cache=False changes nothing: the cache is always used, and the answer is the same.")
     fields.refuse_unread(kwargs)
     chosen, known = _ours(given), _ours(own)
     if "decoding" not in kwargs or "decoding" not in chosen:  # else they were chosen for another decoding

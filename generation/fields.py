@@ -98,8 +98,8 @@ FIELDS: dict[str, Field] = {
         Number("a factor on promised lengths", above=0, at_most=LARGEST_FACTOR),
         "Factor on the lengths that the model promises.",
     ),
-    "max_spans": Field(32, Whole(), "Parts that one round may plan, at most."),
-    "max_rounds": Field(16, Whole(), "Rounds that an answer may plan, at most."),
+    "max_spans": Field(32, Whole(), "Parts that the model may plan in a round, at most; a given plan may have more."),
+    "max_rounds": Field(16, Whole(), "Rounds that the model may plan, at most; a given plan may have more."),
     "close_padding": Field(
         True, Switch(), "Let a written `[PAD]` close the rest of its span; without tags, EOS closes the answer as well."
     ),
@@ -148,7 +148,9 @@ SHARED_FIELDS: dict[str, Field] = {
     "return_dict_in_generate": Field(
         None, Switch(optional=True), "Return a PlannedDiffusionOutput instead of a tensor.", in_cli=False
     ),
-    "use_cache": Field(None, Unchecked(), "Accepted for compatibility; the cache is always used.", in_cli=False),
+    "use_cache": Field(
+        None, Unchecked(), "Accepted for compatibility; the cache is always used, and False warns.", in_cli=False
+    ),
     "pad_token_id": Field(None, TokenId(), "Token id that pads prompts and sequences."),
     "bos_token_id": Field(None, TokenId(), "Token id that begins a text."),
     "eos_token_id": Field(None, TokenId(several=True), "Token id, or ids, that end an answer."),

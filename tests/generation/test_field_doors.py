@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import CompileConfig, GenerationConfig, pipeline
 
+from planned_diffusion.generation import field_resolution
 from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
 from planned_diffusion.generation.decoders.table import DECODERS
 from planned_diffusion.generation.fields import FIELDS, READ_BY_ALL, SHARED_FIELDS
@@ -210,3 +211,14 @@ def test_disable_compile_beats_compile_config(model, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             model.generate(IDS, compile_config=CompileConfig(), disable_compile=disabled)
     assert chosen[0] is None and isinstance(chosen[1], CompileConfig)
+
+
+def test_a_cache_that_is_switched_off_is_said_to_change_nothing(model, monkeypatch):
+    said = []
+    monkeypatch.setattr(field_resolution.logger, "warning_once", said.append)
+    for door in DOORS.values():
+        model.generate(IDS, **door({"use_cache": False, "max_new_tokens": 3}))
+    model.generate(IDS, use_cache=False, max_new_tokens=3)
+    assert len(said) == 4 and "use_cache=False changes nothing" in said[0]
+    model.generate(IDS, use_cache=True, max_new_tokens=3)
+    assert len(said) == 4
