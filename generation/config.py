@@ -10,6 +10,7 @@ from .decoders.table import DECODERS
 from .decoders.unmasking import RULE_FIELDS
 from .field_checks import check_choice
 from .fields import FIELDS, READ_BY_ALL, SHARED_FIELDS
+from .neutral_values import IGNORED_ARGUMENTS, is_neutral
 
 METADATA = ("transformers_version", "_from_model_config", "_commit_hash", "_original_object_hash")
 
@@ -27,7 +28,7 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
         super().__init__(**kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        """Return the default of a field that was never set; it stays out of `__dict__`, so `set_fields` skips it."""
+        """Return the default of a field that was never set; it stays out of `__dict__`: it is not set."""
         if name in FIELDS:
             return FIELDS[name].default
         raise AttributeError(f"PlannedDiffusionGenerationConfig has no field {name}.")
@@ -41,11 +42,6 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
     def decoder(self) -> Decoder:
         """The chosen decoder."""
         return DECODERS[self.decoding]
-
-    @property
-    def set_fields(self) -> dict[str, Any]:
-        """The fields of ours that were set, be it to their defaults."""
-        return {name: value for name, value in self.__dict__.items() if name in FIELDS}
 
     @property
     def samples(self) -> bool:
@@ -108,14 +104,14 @@ class PlannedDiffusionGenerationConfig(GenerationConfig):
             )
 
     def _refuse_foreign_fields(self) -> None:
-        neutral, theirs = GenerationConfig._get_default_generation_params(), GenerationConfig().__dict__
+        theirs = GenerationConfig().__dict__
         ours = ", ".join((*SHARED_FIELDS, *FIELDS))
         for name, value in self.__dict__.items():
-            if name in FIELDS or name in SHARED_FIELDS or name in METADATA:
+            if name in FIELDS or name in SHARED_FIELDS or name in METADATA or name in IGNORED_ARGUMENTS:
                 continue
             if name not in theirs:
                 raise ValueError(f"{name} is no generation field; choose among {ours}.")
-            if value is not None and value is not False and value != neutral.get(name):
+            if not is_neutral(name, value):
                 raise ValueError(
                     f"{name}={value!r} has no meaning for planned diffusion; leave it out (fields: {ours})."
                 )

@@ -3,6 +3,7 @@
 Positions count from the prompt's first token, left padding aside. A request's events come in this order:
 
     Forward, PlanToken ...           one of each per planning token
+    PlanShortened                    only where a promise does not fit: its tokens are taken back
     PlanDone                         the spans of the round and where they lie (BlanksPlaced: blanks without a plan)
     Forward, TokensWritten ...       one of each per denoising step (or per token, left to right)
     SpanClosed, RoundClosed          ... and the next round, or
@@ -35,6 +36,15 @@ class PlanToken:
     round: int
     position: int
     token_id: int
+
+
+@dataclass(frozen=True)
+class PlanShortened:
+    """The last tokens of the plan were taken back: a promise that the room cannot hold."""
+
+    round: int
+    positions: tuple[int, ...]
+    token_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class FinishedSpan:
 
 @dataclass(frozen=True)
 class Ended:
-    """`reason`: "eos", "length" (no room left) or "stop" (a stopping criterion, or cancelled).
+    """`reason`: "eos", "length" (no room for all that was begun) or "stop" (a stopping criterion, or cancelled).
 
     answer_ids is the answer as prose, EOS included if it was written; written_ids has plan and tags as well. The spans
     of `plans` (per round) count their text range in answer_ids, those of `written_plans` in written_ids.
@@ -160,6 +170,7 @@ class Failed:
 Event = (
     Forward
     | PlanToken
+    | PlanShortened
     | PlanDone
     | BlanksPlaced
     | TokensWritten

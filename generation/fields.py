@@ -98,8 +98,8 @@ FIELDS: dict[str, Field] = {
         Number("a factor on promised lengths", above=0, at_most=LARGEST_FACTOR),
         "Factor on the lengths that the model promises.",
     ),
-    "max_spans": Field(32, Whole(), "Parts that one round may plan, at most."),
-    "max_rounds": Field(16, Whole(), "Rounds that an answer may plan, at most."),
+    "max_spans": Field(32, Whole(), "Parts that the model may plan in a round, at most; a given plan may have more."),
+    "max_rounds": Field(16, Whole(), "Rounds that the model may plan, at most; a given plan may have more."),
     "close_padding": Field(
         True, Switch(), "Let a written `[PAD]` close the rest of its span; without tags, EOS closes the answer as well."
     ),
@@ -123,7 +123,9 @@ READ_BY_ALL = ("decoding", "output_trace", "seed")  # whatever the decoder
 # Fields of transformers' GenerationConfig that mean here what they mean there; their defaults are transformers'.
 SHARED_FIELDS: dict[str, Field] = {
     "max_new_tokens": Field(
-        None, Whole(optional=True), "Tokens written after the prompt, at most, plan and tags included."
+        None,
+        Whole(optional=True),
+        "Tokens written after the prompt, at most, plan and tags included; parts that do not fit are left out.",
     ),
     "max_length": Field(None, Whole(optional=True), "Tokens of prompt and answer together, at most."),
     "max_time": Field(None, Number("seconds", above=0, optional=True), "Seconds after which the answer is cut."),
@@ -146,12 +148,17 @@ SHARED_FIELDS: dict[str, Field] = {
     "return_dict_in_generate": Field(
         None, Switch(optional=True), "Return a PlannedDiffusionOutput instead of a tensor.", in_cli=False
     ),
-    "use_cache": Field(None, Unchecked(), "Accepted for compatibility; the cache is always used.", in_cli=False),
+    "use_cache": Field(
+        None, Unchecked(), "Accepted for compatibility; the cache is always used, and False warns.", in_cli=False
+    ),
     "pad_token_id": Field(None, TokenId(), "Token id that pads prompts and sequences."),
     "bos_token_id": Field(None, TokenId(), "Token id that begins a text."),
     "eos_token_id": Field(None, TokenId(several=True), "Token id, or ids, that end an answer."),
     "compile_config": Field(
         None, Unchecked(), "A CompileConfig of transformers: the model runs compiled.", in_cli=False
+    ),
+    "disable_compile": Field(
+        None, Switch(optional=True), "Run the model as it is, whatever compile_config says.", in_cli=False
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The grammar of a plan: a state machine that keeps a planner well formed and within its room.
+"""The grammar of a plan: a state machine that keeps a planner well formed, and cuts a plan that its room cannot hold.
 
 Source: arXiv 2510.18087, section 3.1.
 """
@@ -15,11 +15,12 @@ MOST_TOPIC_TOKENS = 32  # number included; a longer topic is a planner that lost
 
 
 class RoundGrammar:
-    """State machine over the plan of one round: it says which tokens may come next, so that any plan is sound and fits.
+    """State machine over the plan of one round: it says which tokens may come next, and ends a round that is too long.
 
-    It keeps affordable, in tokens: the promises written, room and tags of each promised span, the shortest completion
-    of an open promise, and the terminator. Where a planner begins a promise that the room cannot hold, the round ends
-    without a terminator.
+    The room never forbids a token: a planner that is kept from the number it wants writes another topic instead. A
+    promise that does not fit is dropped, from its first token on, and the round ends without a terminator. It fits
+    where the room holds, beside it and all before it, a span of its number with tags, and the terminator. An open one
+    is dropped as soon as no completion fits.
 
     Args:
         control: the checkpoint's control tokens.
@@ -30,7 +31,7 @@ class RoundGrammar:
         max_topic_tokens: ids between `<promise>-<topic>` and `</topic>`, number included.
 
     Attributes:
-        ids: the promises as written.
+        ids: the promises as written; those of a dropped one are removed.
         spans: the promises read.
         terminator: `<sync/>`, EOS, or None while the round is open and where it ended for lack of room.
         ended: no token may follow.
@@ -53,6 +54,7 @@ class RoundGrammar:
         self.ended = room < TERMINATOR
         self._spent = TERMINATOR  # tokens that the round costs as it stands, the terminator included
         self._open: list[int] | None = None  # ids of the promise being written
+        self._kept = 0  # ids of the promises that are closed
         self._digits = frozenset(control.digits)
         self._allowed_inside: dict[tuple, Allowed] = {}  # by state; states recur, also in copies
 
@@ -73,28 +75,25 @@ class RoundGrammar:
         if self._open is None:
             return self._allowed_between_promises()
         number, _ = last_number(self._open, self.control.digits)
-        may_close = number > 0 and self._fits(number, more_tokens=1)
-        state = (self._digits_behind(self._open, number), may_close, self._can_close_after(self._open, 0))
+        state = (min(2, self.max_topic_tokens - len(self._open)), number > 0)
         if state not in self._allowed_inside:
-            digits, may_close, may_go_on = state
-            end = {self.control.topic_end} if may_close else set()
-            forbidden = (self.control.all | self._digits) - digits - end
-            self._allowed_inside[state] = (
-                Allowed(only=False, ids=forbidden) if may_go_on else Allowed(only=True, ids=digits | end)
-            )
+            self._allowed_inside[state] = self._allowed_in_promise(*state)
         return self._allowed_inside[state]
 
     def push(self, token: int) -> bool:
         """Take the next token, which `allowed()` holds; return whether it became part of the promises."""
         if self._open is not None:
             self._push_in_promise(self._open, token)
-        elif token != self.control.promise_start:
-            self.terminator, self.ended = token, True
-        elif self._spent + shortest_round(self.unit) - TERMINATOR > self.room:
-            self.ended = True  # no room for another promise with its span
-        else:
+        elif token == self.control.promise_start:
             self._open = []
             self._take(token)
+        else:
+            # An EOS must still fit behind a `<sync/>`.
+            fits = token != self.control.sync or self._spent + TERMINATOR <= self.room
+            self.terminator, self.ended = token if fits else None, True
+        if not self._can_fit():
+            del self.ids[self._kept :]
+            self.ended = True
         return not self.ended
 
     def round(self) -> Round:
@@ -105,50 +104,49 @@ class RoundGrammar:
         ids = set(self.control.eos)
         if len(self.spans) < self.max_spans:
             ids.add(self.control.promise_start)
-        if self.spans and self.may_sync and self._spent + TERMINATOR <= self.room:  # an EOS must still fit behind it
+        if self.spans and self.may_sync:
             ids.add(self.control.sync)
         return Allowed(only=True, ids=frozenset(ids))
 
-    def _digits_behind(self, inside: list[int], number: int) -> frozenset[int]:
-        """Return the digits that may follow a number. A larger number asks for no fewer tokens, so two tests may do."""
-        tens = 10 * number
-        if self._can_close_after(inside, tens) and self._can_close_after(inside, tens + 9):
-            return self._digits
-        fitting = (value for value in range(10) if self._can_close_after(inside, tens + value))
-        return frozenset(self.control.digits[value] for value in fitting)
+    def _allowed_in_promise(self, tokens_left: int, has_number: bool) -> Allowed:
+        """Return the tokens that may come next with so many left before `</topic>`, of which 2 stand for any more."""
+        end = {self.control.topic_end} if has_number else set()
+        if tokens_left == 2:
+            return Allowed(only=False, ids=self.control.all - end)
+        digits = self._digits if tokens_left else frozenset()
+        if not has_number:
+            digits -= {self.control.digits[0]}  # the last one must make a number
+        return Allowed(only=True, ids=digits | end)
 
     def _push_in_promise(self, inside: list[int], token: int) -> None:
         self._take(token)
         if token != self.control.topic_end:
             inside.append(token)
             return
+        self._open = None
         value, digits = last_number(inside, self.control.digits)
         span = Span(tuple(inside[: len(inside) - digits]), value, self.unit.length(value))
-        self.spans.append(span)
         self._spent += TAGS_OF_A_SPAN + span.length
-        self._open = None
+        if self._spent <= self.room:
+            self.spans.append(span)
+            self._kept = len(self.ids)
 
     def _take(self, token: int) -> None:
         self.ids.append(token)
         self._spent += 1
 
+    def _can_fit(self) -> bool:
+        """Whether the round fits as it stands, with the cheapest completion of an open promise."""
+        if self._open is None:
+            return self._spent <= self.room
+        number, _ = last_number(self._open, self.control.digits)
+        if number and self._fits(number, more_tokens=1):
+            return True
+        # "a digit", "</topic>"; behind a number that is too large a token between, which makes it a part of the topic
+        return self._fits(1, more_tokens=3 if number else 2)
+
     def _fits(self, number: int, more_tokens: int) -> bool:
         return self._spent + more_tokens + TAGS_OF_A_SPAN + self.unit.length(number) <= self.room
-
-    def _can_close_after(self, inside: list[int], number: int) -> bool:
-        """Whether the promise can still be closed after one more token that makes `number` its last one; 0 for none."""
-        if number and self._fits(number, more_tokens=2):
-            to_close = ("</topic>",)
-        elif number:
-            to_close = ("a token between", "a digit", "</topic>")  # the number is too large: write another one
-        else:
-            to_close = ("a digit", "</topic>")
-        return len(inside) + len(to_close) <= self.max_topic_tokens and self._fits(1, more_tokens=1 + len(to_close))
-
-
-def shortest_round(unit: Unit) -> int:
-    """Return the tokens of the shortest round: one promise of three tokens, a span of number 1, a terminator."""
-    return 3 + TAGS_OF_A_SPAN + unit.length(1) + TERMINATOR
 
 
 def last_number(ids: Sequence[int], digits: Sequence[int]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from .events import (
     Event,
     PlacedSpan,
     PlanDone,
+    PlanShortened,
     PlanToken,
     RoundClosed,
     Text,
@@ -35,6 +36,8 @@ class LiveState:
         """Take an event in."""
         if isinstance(event, PlanToken):
             self.plan_ids.append(event.token_id)
+        elif isinstance(event, PlanShortened):
+            del self.plan_ids[-len(event.positions) :]
         elif isinstance(event, (PlanDone, BlanksPlaced)):
             self.plan_ids, self.spans = [], list(event.spans)
             self.tokens |= {position: token for span in event.spans for position, token in span.given}

@@ -152,7 +152,8 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
             listeners.append(StreamerListener(streamer, requests[0].control.mask))
             streamer.put(torch.tensor([requests[0].prompt_ids]))
         try:
-            outcomes = self.run_requests(requests, listeners, assistant_model, fields.compile_config)
+            compile_config = None if fields.disable_compile else fields.compile_config
+            outcomes = self.run_requests(requests, listeners, assistant_model, compile_config)
         finally:
             if streamer is not None:
                 streamer.end()

@@ -14,7 +14,6 @@ from .callbacks import processor, stopper
 from .config import PlannedDiffusionGenerationConfig
 from .fields import FIELDS, Settings
 from .given_plans import PlanReader
-from .grammar import shortest_round
 from .plan import Plan, Unit
 from .query import Request, Sampling
 from .tokens import SPELLING, ControlTokens
@@ -179,7 +178,7 @@ class RequestMaker:
         return settings.but(suppress_in_spans=fields.decoder.suppressed(self.control, settings))
 
     def _room(self, prompt_length: int, plan: Plan | None) -> int:
-        """Return the room for new tokens, which must hold the given plan, or the shortest one."""
+        """Return the room for new tokens, which must hold the given plan."""
         fields = self.generation_config
         left = self._positions() - prompt_length
         room = fields.max_new_tokens
@@ -193,9 +192,7 @@ class RequestMaker:
         room = min(DEFAULT_NEW_TOKENS if room is None else room, left)
         if plan is not None:
             needed = sum(len(one.plan_ids) + 1 + sum(2 + span.length for span in one.spans) for one in plan.rounds)
-            _check_room(room, needed, "the given plan needs", left)
-        elif fields.decoder.plans:
-            _check_room(room, shortest_round(self.unit), "the shortest plan with its span needs", left)
+            _check_room(room, needed, left)
         return room
 
     def _sampling(self, seed: int) -> Sampling:
@@ -243,7 +240,7 @@ def as_ids(given: int | Sequence[int] | None) -> tuple[int, ...]:
     return (given,) if isinstance(given, int) else tuple(given)
 
 
-def _check_room(room: int, needed: int, what: str, left: int) -> None:
+def _check_room(room: int, needed: int, left: int) -> None:
     if room < needed:
         remedy = "raise max_new_tokens" if room < left else f"shorten the prompt (the model has {left} positions left)"
-        raise ValueError(f"There is room for {room} new tokens, but {what} {needed}; {remedy}.")
+        raise ValueError(f"There is room for {room} new tokens, but the given plan needs {needed}; {remedy}.")

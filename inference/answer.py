@@ -13,6 +13,7 @@ from transformers import CompileConfig, PreTrainedTokenizerBase
 
 from ..generation.config import PlannedDiffusionGenerationConfig
 from ..generation.events import Ended
+from ..generation.fields import FIELDS, SHARED_FIELDS
 from ..generation.mixin import Listener
 from ..generation.plan import Unit
 from ..generation.query import Request
@@ -44,7 +45,8 @@ class Checkpoint:
 
     def field(self, name: str, fields: Fields) -> object:
         """Return the value of a generation field: the caller's, or else the checkpoint's own."""
-        return fields.get(name, getattr(self.model.generation_config, name))
+        default = (FIELDS | SHARED_FIELDS)[name].default  # a plain GenerationConfig may stand in the model
+        return fields.get(name, getattr(self.model.generation_config, name, default))
 
     def unit(self, fields: Fields) -> Unit:
         """Return the tokens of room per promised number, as `generate` with these fields takes it."""

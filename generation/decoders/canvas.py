@@ -78,8 +78,11 @@ class Canvas:
         return position
 
     def take_back(self, length: int) -> None:
-        """Remove the tokens from position `length` on, which lie outside any span and have run."""
-        self._taken_back |= {position: self.ids[position] for position in range(length, len(self.ids))}
+        """Remove the tokens from position `length` on, which lie outside any span."""
+        removed = range(length, len(self.ids))
+        self._taken_back |= {position: self.ids[position] for position in removed if position not in self.stale}
+        self.stale.difference_update(removed)
+        self.prose.unread(length)
         for column in (self.ids, self.spans, self.rounds):
             del column[length:]
 

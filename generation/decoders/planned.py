@@ -3,6 +3,7 @@
 Read this first. One request is answered in rounds; each round is the four steps of `in_rounds`:
 
     1. draft    promises, one token per forward: <promise>-<topic> capital 2 </topic> ... and EOS or <sync/> behind them
+                (the first promise that the room cannot hold is taken back, and ends the plan)
     2. lay out  <async> [MASK] [MASK] ... </async> <async> [MASK] [MASK] ... </async>
     3. denoise  one forward per step over the spans still open; each step writes some blanks of every span
     4. commit   the finished spans run once more, with their final tokens, in the forward that plans the next round
@@ -14,8 +15,10 @@ Steps 3 and 4 need no code of their own for the attention: the labels of the tok
 """
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
 
-from ..events import Decoding, Event, PlacedSpan, PlanDone, PlanToken, RoundClosed, SpanClosed
+from ..events import Decoding, Event, PlacedSpan, PlanDone, PlanShortened, PlanToken, RoundClosed, SpanClosed
 from ..grammar import RoundGrammar
 from ..plan import Round
 from ..query import Query, Reply, Request
@@ -48,11 +51,10 @@ def in_rounds(
             promises = given.pop(0)
             canvas.append(promises.plan_ids)
         else:
-            drafted = yield from draft(canvas, request)
-            if isinstance(drafted, int):  # the first token of plain text: the model answers without a plan
-                yield from write_on(canvas, request, first=drafted)
+            promises = yield from draft(canvas, request)
+            if isinstance(promises, PlainText):
+                yield from write_on(canvas, request, first=promises.first)
                 return
-            promises = drafted
         if canvas.prose.stopped or not promises.spans:
             break
         # 2. Lay out the canvas.
@@ -78,11 +80,19 @@ def in_rounds(
         yield canvas.prose.ended("eos")
 
 
-def draft(canvas: Canvas, request: Request) -> Generator[Query | Event, Reply, Round | int]:
-    """Plan one round under the grammar; return its promises, or the first token of plain text.
+@dataclass(frozen=True)
+class PlainText:
+    """An answer without a plan; `first` is its first token if the model declined to plan, None if no plan fits."""
+
+    first: int | None = None
+
+
+def draft(canvas: Canvas, request: Request) -> Generator[Query | Event, Reply, Round | PlainText]:
+    """Plan one round under the grammar, as far as the room goes; plain text where that is not even one promise.
 
     A stopping criterion ends it in the middle of a plan (`canvas.prose.stopped`).
     """
+    start = len(canvas.ids)
     grammar = RoundGrammar(
         request.control,
         request.unit,
@@ -94,14 +104,29 @@ def draft(canvas: Canvas, request: Request) -> Generator[Query | Event, Reply, R
     while not (grammar.ended or canvas.prose.stopped):
         drawn = yield from next_tokens(canvas, grammar, request, may_decline)
         if may_decline and drawn[0] not in grammar.allowed():
-            return drawn[0]
+            return PlainText(drawn[0])
         may_decline = False
         for token in drawn:
             if canvas.prose.stopped or not grammar.push(token):
                 break
             yield PlanToken(canvas.round, canvas.append_planned(token), token)
             canvas.prose.read_on()  # nothing to read, but time may be up
-    return grammar.round()
+    return (yield from shorten(canvas, grammar, start))
+
+
+def shorten(canvas: Canvas, grammar: RoundGrammar, start: int) -> Generator[Event, Any, Round | PlainText]:
+    """Take back what the grammar dropped of a round's plan, which begins at `start`; return what is left of it."""
+    if canvas.prose.stopped or grammar.terminator is not None:
+        return grammar.round()
+    end = start + len(grammar.ids)
+    dropped = tuple(canvas.ids[end:])
+    if dropped:
+        canvas.take_back(end)
+        yield PlanShortened(canvas.round, tuple(range(end, end + len(dropped))), dropped)
+    if canvas.round > 0 or grammar.spans:
+        return grammar.round()
+    canvas.stale.add(end - 1)  # the prompt's last token runs again, for the first token of the text
+    return PlainText()
 
 
 def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request) -> Decoding:

@@ -79,6 +79,10 @@ class Prose:
             self._ask_to_stop()  # time may be up
         return tuple(text)
 
+    def unread(self, length: int) -> None:
+        """Go back to a position behind which nothing is text: what stood there is taken back."""
+        self._read = min(self._read, length)
+
     def release(self) -> Generator[Text, Any, None]:
         """Yield the text that was held back; where the answer was stopped meanwhile, all that was written."""
         was_stopped, self.held, self.stopped = self.stopped, False, False

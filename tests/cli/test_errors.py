@@ -22,7 +22,6 @@ from planned_diffusion.loading import locate
         (["--confidence-threshold", "1.5"], r"confidence_threshold is 1.5.*at most 1"),
         (["--temperature", "-1"], r"temperature is -1.0; give a number of at least 0"),
         (["--max-new-tokens", "0"], r"max_new_tokens is 0; give a whole number of at least 1"),
-        (["--max-new-tokens", "3"], r"There is room for 3 new tokens.*raise max_new_tokens"),
         (["--decoding", "telepathic"], r"decoding is 'telepathic'; choose one of planned"),
         (["--unmasking", "luck"], r"unmasking is 'luck'; choose one of entropy"),
         (["--span-attention", "none"], r"span_attention is 'none'; choose one of sparse, dense"),

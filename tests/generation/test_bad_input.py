@@ -38,10 +38,13 @@ TABLE = [
     ({"attention_mask": torch.ones(1, 4)}, "attention_mask has shape [1, 4]; give one of input_ids' shape [1, 3]"),
     ({"attention_mask": torch.ones(1, 1, 3, 3)}, "attention_mask has shape [1, 1, 3, 3]; give one of"),
     # Room
-    ({"max_new_tokens": 6}, "room for 6 new tokens, but the shortest plan with its span needs 8; raise max"),
-    ({"input_ids": torch.ones(1, 60, dtype=torch.long)}, "needs 8; shorten the prompt (the model has 4 positions"),
+    ({"max_new_tokens": 6, "plan": [[[*PROMISE, 100]]]}, "room for 6 new tokens, but the given plan needs 9; raise"),
+    (
+        {"input_ids": torch.ones(1, 60, dtype=torch.long), "plan": [[[*PROMISE, 100]]]},
+        "room for 4 new tokens, but the given plan needs 9; shorten the prompt (the model has 4 positions left)",
+    ),
     ({"max_length": 3}, "max_length=3 leaves nothing after a prompt of 3 tokens; raise it, or set max_new_tokens"),
-    ({"max_length": 9}, "room for 6 new tokens"),
+    ({"max_length": 9, "plan": [[[*PROMISE, 100]]]}, "room for 6 new tokens"),
     # Fields
     ({"decoding": "magic"}, "decoding is 'magic'; choose one of planned, autoregressive"),
     ({"unmasking": "luck"}, "unmasking is 'luck'; choose one of entropy, confidence, margin, random"),

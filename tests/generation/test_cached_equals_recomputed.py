@@ -19,7 +19,7 @@ from planned_diffusion.generation.decoders.parallel_autoregressive import parall
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.decoders.self_verified import self_verified
 from planned_diffusion.generation.engine.engine import Engine
-from planned_diffusion.generation.events import Ended, TokensBlanked, TokensWritten
+from planned_diffusion.generation.events import Ended, PlanShortened, TokensBlanked, TokensWritten
 from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request
@@ -45,6 +45,7 @@ class Recomputed:
         self.rows: list[torch.Tensor] = []  # per forward [W, V]
         self.shortened = 0  # forwards of the engine that ran fewer tokens than there are
         self.commits = 0
+        self.taken_back = 0  # tokens of plans
 
     def following(self, decoder):
         """The decoder, listened to."""
@@ -55,6 +56,11 @@ class Recomputed:
                 self.tokens |= zip(item.positions, item.token_ids, strict=True)
             if isinstance(item, TokensBlanked):
                 self.tokens |= dict.fromkeys(item.positions, 101)
+            if isinstance(item, PlanShortened):
+                self.taken_back += len(item.positions)
+                for position in item.positions:
+                    self.tokens.pop(position, None)  # the last one has not run
+                    self.labels.pop((position, CLEAN), None)
             if isinstance(item, Query):
                 self._recompute(item)
             reply = yield item
@@ -152,15 +158,17 @@ def test_other_ways_of_writing(fields, dense, model, golden_tokens):
 
 @pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
 def test_plans_of_the_model(dense, planner, golden_tokens, prompts):
-    """Planning forwards too, and those that carry a commit along."""
-    rounds, commits = [], 0
+    """Planning forwards too, those that carry a commit along, and those after tokens of the plan were taken back."""
+    rounds, commits, taken_back = [], 0, 0
     for prompt in prompts(8, 30, seed=4)[3:6]:
-        request = request_of(unit=2.0, prompt=tuple(prompt), dense=dense, max_spans=3, steps_ratio=0.5)(golden_tokens)
+        fields = {"dense": dense, "max_spans": 3, "steps_ratio": 0.5, "max_new_tokens": 250}
+        request = request_of(unit=2.0, prompt=tuple(prompt), **fields)(golden_tokens)
         difference, reference, ended = largest_difference(planner, planned, request)
         assert difference < 1e-4
         rounds.append(len(ended.plans))
         commits += reference.commits
-    assert max(rounds) > 1 and commits > 3, rounds
+        taken_back += reference.taken_back
+    assert max(rounds) > 1 and commits > 3 and taken_back > 3, (rounds, commits, taken_back)
 
 
 def test_left_to_right(model, golden_tokens):

@@ -28,7 +28,7 @@ def requests(golden_tokens, prompts):
         )
         return Request(tuple(prompt), golden_tokens, Unit(2.0), settings, sampling)
 
-    samplings = [Sampling(), Sampling(temperature=0.9, seed=4), Sampling(score="margin", top_k=20)]
+    samplings = [Sampling(temperature=0.9, seed=4), Sampling(score="margin", top_k=20), Sampling()]
     return [
         (autoregressive if number % 3 == 2 else planned, of(number, prompt, samplings[number % len(samplings)]))
         for number, prompt in enumerate(prompts(8, 30, seed=4))

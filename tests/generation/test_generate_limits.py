@@ -95,7 +95,7 @@ def test_criteria_are_asked_while_planning(calls, planner, left_padded, prompts)
 
     ids, mask = left_padded(prompts(40, 30, seed=4))
     whole = planner.generate(ids, attention_mask=mask, max_new_tokens=60, **OUT)
-    long = [row for row, trace in enumerate(whole.trace) if trace.planning > 8][0]
+    long = [row for row, plan in enumerate(whole.plans) if plan and len(plan[0]) > 1][0]
     asked.clear()
     rows = {"attention_mask": mask[long : long + 1], "max_new_tokens": 60, **OUT}
     out = planner.generate(ids[long : long + 1], stopping_criteria=[enough], **rows)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from planned_diffusion.generation.events import FinishedSpan
+from planned_diffusion.generation.events import FinishedSpan, PlanShortened
 from planned_diffusion.generation.trace import Trace
 
 PLANS = [
@@ -95,8 +95,12 @@ def test_trace_counts(short, left_padded):
 def test_trace_counts_of_a_planned_answer(planner, prompts):
     """By the answer as written: a forward per plan token and terminator, the steps of each round's longest span."""
     for row in prompts(8, 30, seed=4):
+        taken_back = []
         out = planner.generate(
             torch.tensor([row]),
+            listener=lambda _, event, seen=taken_back: (
+                isinstance(event, PlanShortened) and seen.extend(event.positions)
+            ),
             max_new_tokens=60,
             max_spans=3,
             keep_plan=True,
@@ -105,11 +109,12 @@ def test_trace_counts_of_a_planned_answer(planner, prompts):
         )
         trace, written = out.trace[0], out.sequences[0, len(row) :].tolist()
         if not out.plans[0]:
-            assert trace.forwards == len(written)
+            assert trace.forwards == len(written) + (len(taken_back) + 1 if taken_back else 0)
             continue
         spans = sum(2 + span.length for spans in out.plans[0] for span in spans)
         drawn = len(written) - spans
-        assert trace.planning in (drawn, drawn + 1)  # a promise that did not fit was drawn, but not written
+        # A promise that did not fit was drawn, but not written; its last token was drawn, but not even taken back.
+        assert trace.planning == drawn + len(taken_back) + (out.ended == ["length"])
         assert trace.denoising == sum(max(span.length for span in spans) for spans in out.plans[0])
         assert trace.commits == written.count(106)
         assert trace.decoding == 0

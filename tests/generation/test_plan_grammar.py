@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from planned_diffusion.generation.grammar import RoundGrammar, shortest_round
+from planned_diffusion.generation.grammar import RoundGrammar
 from planned_diffusion.generation.plan import Unit, parse_round
 from planned_diffusion.generation.tokens import EVERYTHING
 
@@ -43,33 +43,55 @@ def test_what_may_come_next(so_far, allowed, letters):
     assert choices(grammar_after(so_far, letters)) == allowed
 
 
+@pytest.mark.parametrize("room", [1, 7, 8, 9, 14, 30])
+@pytest.mark.parametrize("so_far", ["", "<", "<a", "<a1", "<1>", "<1>|"])
+def test_the_room_forbids_no_token(room, so_far, letters):
+    """A planner that may not write the number it wants writes another topic; so its plan is cut instead."""
+    grammar, roomy = (
+        RoundGrammar(letters, Unit(1.0), room=tokens, max_spans=32, may_sync=True) for tokens in (room, 60)
+    )
+    for sign in so_far:
+        assert choices(grammar) == choices(roomy)
+        assert roomy.push(ord(sign)) or sign == "|"
+        if not grammar.push(ord(sign)):
+            return
+    assert choices(grammar) == choices(roomy)
+
+
+# `<a2>[xy]` and a terminator are 9 tokens, `<a2><b1>[xy][z]` and one are 16.
 @pytest.mark.parametrize(
-    "room, so_far, allowed",
+    "room, says, kept, terminator",
     [
-        # <1> [.] and a terminator cost 3 + 3 + 1 = 7.
-        (7, "<", "1"),
-        (7, "<1", ">"),
-        (8, "<", "012a"),  # <2>, <a1> or <01>
-        (8, "<a", "1"),
-        (8, "<0", "1"),
-        (8, "<1", ">"),
-        (8, "<2", ">"),
-        (9, "<", "0123456789a"),  # <9> is too large, but <9a1> fits: the digit may turn out to be a part of the topic
-        (9, "<1", ">a"),
-        (9, "<9", "a"),
-        (9, "<9a", "1"),
-        (9, "<9a1", ">"),
-        (10, "<1", "0123456789>a"),
+        (60, "<a2><b1>$", "<a2><b1>", "$"),
+        (16, "<a2><b1>$", "<a2><b1>", "$"),
+        (20, "<a2><b9>", "<a2>", None),  # the second promise is dropped when its number is known
+        (15, "<a2><b", "<a2>", None),  # or as soon as no number would fit
+        (9, "<a2>$", "<a2>", "$"),
+        (9, "<a2><", "<a2>", None),
+        (8, "<a2", "", None),
+        (8, "<a1>$", "<a1>", "$"),
+        (8, "<a1><", "<a1>", None),
+        (8, "<aa", "", None),
+        (7, "<a", "", None),
+        (7, "<1>$", "<1>", "$"),
+        (6, "<", "", None),
+        (1, "<", "", None),
+        (1, "$", "", "$"),
+        (14, "<99a2>$", "<99a2>", "$"),  # a number that is too large may turn out to be a part of the topic
+        (14, "<99>", "", None),
+        (9, "<99", "", None),  # and here it cannot
+        (10, "<a2>|", "<a2>", "|"),
+        (9, "<a2>|", "<a2>", None),  # an EOS must fit behind the <sync/>
     ],
 )
-def test_room_bounds_numbers_and_topics(room, so_far, allowed, letters):
-    assert choices(grammar_after(so_far, letters, room=room)) == "".join(sorted(allowed))
-
-
-def test_a_number_too_large_cannot_be_closed_but_can_be_left_behind(letters):
-    grammar = grammar_after("<99", letters, room=14)
-    assert choices(grammar) == "0123456789a"
-    assert grammar_after("<99a2>$", letters, room=14).round().spans[0].number == 2
+def test_a_promise_that_does_not_fit_is_dropped_and_ends_the_round(room, says, kept, terminator, letters):
+    grammar = grammar_after(says[:-1], letters, room=room)
+    assert not grammar.ended, "it ends with the last token said, no earlier"
+    assert ord(says[-1]) in grammar.allowed()
+    assert grammar.push(ord(says[-1])) is False and grammar.ended
+    plan = grammar.round()
+    assert "".join(map(chr, plan.plan_ids)) == kept and len(plan.spans) == kept.count(">")
+    assert plan.terminator == (ord(terminator) if terminator else None)
 
 
 def test_step_1_7_promises_7(letters):
@@ -86,6 +108,9 @@ def test_topics_are_capped(letters):
     assert choices(grammar_after("<aba", letters, max_topic_tokens=4)) == "123456789"
     assert choices(grammar_after("<aba1", letters, max_topic_tokens=4)) == ">"
     assert choices(grammar_after("<", letters, max_topic_tokens=1)) == "123456789"
+    assert choices(grammar_after("<", letters, max_topic_tokens=2)) == "0123456789a"
+    assert choices(grammar_after("<0", letters, max_topic_tokens=2)) == "123456789"
+    assert choices(grammar_after("<10", letters, max_topic_tokens=2)) == ">"
 
 
 def test_caps_on_spans_and_rounds(letters):
@@ -94,39 +119,10 @@ def test_caps_on_spans_and_rounds(letters):
     assert choices(grammar_after("<1>", letters, may_sync=False)) == "$<"
 
 
-def test_no_room_for_another_promise_ends_the_round(letters):
-    """The planner wants one more than fits: what it promised so far is kept, and nothing terminates it."""
-    grammar = grammar_after("<1>", letters, room=10)
-    assert ord("<") in grammar.allowed()
-    assert grammar.push(ord("<")) is False
-    assert grammar.ended and grammar.terminator is None
-    plan = grammar.round()
-    assert plan.terminator is None and plan.plan_ids == tuple(map(ord, "<1>")) and len(plan.spans) == 1
-
-
-def test_no_room_at_all_ends_the_round_empty(letters):
-    grammar = grammar_after("", letters, room=6)
-    assert grammar.push(ord("<")) is False
-    assert grammar.round().spans == () and grammar.round().terminator is None
-
-
 def test_a_declined_round_is_empty(letters):
     grammar = grammar_after("", letters)
     assert grammar.push(ord("$")) is False
     assert grammar.round().spans == () and grammar.round().terminator == ord("$")
-
-
-def test_a_sync_is_only_for_who_can_go_on(letters):
-    """A `<sync/>` that takes the last token of the room would leave none for the EOS that must follow."""
-    assert choices(grammar_after("<1>", letters, room=7)) == "$<"
-    assert "|" in choices(grammar_after("<1>", letters, room=8))
-
-
-@pytest.mark.parametrize("unit", [0.1, 1.0, 2.5, 10.0])
-def test_the_shortest_round_is_the_shortest(unit, letters):
-    shortest = shortest_round(Unit(unit))
-    assert cost(grammar_after("<1>$", letters, room=shortest, unit=unit)) == shortest
-    assert not grammar_after("", letters, room=shortest - 1, unit=unit).push(ord("<"))
 
 
 def cost(grammar: RoundGrammar) -> int:
@@ -159,7 +155,7 @@ def test_ten_thousand_random_planners(letters):
             assert parse_round([*plan.plan_ids, plan.terminator or ord("$")], letters, unit).spans == plan.spans
         else:
             assert plan.plan_ids == () and plan.terminator in (None, ord("$"))
-    assert min(endings.values()) > 500, endings  # all three were tried
+    assert min(endings.values()) > 300, endings  # all three were tried
 
 
 def test_everything_is_everything():

@@ -6,6 +6,11 @@ Answers are drawn in letters: `<a2>` promises 2 tokens on topic "a", `[xy]` is a
 
 import pytest
 
+from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
+from planned_diffusion.generation.decoders.planned import planned
+from planned_diffusion.generation.events import PlanDone, PlanShortened, PlanToken
+from planned_diffusion.generation.live_state import LiveState
+
 ONE_ROUND = {"says": "<a2><b1>$", "fills": "P<a2><b1>[xy][z]$"}
 TWO_ROUNDS = {"says": "<a2>|<b1>$", "fills": "P<a2>[xy]|<b1>[z]$"}
 
@@ -47,6 +52,66 @@ def test_a_second_round_may_not_decline_with_text(play):
     assert second.purpose == "planning" and second.positions[-1] == 9  # the <sync/>
     assert all(ord(sign) in second.allowed for sign in "<$")
     assert not any(ord(sign) in second.allowed for sign in "xyz012|[]._>")
+
+
+def test_a_part_that_does_not_fit_is_left_out(play):
+    """`<a2><b1>[xy][z]$` are 16 tokens."""
+    assert play(**ONE_ROUND, max_new_tokens=16).ended.reason == "eos"
+    played = play(says="<a2><b9>", fills="P<a2>[xy]", max_new_tokens=20)
+    assert (played.written, played.answer, played.ended.reason) == ("<a2>[xy]", "xy", "length")
+    (shortened,) = played.of(PlanShortened)
+    assert (shortened.round, shortened.positions) == (0, (5, 6, 7))  # the token that decides is not even written
+    assert "".join(map(chr, shortened.token_ids)) == "<b9"
+
+
+def test_a_plan_that_does_not_fit_is_plain_text(play):
+    played = play(says="<a9>xyz$", max_new_tokens=12)
+    assert (played.written, played.answer, played.ended.reason) == ("xyz$", "xyz$", "eos")
+    assert played.ended.plans == () and played.of(PlanShortened)[0].positions == (1, 2, 3)
+    text = [query for query in played.queries if query.purpose == "decoding"]
+    assert text[0].positions == [0] and text[0].forget == [1, 2, 3]  # the prompt's last token runs again
+    assert not any(ord(tag) in text[0].allowed for tag in "<>[]|._")
+
+
+@pytest.mark.parametrize("room", [1, 2, 5, 6])
+def test_rooms_too_small_for_any_plan_hold_plain_text(room, play):
+    played = play(says="<" + "abcdefg", max_new_tokens=room)
+    assert (played.written, played.ended.reason) == ("abcdefg"[:room], "length")
+    played = play(says="abcdefg", max_new_tokens=room)  # it declines to plan
+    assert (played.written, played.ended.reason) == ("abcdefg"[:room], "length")
+
+
+def test_text_in_place_of_a_plan_stops_where_it_should(play):
+    played = play(says="<a9>xyz$", max_new_tokens=12, should_stop=lambda ids: ids[-1] == ord("y"))
+    assert (played.written, played.ended.reason) == ("xy", "stop")
+
+
+@pytest.mark.parametrize("decoder", [planned, parallel_autoregressive])
+def test_a_later_round_that_does_not_fit_is_missing(decoder, play):
+    played = play(says="<1>|<a9>", fills="P<1>[z]|", max_new_tokens=17, decoder=decoder)
+    assert (played.written, played.answer, played.ended.reason) == ("<1>[z]|", "z", "length")
+    assert played.of(PlanShortened)[0].positions == (8, 9, 10)
+
+
+def test_a_round_that_was_to_follow_and_cannot_is_missing(play):
+    """`<1>[z]` and EOS are 7 tokens: a <sync/> is not written where no EOS fits behind it."""
+    played = play(says="<1>|", fills="P<1>[z]", max_new_tokens=7)
+    assert (played.written, played.ended.reason) == ("<1>[z]", "length")
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_refining_a_shortened_plan(dense, play):
+    played = play(says="<a2><b", fills="P<a2>[xy]", max_new_tokens=15, refine_share=0.5, dense=dense)
+    assert (played.written, played.ended.reason) == ("<a2>[xy]", "length")
+
+
+def test_views_follow_a_plan_that_is_taken_back(play):
+    state, seen = LiveState(), []
+    for event in play(says="<a2><b9>", fills="P<a2>[xy]", max_new_tokens=20).events:
+        if isinstance(event, (PlanToken, PlanShortened, PlanDone)):
+            state.add(event)
+            seen.append("".join(map(chr, state.plan_ids)))
+    assert seen == ["<", "<a", "<a2", "<a2>", "<a2><", "<a2><b", "<a2><b9", "<a2>", ""]
 
 
 def test_no_room_for_another_promise_is_an_ending(play):

@@ -85,7 +85,7 @@ def test_a_thousand_random_answers(drive, request_in_letters, letters):
         rounds.append(check_written(written, request, letters))
         assert rounds[-1] == len(ended.plans) <= request.settings.max_rounds
     assert min(endings.values()) > 150 and plain > 100, (endings, plain)
-    assert max(rounds) >= 4 and rounds.count(1) > 100, rounds
+    assert max(rounds) >= 4 and rounds.count(1) > 50, rounds
 
 
 @pytest.mark.parametrize("dense", [False, True])

@@ -31,7 +31,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.events",),
     ("generation.query",),
     ("generation.fields",),
-    ("generation.field_checks",),
+    ("generation.field_checks", "generation.neutral_values"),
     ("generation.grammar",),
     ("generation.plan",),
     ("generation.skeleton",),
