@@ -24,7 +24,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
         "generation.field_resolution",
     ),
     ("generation.callbacks", "generation.given_plans", "generation.tokenizer_beside"),
-    ("generation.config",),
+    ("generation.config", "generation.callback_rows", "generation.own_copies", "generation.token_ids"),
     ("generation.engine",),
     ("generation.decoders",),
     ("generation.trace", "generation.live_state"),
