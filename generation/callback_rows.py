@@ -32,7 +32,12 @@ def processed(processors: Callbacks, ids: torch.Tensor, scores: torch.Tensor) ->
                 f"The logits processor {_name(processor)} returned {_shown(result)}; let it return scores of shape "
                 f"{list(scores.shape)}."
             )
-        scores = result
+        if result.isnan().any() and not scores.isnan().any():
+            raise ValueError(
+                f"The logits processor {_name(processor)} returned scores that are no numbers (NaN); let it return "
+                "-inf for tokens that it excludes."
+            )
+        scores = result.to(scores.dtype)
     return scores
 
 

@@ -18,6 +18,9 @@ class Check(Protocol):
     def __call__(self, name: str, value: object) -> None: ...
 
 
+LARGEST_ID = 2**31  # a larger one is in no vocabulary
+
+
 @dataclass(frozen=True)
 class Number:
     """A finite number between bounds; `hint` says what it counts.
@@ -118,7 +121,7 @@ class TokenId:
     kind: type | None = field(default=None, init=False)
 
     def __call__(self, name: str, value: object) -> None:
-        if value is None or type(value) is int or (self.several and _are_ids(value)):
+        if value is None or _is_id(value) or (self.several and _are_ids(value)):
             return
         raise ValueError(f"{name} is {value!r}; give a token id{', or a list of them' if self.several else ''}.")
 
@@ -172,4 +175,8 @@ class Unchecked:
 
 
 def _are_ids(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(type(token) is int for token in value)
+    return isinstance(value, (list, tuple)) and all(map(_is_id, value))
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and abs(value) < LARGEST_ID

@@ -24,7 +24,7 @@ from .field_resolution import resolved
 from .query import Request
 from .requests import RequestMaker
 from .sequences import PlannedDiffusionOutput, described, padded_sequences
-from .streaming import StreamerListener
+from .streaming import StreamerListener, check_followers
 from .token_ids import as_ids, pad_id
 from .tokenizer_beside import tokenizer_beside
 from .trace import Trace, TraceRecorder
@@ -145,10 +145,7 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
             tokenizer=tokenizer,
             assistant_model=assistant_model,
         )
-        if streamer is not None and len(requests) > 1:
-            raise ValueError(
-                f"A streamer follows one answer, but {len(requests)} were asked for; stream them one at a time."
-            )
+        check_followers(streamer, listener, len(requests))
         # 3. Run
         listeners = [] if listener is None else [listener]
         if streamer is not None:

@@ -45,4 +45,5 @@ def is_neutral(name: str, value: Any) -> bool:
         return True
     if isinstance(value, (list, tuple, dict)):
         return not value
-    return name in NEUTRAL_VALUES and value is not True and value == NEUTRAL_VALUES[name]
+    is_plain = isinstance(value, (int, float, str)) and value is not True
+    return is_plain and name in NEUTRAL_VALUES and value == NEUTRAL_VALUES[name]

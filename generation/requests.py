@@ -44,6 +44,8 @@ class RequestMaker:
     ) -> None:
         self.model_config, self.generation_config = model_config, generation_config
         self.tokenizer, self.has_assistant = tokenizer, has_assistant
+        if tokenizer is not None and not hasattr(tokenizer, "encode"):
+            raise ValueError(f"tokenizer is {tokenizer!r}; give a tokenizer of transformers, or leave it out.")
         self.control = self._control_tokens()
         self.unit = Unit(model_config.tokens_per_length_unit * generation_config.length_scale)
         self._check_vocabulary("This checkpoint's config", self.control.tags)

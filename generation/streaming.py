@@ -27,3 +27,20 @@ class StreamerListener:
             self.streamer.put(torch.tensor(event.token_ids))
         elif isinstance(event, TokensWritten) and self._state.spans and hasattr(self.streamer, "put_draft"):
             self.streamer.put_draft(torch.tensor(self._state.draft(self.blank)))
+
+
+def check_followers(streamer: Any, listener: Any, answers: int) -> None:
+    """Check what follows the answers while they are written.
+
+    Raises:
+        ValueError: no streamer, no function, or several answers for one streamer.
+    """
+    if listener is not None and not callable(listener):
+        raise ValueError(f"listener is {listener!r}; give a function of (index of the answer, event).")
+    if streamer is None:
+        return
+    lacking = [name for name in ("put", "end") if not callable(getattr(streamer, name, None))]
+    if lacking:
+        raise ValueError(f"streamer is {streamer!r}, which has no {lacking[0]}(); give a streamer of transformers.")
+    if answers > 1:
+        raise ValueError(f"A streamer follows one answer, but {answers} were asked for; stream them one at a time.")

@@ -31,7 +31,7 @@ from .packing import group_rows, pack
 from .prefix import causal_prefix, should_wait_for_prefix, take_prefix_states
 from .prompts_first import must_read_first
 from .runner import Runner
-from .sampling import EXCLUDED, AllowedTable, draw, in_vocabulary
+from .sampling import AllowedTable, draw, in_vocabulary, processed_scores
 
 LIVE_REQUESTS = 64  # a forward of a few hundred tokens keeps the machine busy; wider ones only take memory
 TOKENS_PER_FORWARD = 4096  # bounds the memory of a mask, which has a row per token
@@ -164,7 +164,7 @@ class Engine:
         logits = in_vocabulary(runner.logits(pack(selected, runner.slots)), self.vocabulary)  # [W, V]
         logits, rows = logits.to(self.device), [request.document for request in selected if request.query.wanted]
         if self.lockstep is not None and rows:
-            logits = self.lockstep.process(rows, logits.float()).clamp(min=EXCLUDED)
+            logits = processed_scores(self.lockstep.process(rows, logits.float()))
         drawn = draw(logits, group_rows(selected), self.table).tolist()  # the one wait for the device
         if any(map(math.isnan, drawn[2])):
             raise _nan_error(selected, drawn[2])

@@ -131,11 +131,18 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
             rows = range(start, min(start + rows_at_once, stop))
             some = logits[rows.start : rows.stop].float()
             if alike[0].process is not None:
-                # Tokens that it excludes stay above forbidden ones, even if it excludes every token that is allowed.
-                some = alike[0].process(some).clamp(min=EXCLUDED)
+                some = processed_scores(alike[0].process(some))
             _forbid(some, rows, alike, table)
             drawn[:, rows.start : rows.stop] = _draw_alike(some, alike[0], start - stop)
     return drawn
+
+
+def processed_scores(scores: torch.Tensor) -> torch.Tensor:
+    """Return scores of a logits processor without infinities.
+
+    Tokens that it excludes stay above forbidden ones, even if it excludes every token that is allowed.
+    """
+    return scores.clamp(min=EXCLUDED, max=-EXCLUDED)
 
 
 def rows_per_group(device: str, vocabulary: int) -> int:

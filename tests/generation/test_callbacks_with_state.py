@@ -366,3 +366,18 @@ def test_what_cannot_be_called_or_understood_is_refused(given, message, decoding
     ids, mask = (part[:2] for part in batch)
     with pytest.raises(ValueError, match=message):
         planner.generate(ids, attention_mask=mask, decoding=decoding, max_new_tokens=12, **given)
+
+
+@pytest.mark.parametrize("decoding", ["autoregressive", "planned"])
+def test_scores_of_any_float_type_and_infinite_ones(decoding, model, batch):
+    """transformers' own processors force a token by an infinite score, and some return half precision."""
+    ids, mask = batch
+    fields = {"decoding": decoding, "max_new_tokens": 5, "pad_token_id": PAD}
+
+    def force(input_ids, scores):
+        scores = torch.full_like(scores, -torch.inf, dtype=torch.float16)
+        scores[:, 42] = torch.inf
+        return scores
+
+    out = model.generate(ids, attention_mask=mask, logits_processor=force, **fields)
+    assert out[:, ids.shape[1] :].tolist() == [[42] * 5] * 3
