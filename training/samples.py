@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import DynamicCache, PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.plan import PlanError, Unit, parse_round
@@ -85,11 +85,11 @@ class SampleAnswers(TrainerCallback):
 def free_plan(model: PlannedDiffusionForCausalLM, prompt: list[int]) -> list[int]:
     """Return the first plan as the model writes it by itself: greedily, any token allowed, up to `<sync/>` or EOS."""
     ends = {model.config.sync_token_id, *ControlTokens.from_config(model.config).eos}
-    ids, cache = torch.tensor([prompt], device=model.device), None
+    ids, cache = torch.tensor([prompt], device=model.device), DynamicCache(config=model.config)
     plan: list[int] = []
     while len(plan) < FREE_PLAN_TOKENS and not ends.intersection(plan[-1:]):
-        out = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache, ids = out.past_key_values, out.logits[:, -1:].argmax(-1)  # [1, 1]
+        logits = model(input_ids=ids, cache=cache, use_cache=True, logits_to_keep=1).logits
+        ids = logits[:, -1:].argmax(-1)  # [1, 1]
         plan.append(int(ids.item()))
     return plan
 

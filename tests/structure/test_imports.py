@@ -36,7 +36,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.plan",),
     ("generation.skeleton",),
     ("generation.tokens",),
-    ("generation.visibility",),
+    ("generation.visibility", "generation.cache_names"),
     ("configuration_planned_diffusion",),
     ("versions_planned_diffusion",),
 )
