@@ -33,8 +33,8 @@ class ScriptArguments:
     overlong: str = field(
         default="refuse", metadata={"help": "'refuse' or 'drop' the records that do not fit max_length."}
     )
-    attn_implementation: str = field(
-        default="sdpa", metadata={"help": "Attention implementation: 'sdpa', 'eager' or 'flex_attention'."}
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "Attention implementation: 'sdpa' (default), 'eager' or 'flex_attention'."}
     )
 
     @property

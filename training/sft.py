@@ -52,18 +52,19 @@ from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.tokens import ControlTokens
-from .adapters import AdapterArguments, check_adapter, lora_config
+from .adapters import AdapterArguments, check_adapter, check_evaluation, lora_config
 from .collator import PlannedDiffusionCollator
 from .dataset import encode_records, numbered_records, within
 from .examples import Example
 from .interruption import SaveOnInterrupt
+from .model_options import model_options
 from .objective import Objective, ObjectiveFields
 from .promises import misfit
 from .recipe import parse_arguments
 from .run_folder import check_output_folder, checkpoint_to_resume
 from .samples import SampleAnswers
 from .script_arguments import ScriptArguments, check_script
-from .starting_point import check_source, load_starting_point
+from .starting_point import check_source, frozen_quantisation, load_starting_point
 from .trainer import PlannedDiffusionTrainer
 
 
@@ -104,12 +105,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         (ScriptArguments, ObjectiveFields, SFTConfig, AdapterArguments), argv
     )
     check_script(script, args)
-    check_adapter(adapter, evaluates=args.eval_strategy != "no", on_cpu=args.device.type == "cpu")
-    check_source(script, adapter)
+    evaluates, on_cpu = args.eval_strategy != "no", args.device.type == "cpu"
+    check_adapter(adapter, evaluates, on_cpu)
+    options = model_options(script, args, adapter)
+    check_source(script, adapter, options)
+    check_evaluation(frozen_quantisation(script, adapter, options), evaluates, on_cpu)
     checkpoint = checkpoint_to_resume(args)
     check_output_folder(args.output_dir, script.model, checkpoint)
     set_seed(args.seed)
-    model, tokenizer = load_starting_point(script, args, adapter)
+    model, tokenizer = load_starting_point(script, args, adapter, options)
     config = cast(PlannedDiffusionConfig, model.config)
     objective = Objective.for_model(fields, config, args.seed if args.data_seed is None else args.data_seed)
     run = Run(script, args, objective, tokenizer, config)
