@@ -44,6 +44,15 @@ _REQUIRED = {
     "use_liger_kernel": False,
     "loss_type": "nll",
     "dataloader_persistent_workers": False,  # a worker that outlives an epoch would repeat its draws
+    "model_init_kwargs": None,  # the model is loaded already
+    "pad_token": None,  # would change the tokenizer
+    "router_aux_loss_coef": None,
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # the fields below are about TRL's preparation of data sets
+    "dataset_text_field": "text",
+    "dataset_num_proc": None,
+    "shuffle_dataset": False,
+    "truncation_mode": "keep_start",
+    "length_column_name": "length",
 }
 
 
@@ -56,7 +65,8 @@ class PlannedDiffusionTrainer(SFTTrainer):
 
     Args:
         model: the model, or one with adapters.
-        args: `SFTConfig`; `train_sampling_strategy="group_by_length"` batches examples of similar length.
+        args: `SFTConfig`; `train_sampling_strategy="group_by_length"` batches examples of similar length, and
+            `pad_to_multiple_of` sets the collator's.
         collator: holds the training examples and draws their rows; evaluation uses a copy of it.
         evaluation: held-out examples.
         callbacks: callbacks of the Trainer.
@@ -77,14 +87,16 @@ class PlannedDiffusionTrainer(SFTTrainer):
         callbacks: Sequence[TrainerCallback] = (),
         **more: Any,
     ) -> None:
+        # max_length is enforced on the records (dataset.within): a truncated plan would be no plan.
+        args = replace(args, dataset_kwargs=args.dataset_kwargs or _REQUIRED["dataset_kwargs"], max_length=None)
         for name, value in _REQUIRED.items():
             if getattr(args, name) != value:
                 raise ValueError(
                     f"{name} is {getattr(args, name)!r}, which planned-diffusion training does not support; leave "
                     f"it out or set it to {value!r}."
                 )
-        # max_length is enforced on the records (dataset.within): a truncated plan would be no plan.
-        args = replace(args, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
+        if args.pad_to_multiple_of is not None:
+            collator = replace(collator, pad_to_multiple_of=args.pad_to_multiple_of)
         super().__init__(
             model=model,
             args=args,
