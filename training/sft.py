@@ -187,9 +187,11 @@ def train_and_save(trainer: PlannedDiffusionTrainer, interrupt: SaveOnInterrupt,
     code = 0 if interrupt.signal_name is None else 130
     if code:
         step = trainer.state.global_step
+        going_on = "Run the same command with --resume_from_checkpoint true to go on from there."
+        if trainer.args.save_only_model:
+            going_on = "It holds the weights alone (save_only_model), so no run can go on from it."
         trainer.accelerator.print(
-            f"Interrupted by {interrupt.signal_name} after step {step}: saved {folder}/checkpoint-{step}. Run "
-            "the same command with --resume_from_checkpoint true to go on from there.",
+            f"Interrupted by {interrupt.signal_name} after step {step}: saved {folder}/checkpoint-{step}. {going_on}",
             file=sys.stderr,
         )
     elif not trainer.state.global_step:
