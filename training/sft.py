@@ -53,6 +53,7 @@ from trl.trainer.sft_config import SFTConfig
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.tokens import ControlTokens
 from .adapters import AdapterArguments, check_adapter, check_evaluation, lora_config
+from .best_metric import check_best_metric
 from .collator import PlannedDiffusionCollator
 from .dataset import encode_records, numbered_records, within
 from .examples import Example
@@ -120,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     train = [example for path in script.train_files for example in load_examples(path, run)]
     check_plans(train, " and ".join(script.train_files))
     evaluation = None if script.eval_file is None else load_examples(script.eval_file, run)
+    check_best_metric(args, evaluation, objective, script.samples)
     collator = PlannedDiffusionCollator(train, objective, run.control, packed_length=run.packed_length)
     interrupt = SaveOnInterrupt()
     trainer = PlannedDiffusionTrainer(

@@ -27,9 +27,8 @@ from .dataset import COLUMNS, as_dataset
 from .examples import Example
 from .length_grouping import LengthGroupedOrder
 from .loss import Loss, planned_diffusion_loss
-from .row import LOSS_PARTS, NEXT_TOKEN, PLAIN, PLAN, SPAN
+from .row import LOSS_NAMES, LOSS_PARTS
 
-_LOGGED = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}
 # Fields of SFTConfig that would change loss or tokens behind our back or do nothing -> the only value allowed.
 _REQUIRED = {
     "packing": False,
@@ -187,7 +186,7 @@ class PlannedDiffusionTrainer(SFTTrainer):
         evaluated = next((key for key in logs if key.endswith("_loss") and key != "train_loss"), None)
         prefix = "" if evaluated is None else evaluated.removesuffix("loss")
         if mode == "train" or evaluated:
-            logs |= {prefix + name: sums[0][part] / sums[1][part] for part, name in _LOGGED.items() if sums[1][part]}
+            logs |= {prefix + name: sums[0][part] / sums[1][part] for part, name in LOSS_NAMES.items() if sums[1][part]}
         if evaluated and sums[1][-1]:
             logs[evaluated] = sums[0][-1] / sums[1][-1]
         super().log(logs, start_time)
