@@ -60,6 +60,7 @@ from .examples import Example
 from .interruption import SaveOnInterrupt
 from .model_options import model_options
 from .objective import Objective, ObjectiveFields
+from .opening import announce, quiet_libraries
 from .promises import misfit
 from .recipe import parse_arguments
 from .run_folder import check_output_folder, checkpoint_to_resume
@@ -102,6 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         ValueError: bad arguments, data or model, in a sentence.
     """
+    with quiet_libraries():
+        return train(argv)
+
+
+def train(argv: Sequence[str] | None) -> int:
+    """Train as the arguments say; see `main`."""
     script, fields, args, adapter = parse_arguments(
         (ScriptArguments, ObjectiveFields, SFTConfig, AdapterArguments), argv
     )
@@ -135,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if evaluation is not None and script.samples:
         trainer.add_callback(SampleAnswers(trainer, evaluation[: script.samples], tokenizer))
+    announce(trainer, script.model or "a new model", script.train_files)
     return train_and_save(trainer, interrupt, checkpoint)
 
 
