@@ -2,7 +2,8 @@
 
 `samples.jsonl` in the output folder gets a line per prompt: step, prompt, text, the plan with promised and used tokens,
 and whether the plan was well formed without the grammar's help. The log gets `eval_well_formed` (share of free plans
-that the grammar accepts) and `eval_room_used` (tokens written per token promised).
+that the grammar accepts) and `eval_room_used` (tokens written per token promised; 0 without a plan).
+Either may be `metric_for_best_model`.
 """
 
 import json
@@ -22,6 +23,7 @@ from .examples import Example
 from .trainer import PlannedDiffusionTrainer
 
 DECODING = "planned"  # both figures are about plans, whatever decoder the checkpoint prefers
+FIGURES = ("well_formed", "room_used")
 NEW_TOKENS = 512
 FREE_PLAN_TOKENS = 96
 
@@ -47,9 +49,11 @@ class SampleAnswers(TrainerCallback):
             samples = [self._sample(model, prompt, state.global_step) for prompt in self.prompts]
         model.train(was_training)
         parts = [part for sample in samples for parts in sample["plan"] for part in parts]
-        figures = {"eval_well_formed": sum(sample["well_formed"] for sample in samples) / len(samples)}
-        if parts:
-            figures["eval_room_used"] = sum(part["used"] for part in parts) / sum(part["promised"] for part in parts)
+        promised = sum(part["promised"] for part in parts)
+        well_formed = sum(sample["well_formed"] for sample in samples) / len(samples)
+        room_used = sum(part["used"] for part in parts) / promised if promised else 0.0
+        figures = {f"eval_{name}": value for name, value in zip(FIGURES, (well_formed, room_used), strict=True)}
+        kwargs["metrics"].update(figures)  # of the Trainer, which finds metric_for_best_model there
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:

@@ -23,7 +23,12 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
         "generation.assistant",
         "generation.field_resolution",
     ),
-    ("generation.callbacks", "generation.given_plans", "generation.tokenizer_beside"),
+    (
+        "generation.callbacks",
+        "generation.given_plans",
+        "generation.tokenizer_beside",
+        "generation.adapters_per_row",
+    ),
     ("generation.config",),
     ("generation.engine",),
     ("generation.decoders",),
