@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jinja2 import TemplateError
 
 from ..generation.tokens import SPELLING
+from .content import joined_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,14 +47,18 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence[dict[str, Any]]) -> list[int]:
     """Return the ids of a chat up to the point where the answer begins, through the tokenizer's chat template.
 
-    A string is one user message. Without a chat template, a single message's text is the prompt as it is.
+    A string is one user message; a content given in parts is their text. Without a chat template, a single message's
+    text is the prompt as it is.
 
     Raises:
-        ValueError: several messages without a chat template, a template that refuses them, or a template that rewrites
-            a message which spells special tokens.
+        ValueError: several messages without a chat template, a template that refuses them, a template that rewrites a
+            message which spells special tokens, or a part of a content that is no text.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
+    messages = [
+        {**message, "content": joined_text(message["content"], "The content of a message")} for message in messages
+    ]
     if not tokenizer.chat_template:
         if len(messages) != 1:
             raise ValueError(
