@@ -49,6 +49,12 @@ class Asking:
         str | None, Option(metavar="URL", help="OpenAI-compatible server to ask; default: OpenAI's.")
     ] = None
     concurrency: Annotated[int, Option(help="Requests that run at a time.")] = 8
+    temperature: Annotated[
+        str, Option(metavar="X|none", help="Temperature of the replies; none: not sent, for servers that take none.")
+    ] = "0"
+    system: Annotated[
+        bool, Option("--system/--no-system", help="Send the instructions as a system message, or as the user's words.")
+    ] = True
     price: Annotated[
         tuple[float, float] | None, Option(help="Price per million prompt and completion tokens, for the report.")
     ] = None
@@ -118,11 +124,26 @@ def annotator_of(planning: Planning, asking: Asking) -> "Annotator | None":
         return None
     from functools import partial
 
-    from ..annotation.llm import Endpoint, ask_all, check_endpoint
+    from ..annotation.llm import ask_all
+    from ..annotation.llm_endpoint import Endpoint, check_endpoint
+    from ..annotation.llm_request import Form
 
-    endpoint = Endpoint(asking.llm, asking.endpoint, asking.concurrency)
+    form = Form(read_temperature(asking.temperature), asking.system)
+    endpoint = Endpoint(asking.llm, asking.endpoint, asking.concurrency, form=form)
     check_endpoint(endpoint)
     return partial(ask_all, endpoint=endpoint, most_spans=planning.max_spans)
+
+
+def read_temperature(text: str) -> float | None:
+    """Return a temperature; None for "none".
+
+    Raises:
+        ValueError: neither a number nor "none".
+    """
+    try:
+        return None if text.lower() == "none" else float(text)
+    except ValueError as error:
+        raise ValueError(f"temperature is {text!r}; give a number of at least 0, or none.") from error
 
 
 def print_report(report: dict[str, Any], job: "AnnotationJob", as_json: bool) -> None:
