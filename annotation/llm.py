@@ -39,8 +39,8 @@ def estimate(records: Iterator[Asked | Refused]) -> dict[str, int]:
     """Estimate the requests and tokens that records take at least."""
     requests = prompt_tokens = completion_tokens = 0
     for one in records:
-        if isinstance(one, Asked) and why_plain(one.prompt, one.answer) is None:
-            pieces = pieces_of(one.answer)
+        if isinstance(one, Asked) and why_plain(one.prompt, one.unplanned) is None:
+            pieces = pieces_of(one.unplanned)
             characters = sum(len(turn["content"]) for turn in messages_for(one.prompt, pieces))
             requests += 1
             prompt_tokens += characters // CHARACTERS_PER_TOKEN
@@ -115,10 +115,10 @@ class _Planner:
 
     async def outcome(self, one: Asked, client: "AsyncOpenAI") -> Outcome:
         """Return the outcome of a record: kept with its plan, or refused."""
-        rule = why_plain(one.prompt, one.answer)
+        rule = why_plain(one.prompt, one.unplanned)
         if rule:
             return finished([one], [Annotation(PLAIN, reason=rule)], self.counter)[0]
-        pieces = pieces_of(one.answer)
+        pieces = pieces_of(one.unplanned)
         chat, usage, complaint = messages_for(one.prompt, pieces, self.most_spans), Usage(), ""
         for _ in range(TRIES):
             reply = await self._reply(chat, client)

@@ -28,6 +28,9 @@ class Planning:
     model: Model = None
     unit: Annotated[int | None, Option(help="Tokens per length unit; default: the model's own.")] = None
     plain: Annotated[str, Option(metavar="keep|drop", help="Keep or drop answers that are not split.")] = "keep"
+    thoughts: Annotated[
+        str, Option(metavar="keep|drop", help="Keep or drop <think> ... </think> before answers; kept, it is a round.")
+    ] = "keep"
     max_spans: Annotated[int, Option(help="Spans that a round may have, at most.")] = 16
 
 
@@ -62,7 +65,9 @@ class Asking:
 
 
 def annotate(
-    source: Annotated[str, Argument(metavar="IN", help="JSONL(.gz), JSON, Parquet, or a Hub dataset: owner/name.")],
+    source: Annotated[
+        str, Argument(metavar="IN", help="JSONL(.gz), JSON, Parquet, a Hub dataset as owner/name; - is standard input.")
+    ],
     out: Annotated[Path, Argument(metavar="OUT", help="JSONL file of records to write.")],
     planning: Planning,
     rows: Rows,
@@ -85,7 +90,7 @@ def annotate(
 
     annotator = annotator_of(planning, asking)
     if asking.estimate:
-        print(json.dumps(estimate(records(open_source(source, rows.split, rows.limit)))))
+        print(json.dumps(estimate(records(open_source(source, rows.split, rows.limit), planning.thoughts == "drop"))))
         return
     job = AnnotationJob(
         source=source,
@@ -94,6 +99,7 @@ def annotate(
         unit=planning.unit,
         annotator=planning.annotator,
         plain=planning.plain,
+        thoughts=planning.thoughts,
         split=rows.split,
         limit=rows.limit,
         most_spans=planning.max_spans,
