@@ -57,6 +57,12 @@ def check_writable(path: Path, option: str = "--trace") -> None:
         )
 
 
+def check_speed(speed: float | None) -> None:
+    """Raise ValueError for a speed at which nothing can be shown."""
+    if speed is not None and not speed >= 0:
+        raise ValueError(f"speed is {speed}; give forwards per second, or 0 for as fast as the model.")
+
+
 def quiet(debug: bool) -> None:
     """Silence the warnings and progress bars of libraries, unless `debug`."""
     if debug:

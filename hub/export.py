@@ -18,6 +18,7 @@ from transformers.dynamic_module_utils import check_imports, get_relative_import
 from ..generation.tokens import SPELLING
 from ..loading.load import load
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..records.escaping import escape_contents, save_tokenizer
 from ..records.vocabulary import check_agreement
 from .flat import AUTO_MAP, ExportError, flat_code, is_flat_code
 
@@ -54,11 +55,12 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
     check_destination(out, overwrite)
     model, tokenizer = load(source, merge=True)
     notes = set_pipeline_defaults(model, tokenizer)
+    escape_contents(tokenizer)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workshop:
         fresh = Path(workshop) / "export"
         model.save_pretrained(fresh, max_shard_size=max_shard_size)
-        tokenizer.save_pretrained(fresh)
+        save_tokenizer(tokenizer, fresh)
         check_loadable(fresh)
         files = tuple(sorted(path.name for path in fresh.iterdir()))
         put_in_place(out, fresh, Path(workshop) / "before")

@@ -40,6 +40,8 @@ def check_source(script: ScriptArguments, adapter: AdapterArguments, options: Mo
         raise ValueError("from_scratch needs a tokenizer that has the control tokens; give its path as tokenizer.")
     if script.from_scratch is not None and adapter.use_peft:
         raise ValueError("An adapter needs a trained model below it; give model instead of from_scratch.")
+    if script.tokenizer is not None:
+        locate(script.tokenizer, "tokenizer")
     if script.model is not None:
         if base_named(script.model) is not None:
             script.model = locate(script.model, "model")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...configuration_planned_diffusion import PlannedDiffusionConfig
 from ...generation.config import PlannedDiffusionGenerationConfig
+from ...records.escaping import save_tokenizer
 from ..flat import write_flat_code
 from .source_tokenizer import Vocabulary
 from .weight_files import INDEX, Rows, Stored, index_of, write_file
@@ -58,7 +59,7 @@ def write_checkpoint(contents: Contents, out: Path, progress: Progress) -> None:
         contents.config.auto_map = write_flat_code(partial)
         contents.config.save_pretrained(partial)
         generation_defaults(contents.folder, contents.vocabulary).save_pretrained(partial)
-        contents.vocabulary.tokenizer.save_pretrained(partial)
+        save_tokenizer(contents.vocabulary.tokenizer, partial)
         (partial / "README.md").write_text(contents.readme, encoding="utf-8")
         for licence in (file for pattern in LICENCES for file in contents.folder.glob(pattern)):
             shutil.copyfile(licence, partial / licence.name)

@@ -8,6 +8,7 @@ from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase, Pre
 
 from ...generation.tokens import SPELLING
 from ...records.checks import first_line
+from ...records.escaping import escape_contents
 from ...records.vocabulary import control_token_ids
 
 MASK = "<|mask|>"
@@ -115,6 +116,7 @@ def with_control_tokens(tokenizer: PreTrainedTokenizerBase, mask_token_id: int |
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
     tokenizer.init_kwargs.pop("auto_map", None)  # the source's code is not converted
+    escape_contents(tokenizer)
     ids = control_token_ids(tokenizer)
     described = {cast(int, ids[name]): words[name] for name in DESCRIPTIONS}
     return Vocabulary(

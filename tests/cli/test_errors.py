@@ -65,10 +65,11 @@ def test_a_prompt_that_is_none_is_refused(run, checkpoint, stdin, says):
     assert ran.status == 2 and says in ran.err and ran.err.count("\n") == 1
 
 
-def test_no_command_and_an_unknown_one_point_to_the_help(run):
-    for arguments in ([], ["genrate"]):
-        ran = run(*arguments)
-        assert ran.status == 2 and ran.err.count("\n") == 1 and "planned-diffusion --help" in ran.err
+def test_no_command_shows_the_help_and_an_unknown_one_points_to_it(run):
+    bare = run()
+    assert (bare.status, bare.err) == (0, "") and bare.out == run("--help").out and "generate" in bare.out
+    ran = run("genrate")
+    assert ran.status == 2 and ran.err.count("\n") == 1 and "planned-diffusion --help" in ran.err
 
 
 def test_a_prompt_that_does_not_fit_is_refused(run, checkpoint):
