@@ -58,5 +58,5 @@ def _set_fields(given: GenerationConfig | dict[str, Any] | None) -> dict[str, An
 
 def _ours(given: GenerationConfig | dict[str, Any] | None) -> dict[str, Any]:
     """Return the fields of this package that a config of either class, or a dict, sets."""
-    fields = vars(given) if isinstance(given, GenerationConfig) else given or {}
+    fields = given.to_dict() if isinstance(given, GenerationConfig) else given or {}
     return {name: value for name, value in fields.items() if name in FIELDS}

@@ -29,7 +29,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
         "generation.tokenizer_beside",
         "generation.adapters_per_row",
     ),
-    ("generation.config",),
+    ("generation.config", "generation.callback_rows", "generation.own_copies", "generation.token_ids"),
     ("generation.engine",),
     ("generation.decoders",),
     ("generation.trace", "generation.live_state"),
