@@ -100,8 +100,6 @@ def set_pipeline_defaults(model: PlannedDiffusionForCausalLM, tokenizer: PreTrai
             "add_tokens(..., special_tokens=True)."
         )
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # saved are init_kwargs
-    for name in ("is_local", "local_files_only"):  # transformers notes there how it found the tokenizer
-        tokenizer.init_kwargs.pop(name, None)
     fields = model.generation_config
     assert fields is not None, "a model that generates has defaults"
     if fields.do_sample is None:

@@ -7,9 +7,11 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -17,6 +19,7 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import validate_repo_id
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..loading.tokenizer_origin import ORIGIN
 from .card import About, Upload, run_quick_start, write_card
 from .export import export, is_export
 from .flat import AUTO_MAP, flat_code, is_flat_code
@@ -123,6 +126,7 @@ def is_current(folder: Path) -> bool:
     prepared = stored("config.json").get("auto_map") == AUTO_MAP
     prepared &= stored("generation_config.json").get("do_sample") is not None
     prepared &= stored("tokenizer_config.json").get("padding_side") == "left"
+    prepared &= not stored("tokenizer_config.json").keys() & set(ORIGIN)
     return prepared and all(
         (folder / name).is_file() and (folder / name).read_bytes() == content for name, content in flat_code().items()
     )
@@ -161,10 +165,19 @@ def adapter_files(folder: Path, base: str, workshop: Path) -> Path:
         foreign = any(fnmatch(file.name, pattern) for pattern in NOT_OF_ADAPTERS)
         if file.is_file() and is_wanted(file.name) and not foreign:
             (copy / file.name).write_bytes(file.read_bytes())
-    stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    settings = json.dumps({**stored, "base_model_name_or_path": base}, indent=2, sort_keys=True)
-    (copy / "adapter_config.json").write_text(settings, encoding="utf-8")
+    change_json(copy / "adapter_config.json", lambda stored: {**stored, "base_model_name_or_path": base})
+    if (copy / "tokenizer_config.json").is_file():
+        change_json(
+            copy / "tokenizer_config.json",
+            lambda stored: {name: value for name, value in stored.items() if name not in ORIGIN},
+        )
     return copy
+
+
+def change_json(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace the object in a JSON file by another one."""
+    changed = change(json.loads(file.read_text(encoding="utf-8")))
+    file.write_text(json.dumps(changed, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def compare(repo: str, files: dict[str, Path | bytes], private: bool, notes: tuple[str, ...]) -> Proposal:

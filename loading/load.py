@@ -13,6 +13,7 @@ from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from .quantise import QUANTISED_DTYPES, quantization_config
+from .tokenizer_origin import without_origin
 
 
 class WeightOptions(TypedDict, total=False):
@@ -46,7 +47,7 @@ def load(
             raise ValueError(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
         model, info = cast(
             tuple[PlannedDiffusionForCausalLM, dict[str, set[str]]],
             PlannedDiffusionForCausalLM.from_pretrained(base or source, output_loading_info=True, **options),

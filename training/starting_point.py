@@ -20,6 +20,7 @@ from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..loading.bases import base_named
 from ..loading.locate import locate
 from ..loading.quantise import quantization_config
+from ..loading.tokenizer_origin import without_origin
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.vocabulary import check_agreement, control_token_ids
@@ -101,7 +102,8 @@ def load_starting_point(
     """
     source = script.tokenizer or script.model
     assert source is not None  # check_source
-    tokenizer = _from_source(AutoTokenizer.from_pretrained, source, trust_remote_code=args.trust_remote_code)
+    load_tokenizer = AutoTokenizer.from_pretrained
+    tokenizer = without_origin(_from_source(load_tokenizer, source, trust_remote_code=args.trust_remote_code))
     if script.from_scratch is not None:
         return new_model(script.from_scratch, tokenizer, script.attn_implementation), tokenizer
     assert script.model is not None

@@ -7,6 +7,7 @@ from typing import cast
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from ...generation.tokens import SPELLING
+from ...loading.tokenizer_origin import without_origin
 from ...records.checks import first_line
 from ...records.vocabulary import control_token_ids
 
@@ -114,7 +115,7 @@ def with_control_tokens(tokenizer: PreTrainedTokenizerBase, mask_token_id: int |
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
-    tokenizer.init_kwargs.pop("auto_map", None)  # the source's code is not converted
+    without_origin(tokenizer).init_kwargs.pop("auto_map", None)  # the source's code is not converted
     ids = control_token_ids(tokenizer)
     described = {cast(int, ids[name]): words[name] for name in DESCRIPTIONS}
     return Vocabulary(
