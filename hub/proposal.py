@@ -24,15 +24,16 @@ from .card import About, Upload, run_quick_start, write_card
 from .export import export, is_export
 from .flat import AUTO_MAP, flat_code, is_flat_code
 
+NAMED_TEMPLATES = "additional_chat_templates/*.jinja"
 UPLOADED = (
     "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json", "chat_template.jinja", "README.md", "results.json", "LICENSE",
+    "special_tokens_map.json", "chat_template.jinja", NAMED_TEMPLATES, "README.md", "results.json", "LICENSE",
 )  # fmt: skip
 NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model*.safetensors*", "*.py")
 KEPT_BESIDE_AN_EXPORT = ("README.md", "results.json", "LICENSE")
 # Files that are removed from the Hub, as code is, where they are no longer here.
-REPLACED = ("*.safetensors", "*.safetensors.index.json")
+REPLACED = ("*.safetensors", "*.safetensors.index.json", NAMED_TEMPLATES)
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,20 @@ def propose(source: str, repo: str, about: About, choices: Choices, workshop: Pa
         whole_model = Path(HfApi().hf_hub_download(base, "config.json", cache_dir=workshop / "base")).parent
     elif not is_current(folder):
         folder, notes = export_beside(folder, workshop)
-    files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and is_wanted(file.name)}
+    files = wanted_files(folder)
     # 2. Card
     config = PlannedDiffusionConfig.from_pretrained(whole_model)
     upload = Upload(repo, files, config, about, choices.tag)
     output = run_quick_start(folder, upload) if choices.run_card else None
     # 3. Compare
     return compare(repo, {**files, "README.md": write_card(upload, output).encode()}, choices.private, notes)
+
+
+def wanted_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that belong to a checkpoint, by their names in the repository."""
+    found = [*folder.glob("*"), *folder.glob(NAMED_TEMPLATES)]
+    names = {file.relative_to(folder).as_posix(): file for file in found if file.is_file()}
+    return {name: file for name, file in sorted(names.items()) if is_wanted(name)}
 
 
 def is_wanted(name: str) -> bool:
@@ -160,11 +168,10 @@ def adapter_files(folder: Path, base: str, workshop: Path) -> Path:
     if not (folder / "adapter_model.safetensors").is_file():
         raise ValueError(f"{folder} holds no adapter_model.safetensors; save the adapter in safetensors.")
     copy = workshop / "adapter"
-    copy.mkdir()
-    for file in folder.iterdir():
-        foreign = any(fnmatch(file.name, pattern) for pattern in NOT_OF_ADAPTERS)
-        if file.is_file() and is_wanted(file.name) and not foreign:
-            (copy / file.name).write_bytes(file.read_bytes())
+    for name, file in wanted_files(folder).items():
+        if not any(fnmatch(name, pattern) for pattern in NOT_OF_ADAPTERS):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes(file.read_bytes())
     change_json(copy / "adapter_config.json", lambda stored: {**stored, "base_model_name_or_path": base})
     if (copy / "tokenizer_config.json").is_file():
         change_json(

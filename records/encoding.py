@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jinja2 import TemplateError
 
 from ..generation.tokens import SPELLING
+from .chat_templates import default_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,12 +50,13 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence
     A string is one user message. Without a chat template, a single message's text is the prompt as it is.
 
     Raises:
-        ValueError: several messages without a chat template, a template that refuses them, or a template that rewrites
-            a message which spells special tokens.
+        ValueError: several messages without a chat template, several templates without a default, a template that
+            refuses the messages, or one that rewrites a message which spells special tokens.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    if not tokenizer.chat_template:
+    template = default_template(tokenizer)
+    if template is None:
         if len(messages) != 1:
             raise ValueError(
                 f"The tokenizer has no chat template, so it cannot join {len(messages)} messages; give one "
@@ -66,7 +68,9 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence
     try:
         if any(spelling in message["content"] for message in messages for spelling in spellings):
             return _encode_around_contents(tokenizer, messages)
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(
+            list(messages), chat_template=template, add_generation_prompt=True, return_dict=False
+        )
         return cast(list[int], ids)
     except TemplateError as error:
         raise ValueError(
@@ -88,10 +92,12 @@ def _pieces_of_chat(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dic
     The chat is rendered a second time with a unique mark in place of each content, which shows where contents lie.
     """
     marks = [f"{uuid.uuid4().hex}{index}|" for index in range(len(messages))]
+    template = default_template(tokenizer)
 
     def render(contents: Sequence[str]) -> str:
         chat = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
-        return cast(str, tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+        text = tokenizer.apply_chat_template(chat, chat_template=template, add_generation_prompt=True, tokenize=False)
+        return cast(str, text)
 
     contents = [message["content"] for message in messages]
     rendered, marked = render(contents), render(marks)

@@ -8,6 +8,7 @@ from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase, Pre
 
 from ...generation.tokens import SPELLING
 from ...loading.tokenizer_origin import without_origin
+from ...records.chat_templates import DEFAULT, named_templates, tidy_templates
 from ...records.checks import first_line
 from ...records.vocabulary import control_token_ids
 
@@ -108,6 +109,7 @@ def with_control_tokens(tokenizer: PreTrainedTokenizerBase, mask_token_id: int |
     set_mask(tokenizer, mask_token_id)
     tags = [AddedToken(SPELLING[f"{name}_token_id"], special=True, normalized=False) for name in ORDER]
     tokenizer.add_special_tokens({"additional_special_tokens": tags}, replace_extra_special_tokens=False)
+    tidy_templates(tokenizer)
     chat_template = "kept" if tokenizer.chat_template else "added"
     if not tokenizer.chat_template:
         tokenizer.chat_template = CHATML if {"<|im_start|>", "<|im_end|>"} <= before.keys() else PLAIN_TEXT
@@ -165,14 +167,17 @@ def answer_end(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     answer = "An answer."
     chat = [{"role": "user", "content": "A question?"}, {"role": "assistant", "content": answer}]
-    try:
-        behind = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition(answer)[2].lstrip()
-    except Exception:  # a template is a program and may raise anything: some refuse a chat like this one
-        behind = ""
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    found = [token for token in special if behind.startswith(token)]
-    if found:
-        return max(found, key=len)
+    named = named_templates(tokenizer)
+    for template in [named[DEFAULT]] if DEFAULT in named else named.values():
+        try:
+            text = str(tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False))
+        except Exception:  # a template is a program and may raise anything: some refuse a chat like this one
+            continue
+        behind = text.rpartition(answer)[2].lstrip()
+        found = [token for token in special if behind.startswith(token)]
+        if found:
+            return max(found, key=len)
     if tokenizer.eos_token is None:
         raise ValueError(
             "The tokenizer has no eos_token and its chat template ends answers with none; set eos_token in its "
