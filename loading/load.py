@@ -12,6 +12,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
+from .precision import resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
 from .tokenizer_origin import without_origin
 
@@ -31,15 +32,14 @@ def load(
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file), "float32", "bfloat16", or "nf4" or "int8": the linear layers of the backbone
-            quantised by bitsandbytes, the rest in bfloat16.
+        dtype: "auto" (that of the file, see `resolved_dtype`), "float32", "bfloat16", or "nf4" or "int8": the linear layers
+            of the backbone quantised by bitsandbytes, the rest in bfloat16.
         merge: merge an adapter into the weights.
         device: where the model is put.
 
     Raises:
         ValueError: no checkpoint that can be loaded, another kind of model, missing weights, or no bitsandbytes.
     """
-    options = weight_options(dtype, device)
     try:
         base = base_of(source)
         config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
@@ -48,6 +48,7 @@ def load(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
         tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        options = weight_options(resolved_dtype(dtype, config, device), device)
         model, info = cast(
             tuple[PlannedDiffusionForCausalLM, dict[str, set[str]]],
             PlannedDiffusionForCausalLM.from_pretrained(base or source, output_loading_info=True, **options),

@@ -1,10 +1,7 @@
 """`planned-diffusion annotate`: one line for every error, and what kill -9 leaves is gone on with."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -94,7 +91,9 @@ def test_an_endpoint_must_keep_to_the_most_spans(command, endpoint, jsonl, rows,
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_loses_nothing_and_nothing_is_asked_twice(endpoint, jsonl, rows, tmp_path):
+def test_kill_9_in_the_middle_loses_nothing_and_nothing_is_asked_twice(
+    endpoint, jsonl, rows, command, start_command, tmp_path
+):
     pytest.importorskip("openai")
     out, seen = tmp_path / "out.jsonl", 12
 
@@ -105,24 +104,22 @@ def test_kill_9_in_the_middle_loses_nothing_and_nothing_is_asked_twice(endpoint,
 
     endpoint.reply = reply
     arguments = ["annotate", jsonl(rows(30)), out, "--annotator", "llm", "--llm", "m", "--endpoint", endpoint.url]
-    call = [sys.executable, "-m", "planned_diffusion", *map(str, arguments), "--concurrency", "3"]
-    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
-    try:
-        partial, deadline = beside(out, ".partial"), time.monotonic() + 60
-        while not partial.exists() or partial.read_bytes().count(b"\n") < 1 + seen:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL and not out.exists()
+    arguments += ["--concurrency", "3"]
+    process, _ = start_command(*arguments)
+    partial, deadline = beside(out, ".partial"), time.monotonic() + 60
+    while not partial.exists() or partial.read_bytes().count(b"\n") < 1 + seen:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not out.exists()
     with partial.open("ab") as file:
         file.write(b'{"index": 29, "hash": "torn')  # as if it had been killed while it wrote
     finished = {json.loads(line)["index"] for line in partial.read_bytes().splitlines()[1:-1]}
     endpoint.chats.clear()
     endpoint.reply = lambda chat, number: reply(chat, 0)
-    again = subprocess.run(call, capture_output=True, text=True, env=os.environ)
-    assert again.returncode == 0, again.stderr
+    status, _, errors = command(*arguments)
+    assert status == 0, errors
     asked = {int(chat[1]["content"].split("number ")[1].split(".")[0]) for chat in endpoint.chats}
     assert asked == set(range(30)) - finished and len(endpoint.chats) == len(asked)
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == list(range(30))

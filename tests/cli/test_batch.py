@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -214,29 +212,25 @@ def lines_in(path) -> int:
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_loses_only_what_was_under_way(checkpoint, file, tmp_path):
+def test_kill_9_in_the_middle_loses_only_what_was_under_way(checkpoint, file, run, start_command, tmp_path):
     given = [{"id": f"r{number}", "prompt": "What?", "max_new_tokens": 20 + number} for number in range(40)]
     source, out, partial = file(given), tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
-    call = [sys.executable, "-m", "planned_diffusion", "batch", str(source), str(out), "--model", str(checkpoint[1])]
-    call += ["--batch-size", "2", "--json"]
-    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
-    try:
-        deadline = time.monotonic() + 120
-        while lines_in(partial) < 1 + 5:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL and not out.exists()
+    options = ["--model", str(checkpoint[1]), "--batch-size", "2", "--json"]
+    process, _ = start_command("batch", source, out, *options)
+    deadline = time.monotonic() + 120
+    while lines_in(partial) < 1 + 5:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not out.exists()
     before = lines_in(partial) - 1
     with partial.open("ab") as torn:
         torn.write(b'{"index": 39, "hash": "')  # as if it had been killed while it wrote
-    again = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert json.loads(again.stdout)["done_before"] == before < 40
+    assert json.loads(run("batch", source, out, *options).out)["done_before"] == before < 40
     assert [row["id"] for row in rows_of(out)] == [line["id"] for line in given]
     whole = tmp_path / "whole.jsonl"
-    subprocess.run([*call[:4], str(source), str(whole), *call[6:]], check=True, capture_output=True)
+    assert run("batch", source, whole, *options).status == 0
     assert [without_time(row) for row in rows_of(out)] == [without_time(row) for row in rows_of(whole)]
 
 
