@@ -14,6 +14,7 @@ from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from .precision import resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
 from .stored_quantisation import check_dtype, check_known, stored_quantisation
+from .tokenizer_origin import without_origin
 from .weights import load_weights, naming, stored_config
 
 
@@ -51,7 +52,7 @@ def load(
             raise ValueError(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
     stored = stored_quantisation(fields)
     check_dtype(base or source, stored, dtype)
     chosen = "auto" if stored else resolved_dtype(dtype, config, device)

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import DynamicCache, PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    DynamicCache,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.plan import PlanError, Unit, parse_round

@@ -14,6 +14,7 @@ from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..loading.bases import base_named
 from ..loading.locate import locate
 from ..loading.stored_quantisation import stored_quantisation
+from ..loading.tokenizer_origin import without_origin
 from ..loading.weights import load_weights, naming, stored_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
@@ -100,7 +101,8 @@ def load_starting_point(
     assert source is not None  # check_source
     place = options.place if script.tokenizer is None else {}
     with naming(source):
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=options.trust_remote_code, **place)
+        trusted = options.trust_remote_code
+        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=trusted, **place))
     if script.from_scratch is not None:
         model = new_model(script.from_scratch, tokenizer, options.attn_implementation)
         if isinstance(options.dtype, torch.dtype):

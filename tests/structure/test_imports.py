@@ -44,6 +44,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.visibility", "generation.cache_names"),
     ("configuration_planned_diffusion",),
     ("versions_planned_diffusion",),
+    ("registration",),
 )
 # What the Hub's flat export may need, and nothing else.
 EXPORTED = ("modeling_planned_diffusion", "configuration_planned_diffusion", "versions_planned_diffusion", "generation")
