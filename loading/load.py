@@ -11,7 +11,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from .precision import resolved_dtype
+from .precision import FASTEST, resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
 from .stored_quantisation import check_dtype, check_known, stored_quantisation
 from .tokenizer_origin import without_origin
@@ -33,8 +33,9 @@ def load(
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file, quantised or not; see `resolved_dtype`), "float32", "bfloat16", or "nf4" or
-            "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in bfloat16.
+        dtype: "auto" (that of the file, quantised or not), "fastest" (the same, or see `resolved_dtype`), "float32",
+            "bfloat16", or "nf4" or "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in
+            bfloat16.
         merge: merge an adapter into the weights.
         device: where the model is put.
 
@@ -54,7 +55,7 @@ def load(
             )
         tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
     stored = stored_quantisation(fields)
-    check_dtype(base or source, stored, dtype)
+    check_dtype(base or source, stored, "auto" if dtype == FASTEST else dtype)
     chosen = "auto" if stored else resolved_dtype(dtype, config, device)
     options = weight_options(chosen, device, is_stored=stored is not None)
     model = load_weights(PlannedDiffusionForCausalLM.from_pretrained, base or source, fields, **options)

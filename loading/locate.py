@@ -53,7 +53,7 @@ def is_path(text: str) -> bool:
 
 def _beside(text: str) -> str:
     """Return words for an error where the first part of owner/name is a folder here; "" where it is none."""
-    parent = text.rpartition("/")[0]
+    parent = text.rpartition("/")[0] if REPOSITORY.fullmatch(text) else ""
     return f" ({parent} is a folder here, so this is a path)" if parent and Path(parent).expanduser().is_dir() else ""
 
 

@@ -11,20 +11,22 @@ import torch
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from .memory import memory_of
 
+FASTEST = "fastest"
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "avx10_1", "avx10_2")
 SHARE_OF_MEMORY = 0.25  # of the machine's, for the weights in float32
 
 
 def resolved_dtype(dtype: str, config: PlannedDiffusionConfig, device: torch.device | str) -> str:
-    """Return the data type that "auto" means: the checkpoint's, or float32 where bfloat16 would be slow.
+    """Return the data type that "fastest" means: "auto", the checkpoint's, or float32 where bfloat16 would be slow.
 
-    Weights that would fill more than a quarter of the machine's memory in float32 stay in bfloat16. A data type that
-    was asked for by name is returned as it is.
+    Weights that would fill more than a quarter of the machine's memory in float32 stay in bfloat16. Any other data type
+    is returned as it is.
     """
-    slow = dtype == "auto" and config.dtype == torch.bfloat16 and torch.device(device).type == "cpu"
-    if not slow or has_bfloat16_instructions():
+    if dtype != FASTEST:
         return dtype
-    return "float32" if memory_of(config).weights["float32"] <= SHARE_OF_MEMORY * machine_memory() else dtype
+    slow = config.dtype == torch.bfloat16 and torch.device(device).type == "cpu" and not has_bfloat16_instructions()
+    fits = slow and memory_of(config).weights["float32"] <= SHARE_OF_MEMORY * machine_memory()
+    return "float32" if fits else "auto"
 
 
 def has_bfloat16_instructions() -> bool:

@@ -10,6 +10,7 @@ from planned_diffusion.cli.main import main
 from planned_diffusion.hub.convert.convert import convert
 from planned_diffusion.hub.export import export
 from planned_diffusion.hub.proposal import adapter_files, wanted_files
+from planned_diffusion.records.escaping import without_escapes
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -60,7 +61,7 @@ def test_every_door(source, tmp_path, capsys):
     more = {"additional_chat_templates/tool_use.jinja"} if name == "a default and a tool" else set()
     assert sent == {"chat_template.jinja", *more}
     if more:
-        assert tokenizer.get_chat_template("tool_use") == MARKED
+        assert without_escapes(tokenizer.get_chat_template("tool_use")) == MARKED
 
 
 def test_an_adapter_is_pushed_with_its_templates(tmp_path, bytes_of_others):
@@ -85,7 +86,7 @@ def test_templates_that_a_later_export_has_not_are_gone(native_folder, bytes_of_
         file.unlink()
     tokenizer.save_pretrained(tmp_path / "out")
     export(str(tmp_path / "out"), tmp_path / "exported")
-    assert AutoTokenizer.from_pretrained(tmp_path / "exported").chat_template == CHATML
+    assert without_escapes(AutoTokenizer.from_pretrained(tmp_path / "exported").chat_template) == CHATML
 
 
 def test_training(native_folder, bytes_of_others, tmp_path, monkeypatch):
@@ -102,4 +103,5 @@ def test_training(native_folder, bytes_of_others, tmp_path, monkeypatch):
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert main(["train", "--config", "recipe.yaml"]) == 0
-    assert AutoTokenizer.from_pretrained(tmp_path / "run").chat_template == tokenizer.chat_template
+    trained = AutoTokenizer.from_pretrained(tmp_path / "run").chat_template
+    assert {name: without_escapes(template) for name, template in trained.items()} == tokenizer.chat_template
