@@ -15,7 +15,7 @@ logger = logging.get_logger(__name__)
 # Arguments of transformers' `generate` without meaning here: the model drafts for itself, and prompts are token ids.
 FOREIGN_ARGUMENTS = (
     "assistant_model", "assistant_tokenizer", "prefix_allowed_tokens_fn", "negative_prompt_ids",
-    "negative_prompt_attention_mask", "custom_generate", "inputs_embeds", "past_key_values",
+    "negative_prompt_attention_mask", "custom_generate", "inputs_embeds", "past_key_values", "cache",
 )  # fmt: skip
 
 
@@ -58,5 +58,5 @@ def _set_fields(given: GenerationConfig | dict[str, Any] | None) -> dict[str, An
 
 def _ours(given: GenerationConfig | dict[str, Any] | None) -> dict[str, Any]:
     """Return the fields of this package that a config of either class, or a dict, sets."""
-    fields = vars(given) if isinstance(given, GenerationConfig) else given or {}
+    fields = given.to_dict() if isinstance(given, GenerationConfig) else given or {}
     return {name: value for name, value in fields.items() if name in FIELDS}

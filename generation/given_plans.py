@@ -41,7 +41,10 @@ class PlanReader:
             return [None] * prompts
         if not isinstance(plan, (list, tuple)) or len(plan) != prompts:
             got = f"has {len(plan)} entries" if isinstance(plan, (list, tuple)) else f"is a {type(plan).__name__}"
-            raise ValueError(f"plan {got} for {prompts} prompts; give a list with one entry per prompt.")
+            raise ValueError(
+                f"plan {got} for {prompts} prompts; give a list with one entry per prompt (a pipeline passes "
+                "batch_size prompts at a time)."
+            )
         return [None if entry is None else self._plan(entry) for entry in plan]
 
     def _plan(self, entry: Any) -> Plan:

@@ -15,6 +15,7 @@ from transformers import CompileConfig, GenerationConfig, GenerationMixin, PreTr
 from transformers.utils import logging
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from .adapters_per_row import refuse_adapters_per_row
 from .assistant import check_assistant
 from .config import PlannedDiffusionGenerationConfig
 from .decoders.table import DECODERS
@@ -22,9 +23,10 @@ from .engine.engine import Engine
 from .events import Ended, Event
 from .field_resolution import resolved
 from .query import Request
-from .requests import RequestMaker, as_ids
+from .requests import RequestMaker
 from .sequences import PlannedDiffusionOutput, described, padded_sequences
 from .streaming import StreamerListener
+from .token_ids import as_ids, pad_id
 from .tokenizer_beside import tokenizer_beside
 from .trace import Trace, TraceRecorder
 
@@ -85,7 +87,9 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
                 a partly filled canvas: a list of texts and `Blank(tokens)` (skeleton.py).
             streamer: gets the prompt and then the final text in order (`put`), drafts by `put_draft` if it has that.
             logits_processor: changes the scores of tokens that are written left to right (plan, plain text).
-            stopping_criteria: asked with prompt and text so far, after every token or denoising step.
+            stopping_criteria: asked with prompt and text so far, after every token or denoising step. Criteria and
+                processors may have a state, also one with an entry for each row: decoding="autoregressive" calls them
+                with all rows, as transformers does, and other decoders give each answer of a batch copies of its own.
             tokenizer: reads topics given as text and spells those of the output; by default the checkpoint's own.
             assistant_model: scores the drafts of decoding="adaptive_parallel"; a small causal language model with the
                 same token ids. The model itself does so when omitted.
@@ -160,9 +164,7 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
         # 4. Sequences
         assert input_ids is not None  # prepare refuses a missing one
         answers = [ended.written_ids if fields.keep_plan else ended.answer_ids for ended, _ in outcomes]
-        eos = requests[0].control.eos
-        pad = next(iter((*as_ids(fields.pad_token_id), *eos)), 0)
-        sequences = padded_sequences(input_ids, answers, pad)
+        sequences = padded_sequences(input_ids, answers, pad_id(fields, requests[0].control.eos))
         if not fields.return_dict_in_generate:
             return sequences
         return described(sequences, outcomes, input_ids.shape[1], fields.keep_plan, tokenizer)
@@ -206,10 +208,12 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
                 )
             check_assistant(assistant, self, tokenizer)
         self._refuse_trained_prompt()
+        refuse_adapters_per_row(self)
         maker = RequestMaker(self.config, generation_config, tokenizer, has_assistant=assistant is not None)
         prompts = maker.prompts(input_ids, attention_mask)
         processor, criteria = companions.get("logits_processor"), companions.get("stopping_criteria")
-        return maker.requests(prompts, plan, processor, criteria, self.device)
+        assert input_ids is not None  # it holds prompts
+        return maker.requests(prompts, plan, processor, criteria, input_ids.to(self.device))
 
     @torch.no_grad()
     def run_requests(
@@ -227,7 +231,9 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
         """
         training = [module for module in self.modules() if module.training]
         self.eval()  # gradient checkpointing silently drops the cache while training
-        engine = Engine(self, assistant=assistant_model, compile_config=compile_config)
+        lockstep = requests[0].lockstep if requests else None
+        assert all(request.lockstep is lockstep for request in requests)  # `prepare` made them together
+        engine = Engine(self, assistant=assistant_model, compile_config=compile_config, lockstep=lockstep)
         for request in requests:
             engine.add(DECODERS[request.settings.decoding].run(request), request.sampling)
         recorders: dict[int, TraceRecorder] = {}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .fields import Settings
 from .plan import Plan, Unit
@@ -35,6 +35,21 @@ class Sampling:
     seed: int = 0
 
 
+class Lockstep(Protocol):
+    """The requests of a batch that is written left to right: each token of all is drawn in one forward.
+
+    So what a caller gives to change scores and to stop answers is called once per token, with a row for every request.
+    """
+
+    def process(self, rows: list[int], scores: "torch.Tensor") -> "torch.Tensor":
+        """Change the scores of the requests that still write, float [R, V]; `rows` are their places in the batch."""
+        ...
+
+    def write(self, rows: list[int], tokens: list[int]) -> None:
+        """Take in the token that each of these requests writes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Request:
     """One prompt and how to answer it.
@@ -50,6 +65,7 @@ class Request:
         should_stop: asked with prompt and answer text so far, after every token or step.
         process: changes the scores of a token written left to right: (ids so far, float [1, V]) -> float [1, V].
         has_assistant: queries may ask for the assistant.
+        lockstep: shared by all requests of a batch that is written in lockstep; it then changes the scores.
     """
 
     prompt_ids: tuple[int, ...]
@@ -62,6 +78,7 @@ class Request:
     should_stop: Callable[[list[int]], bool] | None = None
     process: "Callable[[list[int], torch.Tensor], torch.Tensor] | None" = None
     has_assistant: bool = False
+    lockstep: Lockstep | None = None
 
     def process_after(self, ids: list[int]) -> "Callable[[torch.Tensor], torch.Tensor] | None":
         """Return the logits processor for the token behind `ids`, or None: float [1, V] -> float [1, V]."""

@@ -10,12 +10,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
-from .callbacks import processor, stopper
+from .callbacks import CallbackReader
 from .config import PlannedDiffusionGenerationConfig
 from .fields import FIELDS, Settings
 from .given_plans import PlanReader
 from .plan import Plan, Unit
 from .query import Request, Sampling
+from .token_ids import as_ids, checked_input_ids, pad_id
 from .tokens import SPELLING, ControlTokens
 
 DEFAULT_NEW_TOKENS = 1024
@@ -51,7 +52,7 @@ class RequestMaker:
 
     def prompts(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> list[tuple[int, ...]]:
         """Return the rows of a batch [B, N] without padding."""
-        input_ids = _checked_input_ids(input_ids)
+        input_ids = checked_input_ids(input_ids)
         if attention_mask is None:
             pad = self.generation_config.pad_token_id
             guess = pad is not None and pad not in self._eos_ids()
@@ -74,35 +75,44 @@ class RequestMaker:
         plan: Any,
         logits_processor: Any,
         stopping_criteria: Any,
-        device: torch.device,
+        input_ids: torch.Tensor,
     ) -> list[Request]:
-        """Return one request per returned sequence, in order."""
+        """Return one request per returned sequence, in order.
+
+        Args:
+            prompts: as `prompts` returns them.
+            plan, logits_processor, stopping_criteria: as in `generate`.
+            input_ids: the padded prompts, on the device where callbacks get them.
+        """
         reader = PlanReader(self.generation_config, self.control, self.unit, self.tokenizer, self._check_vocabulary)
         plans = reader.read(plan, len(prompts))
         separator = ()
         if self.model_config.span_separator and self.tokenizer is not None:
             separator = tuple(self.tokenizer.encode(self.model_config.span_separator, add_special_tokens=False))
-        should_stop = stopper(stopping_criteria, self.generation_config, self.tokenizer, device)
-        process = processor(logits_processor)
+        pad = pad_id(self.generation_config, self.control.eos)
+        callbacks = CallbackReader(self.generation_config, self.tokenizer, pad)
+        asked = callbacks.read(logits_processor, stopping_criteria, input_ids, prompts)
         requests = []
         for index, prompt in enumerate(prompts):
             settings = self._settings(len(prompt), plans[index])
             seed = self._seed(index, len(prompts))
-            requests += [
-                Request(
-                    prompt_ids=prompt,
-                    control=self.control,
-                    unit=self.unit,
-                    settings=settings,
-                    sampling=self._sampling(seed + number),
-                    plan=plans[index],
-                    separator_ids=separator,
-                    should_stop=should_stop,
-                    process=process,
-                    has_assistant=self.has_assistant,
+            for number in range(self.generation_config.num_return_sequences or 1):
+                calls = asked[len(requests)]
+                requests.append(
+                    Request(
+                        prompt_ids=prompt,
+                        control=self.control,
+                        unit=self.unit,
+                        settings=settings,
+                        sampling=self._sampling(seed + number),
+                        plan=plans[index],
+                        separator_ids=separator,
+                        should_stop=calls.should_stop,
+                        process=calls.process,
+                        has_assistant=self.has_assistant,
+                        lockstep=calls.lockstep,
+                    )
                 )
-                for number in range(self.generation_config.num_return_sequences or 1)
-            ]
         return requests
 
     def _check_prompt(self, index: int, prompt: tuple[int, ...]) -> None:
@@ -216,28 +226,6 @@ class RequestMaker:
             )
         seed = fields.seed[index] if isinstance(fields.seed, (list, tuple)) else fields.seed
         return int(torch.randint(2**31, ())) if seed is None else seed
-
-
-def _checked_input_ids(input_ids: Any) -> torch.Tensor:
-    if not isinstance(input_ids, torch.Tensor) or input_ids.dim() != 2:
-        got = "is no tensor"
-        if isinstance(input_ids, torch.Tensor):
-            got = f"has shape {list(input_ids.shape)}"
-        elif input_ids is None:
-            got = "is missing"
-        raise ValueError(f"input_ids {got}; give token ids of shape [prompts, tokens].")
-    if input_ids.dtype.is_floating_point:
-        raise ValueError(f"input_ids are {input_ids.dtype}; give whole numbers, the ids of a tokenizer.")
-    if 0 in input_ids.shape:
-        raise ValueError(f"input_ids of shape {list(input_ids.shape)} hold no prompt; give at least one token.")
-    return input_ids
-
-
-def as_ids(given: int | Sequence[int] | None) -> tuple[int, ...]:
-    """Return token ids as configurations give them, nothing, one or several, as a tuple."""
-    if given is None:
-        return ()
-    return (given,) if isinstance(given, int) else tuple(given)
 
 
 def _check_room(room: int, needed: int, left: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import TemplateError
 
+from .chat_templates import default_template
 from .content import joined_text
 from .escaping import MARK, escapes_contents, spelled_ids
 
@@ -41,15 +42,16 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence
     text is the prompt as it is.
 
     Raises:
-        ValueError: several messages without a chat template, a template that refuses them, a template that rewrites a
-            message which spells special tokens, or a part of a content that is no text.
+        ValueError: several messages without a chat template, several templates without a default, a template that
+            refuses the messages or rewrites one which spells special tokens, or a part of a content that is no text.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     messages = [
         {**message, "content": joined_text(message["content"], "The content of a message")} for message in messages
     ]
-    if not tokenizer.chat_template:
+    template = default_template(tokenizer)
+    if template is None:
         if len(messages) != 1:
             raise ValueError(
                 f"The tokenizer has no chat template, so it cannot join {len(messages)} messages; give one "
@@ -62,7 +64,9 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence
         spelled = any(spelling in message["content"] for message in messages for spelling in spellings)
         if spelled and not escapes_contents(tokenizer):
             return _encode_around_contents(tokenizer, messages)
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(
+            list(messages), chat_template=template, add_generation_prompt=True, return_dict=False
+        )
         return cast(list[int], ids)
     except TemplateError as error:
         raise ValueError(
@@ -84,10 +88,11 @@ def _pieces_of_chat(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dic
     The chat is rendered a second time with a unique mark in place of each content, which shows where contents lie.
     """
     marks = [f"{uuid.uuid4().hex}{index}|" for index in range(len(messages))]
+    template = default_template(tokenizer)
 
     def render(contents: Sequence[str]) -> str:
         chat = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
-        text = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(chat, chat_template=template, add_generation_prompt=True, tokenize=False)
         return cast(str, text).replace(MARK, "")  # of a template whose marks this tokenizer does not take out
 
     contents = [message["content"] for message in messages]

@@ -161,8 +161,8 @@ def _run_command(arguments: list[str], pipes: tuple[int, int, int]) -> None:
     sys.exit(status)
 
 
-@pytest.fixture
-def start_command(tmp_path):
+@pytest.fixture(scope="module")
+def start_command(tmp_path_factory):
     """start_command("batch", ..., out=None) -> a process of its own with the command line, and the file of its errors.
 
     It is forked: it need not import torch again, which takes longer than most commands. `out` is a file descriptor for
@@ -173,7 +173,7 @@ def start_command(tmp_path):
     started = []
 
     def start(*arguments, out: int | None = None):
-        errors = tmp_path / f"errors of command {len(started)}"
+        errors = tmp_path_factory.mktemp("command") / "errors"
         with errors.open("w") as told, open(os.devnull, "r+") as nothing, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: threads of the tests' own servers
             pipe = nothing.fileno() if out is None else out

@@ -44,4 +44,5 @@ AUTOREGRESSIVE = Decoder(
     summary="left to right, strictly causal, exact cache",
     source="equals the native model",
     needs_mask=False,
+    left_to_right=True,
 )

@@ -32,6 +32,7 @@ class Decoder:
         fills_canvas: it fills partly written spans around known text.
         needs_mask: it writes into blanks, so the checkpoint must have a mask token and EOS.
         takes_assistant: an `assistant_model` may score its drafts.
+        left_to_right: every query wants the next token and nothing else, so the rows of a batch may go in lockstep.
         suppressed: ids that spans may not contain where the caller does not say.
 
     Raises:
@@ -46,9 +47,15 @@ class Decoder:
     fills_canvas: bool = False
     needs_mask: bool = True
     takes_assistant: bool = False
+    left_to_right: bool = False
     suppressed: Callable[[ControlTokens, Settings], frozenset[int]] = tags_but_pad
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.reads if name not in FIELDS]
         if unknown:
             raise ValueError(f"A decoder reads {unknown[0]}, which is no field of generate; add it to FIELDS.")
+
+    @property
+    def asks_processors(self) -> bool:
+        """Whether it writes tokens left to right, whose scores logits processors may change: a plan, or all."""
+        return self.plans or self.left_to_right

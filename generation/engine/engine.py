@@ -24,13 +24,14 @@ import torch
 from transformers import CompileConfig, PreTrainedModel
 
 from ..events import Decoding, Ended, Event, Failed, Forward
-from ..query import Query, Reply, Sampling
-from .chunking import split_query
+from ..query import Lockstep, Query, Reply, Sampling
+from .chunking import leading, split_query
 from .live_request import LiveRequest
 from .packing import group_rows, pack
 from .prefix import causal_prefix, should_wait_for_prefix, take_prefix_states
+from .prompts_first import must_read_first
 from .runner import Runner
-from .sampling import AllowedTable, draw, in_vocabulary
+from .sampling import EXCLUDED, AllowedTable, draw, in_vocabulary
 
 LIVE_REQUESTS = 64  # a forward of a few hundred tokens keeps the machine busy; wider ones only take memory
 TOKENS_PER_FORWARD = 4096  # bounds the memory of a mask, which has a row per token
@@ -59,6 +60,7 @@ class Engine:
         live_requests: how many requests may share a forward; others wait for a place.
         assistant: a causal language model with the same token ids, for decoders whose drafts it scores.
         compile_config: runs the models compiled.
+        lockstep: of requests that draw every token in one forward, numbered as they are added; no others are added.
 
     Attributes:
         runners: of the model and, if there is one, the assistant: `Query.runner` is an index into them.
@@ -70,8 +72,9 @@ class Engine:
         live_requests: int = LIVE_REQUESTS,
         assistant: PreTrainedModel | None = None,
         compile_config: CompileConfig | None = None,
+        lockstep: Lockstep | None = None,
     ) -> None:
-        self.live_requests = live_requests
+        self.live_requests, self.lockstep = live_requests, lockstep
         self.runners = [Runner(one, compile_config) for one in (model, assistant) if one is not None]
         self.device = self.runners[0].device
         self.vocabulary = self.runners[0].head.weight.shape[0]
@@ -119,7 +122,7 @@ class Engine:
 
     def _step(self) -> None:
         self._ticks += 1
-        while self._waiting and len(self._live) < self.live_requests:
+        while self._waiting and (self.lockstep is not None or len(self._live) < self.live_requests):
             self._admit(*self._waiting.popleft())
         live = self._live.values()
         for request in live:
@@ -131,7 +134,20 @@ class Engine:
                 asking[request.query.runner].append(request)
         for runner, of_runner in zip(self.runners, asking, strict=True):
             if of_runner:
-                self._forward(runner, select(of_runner))
+                self._forward(runner, self._choose(of_runner))
+
+    def _choose(self, asking: list[LiveRequest]) -> list[LiveRequest]:
+        """Choose the requests of the next forward, and cut off what is too wide of their queries."""
+        reading: list[LiveRequest] = []
+        if self.lockstep is None:
+            chosen = select(asking)
+        else:
+            reading = must_read_first(asking, self._live.values(), TOKENS_PER_FORWARD)
+            chosen = select(reading) if reading else asking
+        for request in chosen:
+            most = min(TOKENS_PER_FORWARD, leading(request.query)) if reading else TOKENS_PER_FORWARD
+            request.query, request.rest = split_query(request.query, most)
+        return chosen
 
     def _admit(self, document: int, decoder: Decoding, sampling: Sampling) -> None:
         """Let a decoder ask its first query."""
@@ -145,12 +161,15 @@ class Engine:
 
     def _forward(self, runner: Runner, selected: list[LiveRequest]) -> None:
         """Run the queries of requests as one forward of a model, and hand out the rows that were drawn."""
-        for request in selected:
-            request.query, request.rest = split_query(request.query, TOKENS_PER_FORWARD)
         logits = in_vocabulary(runner.logits(pack(selected, runner.slots)), self.vocabulary)  # [W, V]
-        drawn = draw(logits.to(self.device), group_rows(selected), self.table).tolist()  # the one wait for the device
+        logits, rows = logits.to(self.device), [request.document for request in selected if request.query.wanted]
+        if self.lockstep is not None and rows:
+            logits = self.lockstep.process(rows, logits.float()).clamp(min=EXCLUDED)
+        drawn = draw(logits, group_rows(selected), self.table).tolist()  # the one wait for the device
         if any(map(math.isnan, drawn[2])):
             raise _nan_error(selected, drawn[2])
+        if self.lockstep is not None and rows:
+            self.lockstep.write(rows, list(map(int, drawn[0])))
         self._hand_out(selected, drawn)
 
     def _hand_out(self, selected: list[LiveRequest], drawn: list[list[float]]) -> None:
@@ -163,6 +182,7 @@ class Engine:
             self._events.append((request.document, Forward(query.purpose, len(query.token_ids), query.commits)))
             if request.rest is not None:  # a chunk of its prompt ran: its decoder has no answer yet
                 request.query = request.rest
+                request.has_run = request.has_run or not leading(request.rest)
                 continue
             request.has_run = True
             tokens, scores, confidences = (row[rows] for row in drawn)

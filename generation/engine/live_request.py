@@ -20,7 +20,7 @@ class LiveRequest:
         noise: its own generator of random numbers; None for greedy rows.
         draft: output rows of its last query with `keep`.
         prefix: its first tokens, whose states later requests may copy once they have run.
-        has_run: its first query has run, to the last token.
+        has_run: its first query has run, at least the tokens that others may copy.
         turn: the tick in which it last ran; 0 before its first.
     """
 

@@ -80,6 +80,7 @@ def test_configuration_and_tokenizer_agree(converted):
     tags = [getattr(config, field) for field in NEW]
     assert tokenizer.decode([*tags, 66], skip_special_tokens=True) == tokenizer.decode([66])
     assert tokenizer.padding_side == "left"
+    assert "is_local" not in (out / "tokenizer_config.json").read_text()
     # what ends a turn of the chat template ends an answer, and so does what ended one before
     defaults = PlannedDiffusionForCausalLM.from_pretrained(out).generation_config
     assert config.eos_token_id == tokenizer.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>") == 258

@@ -1,7 +1,10 @@
 """`plan=`: every form a caller may give, and what becomes of it."""
 
+import copy
+
 import pytest
 import torch
+from transformers import pipeline
 
 from planned_diffusion.generation.plan import Plan, Round, Span
 
@@ -150,3 +153,48 @@ def test_span_attention_comes_from_the_model_config(build_model, fill):
     plan = [[[104, 30, 17, 105, 104, 31, 17, 105, 100]]]
     out = dense.generate(IDS, plan=plan, max_new_tokens=120, keep_plan=True)
     assert out.equal(fill(plan, span_attention="dense").sequences)
+
+
+@pytest.mark.parametrize("bounds", [{"max_spans": 2}, {"max_rounds": 1}, {"max_spans": 1, "max_rounds": 1}])
+def test_bounds_on_what_the_model_plans_are_none_on_a_given_plan(bounds, fill):
+    rounds = [[[104, 30, 16, 105] * 3 + [106], [104, 33, 16, 105, 100]]]
+    out = fill(rounds, **bounds)
+    assert lengths(out) == [[5, 5, 5], [5]]
+    assert out.sequences.equal(fill(rounds).sequences)
+
+
+def test_bounds_hold_again_where_the_model_goes_on(planner):
+    """A given round that ends in <sync/>; the model plans what follows."""
+    plan = [[[104, 30, 16, 105] * 3 + [106]]]
+    fields = {"max_new_tokens": 150, "return_dict_in_generate": True}
+    free = [planner.generate(IDS + shift, plan=plan, **fields) for shift in range(12)]
+    shift = max(range(12), key=lambda shift: max(map(len, lengths(free[shift])[1:]), default=0))
+    assert max(map(len, lengths(free[shift])[1:])) > 1 and len(lengths(free[shift])) > 2
+    bounded = lengths(planner.generate(IDS + shift, plan=plan, max_spans=1, **fields))
+    assert len(bounded[0]) == 3 and {len(spans) for spans in bounded[1:]} == {1}
+    assert len(lengths(planner.generate(IDS + shift, plan=plan, max_rounds=2, **fields))) == 2
+
+
+def test_a_pipeline_takes_plans(build_model, byte_tokenizer):
+    """A prompt at a time, or batch_size of them, each with the plan at its place."""
+    tokenizer = copy.deepcopy(byte_tokenizer)
+    tokenizer.pad_token, tokenizer.padding_side = "<|99|>", "left"
+    model = build_model(tokens_per_length_unit=5)
+    pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    fields = {"return_full_text": False, "do_sample": False, "max_new_tokens": 60, "keep_plan": True}
+    fields["skip_special_tokens"] = False
+    a, b = (byte_tokenizer.encode(f"{topic} ") for topic in "ab")
+    prompts, plans = ["why", "hello there"], [[[(a, 4), (b, 3)]], [[(b, 5)], [(a, 2)]]]
+
+    def written(prompt, plan):
+        return pipe(prompt, plan=[plan], **fields)[0]["generated_text"]
+
+    alone = [written(*pair) for pair in zip(prompts, plans, strict=True)]
+    assert alone[0].startswith("<promise>-<topic>a 1</topic><promise>-<topic>b 1</topic><async>")
+    together = pipe(prompts, plan=plans, batch_size=2, **fields)
+    assert [record["generated_text"].replace("<|99|>", "") for [record] in together] == alone
+    one_for_all = pipe(prompts, plan=plans[:1], **fields)
+    assert [record["generated_text"] for [record] in one_for_all] == [written(prompt, plans[0]) for prompt in prompts]
+    assert pipe("why", plan=plans[:1], return_dict_in_generate=True, **fields)[0]["generated_text"] == alone[0]
+    with pytest.raises(ValueError, match="plan has 2 entries for 1 prompts; .*a pipeline passes batch_size prompts"):
+        pipe(prompts, plan=plans, **fields)
