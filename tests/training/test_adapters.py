@@ -102,7 +102,11 @@ def two_adapters(config):
 def test_an_adapter_for_each_row_is_refused_and_leaves_nothing_behind(two_adapters):
     ids, fields = torch.tensor([[1, 2, 3], [4, 5, 6]]), {"max_new_tokens": 30}
     before = two_adapters.generate(ids, **fields)
-    for name, given in (("adapter_names", ["one", "two"]), ("adapter_names", ["one", "one"]), ("alora_offsets", [1, 1])):
+    for name, given in (
+        ("adapter_names", ["one", "two"]),
+        ("adapter_names", ["one", "one"]),
+        ("alora_offsets", [1, 1]),
+    ):
         with pytest.raises(ValueError, match=f"{name} sets something for each row .* generate once per adapter"):
             two_adapters.generate(ids, **fields, **{name: given})
         assert two_adapters.generate(ids, **fields).equal(before)
