@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from .collator import PlannedDiffusionCollator
@@ -46,7 +47,7 @@ def announce(trainer: PlannedDiffusionTrainer, model: str, train_files: Sequence
     assert trainer.model is not None
     parameters = list(trainer.model.parameters())
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    everything = trainer.model.num_parameters()
+    everything = cast(PreTrainedModel, trainer.model).num_parameters()
     what = "all" if trained == everything else f"{trained:,} of"
     steps, records = trainer.args.max_steps, len(cast(PlannedDiffusionCollator, trainer.data_collator).examples)
     length = _counted(steps, "step") if steps > 0 else _counted(trainer.args.num_train_epochs, "epoch")

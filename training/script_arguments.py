@@ -62,7 +62,7 @@ def check_script(script: ScriptArguments, args: SFTConfig) -> None:
         )
     if args.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}; give at least 1.")
-    if args.pad_to_multiple_of is not None and args.pad_to_multiple_of < 1:
+    if isinstance(args.pad_to_multiple_of, int) and args.pad_to_multiple_of < 1:
         raise ValueError(f"pad_to_multiple_of is {args.pad_to_multiple_of}; give a number of tokens, at least 1.")
     if script.samples < 0:
         raise ValueError(f"samples is {script.samples}; give a number of prompts, at least 0.")
