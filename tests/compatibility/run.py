@@ -6,8 +6,9 @@
                                                             already (a GPU machine, say)
 
 torch is installed first and alone, then the package with what its tests need, everything but torch and transformers as
-in constraints.txt where it fits; "unconstrained" takes the newest version of everything that pip finds. `results.json` beside this file keeps the last result of every environment, with date,
-commit, machine and versions; test_results.py compares it with the range in pyproject.toml.
+in constraints.txt where it fits; "unconstrained" takes the newest version of everything that pip finds. `results.json`
+beside this file keeps the last result of every environment, with date, commit, machine and versions; test_results.py
+compares it with the range in pyproject.toml.
 """
 
 import argparse
