@@ -153,7 +153,8 @@ def new_model(path: str, tokenizer: PreTrainedTokenizerBase, attn_implementation
         ValueError: no such file, or no mapping with a `backbone_config` in it.
     """
     fields = read_fields(path)
-    if "model_type" not in (fields.get("backbone_config") or {}):
+    backbone = fields.get("backbone_config")
+    if not isinstance(backbone, dict) or "model_type" not in backbone:
         raise ValueError(f"{path} needs a mapping backbone_config with a model_type, such as qwen2, and its sizes.")
     sizes = {"vocab_size": len(tokenizer), **fields.pop("backbone_config")}
     if sizes["vocab_size"] < len(tokenizer):

@@ -96,6 +96,13 @@ def test_a_value_that_can_be_read_is(name, value, parsed, tmp_path):
     assert next(getattr(one, name) for one in given if hasattr(one, name)) == parsed
 
 
+@pytest.mark.parametrize("backbone", [3, "qwen2", ["model_type"], None, {"hidden_size": 32}])
+def test_a_backbone_that_is_no_mapping_is_refused(backbone, workspace):
+    Path("scratch.yaml").write_text(yaml.safe_dump({"backbone_config": backbone}))
+    with pytest.raises(ValueError, match="scratch.yaml needs a mapping backbone_config with a model_type"):
+        sft.main(["--config", "recipe.yaml"])
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
