@@ -4,7 +4,7 @@ Checkpoints carry this code for years, and backbones may be code that came with 
 signature, not the version.
 """
 
-import inspect
+from inspect import signature
 
 from torch import nn
 from transformers.modeling_outputs import CausalLMOutputWithPast
@@ -15,5 +15,5 @@ OUTPUT_FIELD = next(name for name in NAMES if name in CausalLMOutputWithPast.__d
 
 def cache_argument(model: nn.Module) -> str:
     """Return the name of the argument under which the forward of a model takes its cache."""
-    parameters = inspect.signature(type(model).forward).parameters
+    parameters = signature(type(model).forward).parameters
     return next((name for name in NAMES if name in parameters), NAMES[-1])
