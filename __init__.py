@@ -1,7 +1,8 @@
 """Planned Diffusion: language models that plan first and then write in parallel (arXiv 2510.18087).
 
-Attributes load on first use, so that `import planned_diffusion` stays cheap. The first one that is used also registers
-the Auto classes: `AutoModelForCausalLM.from_pretrained` then loads `planned_diffusion` checkpoints without remote code.
+Attributes load on first use, so that `import planned_diffusion` stays cheap. It also registers the Auto classes, before
+or after the import of transformers (registration.py): `AutoConfig`, `AutoModel`, `AutoModelForCausalLM`,
+`AutoTokenizer` and `pipeline` then load `planned_diffusion` checkpoints without remote code.
 """
 
 from typing import TYPE_CHECKING
@@ -52,7 +53,11 @@ else:
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         importlib.import_module(f"{__name__}.versions_planned_diffusion").check_versions()
+        importlib.import_module(f"{__name__}.modeling_planned_diffusion")  # whatever is used, the Auto classes know it
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
     def __dir__() -> list[str]:
         return sorted(__all__)
+
+    if __package__:  # pytest imports this file as a module without a package where the folder's name has a hyphen
+        importlib.import_module(f"{__name__}.registration").register_auto_classes()

@@ -12,6 +12,7 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.hub import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from .configuration_planned_diffusion import PlannedDiffusionConfig
+from .generation.cache_names import OUTPUT_FIELD, cache_argument
 from .generation.config import PlannedDiffusionGenerationConfig
 from .generation.mixin import PlannedDiffusionGenerationMixin
 from .generation.visibility import additive_mask
@@ -87,6 +88,7 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
         self.model = AutoModel.from_config(config.backbone_config)
         self._check_backbone(config.backbone_config)
         self._no_split_modules = self.model._no_split_modules
+        self._cache_argument = cache_argument(self.model)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
@@ -131,6 +133,7 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        cache: "Cache | None" = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Compute next-token logits, as any causal language model does; a 4-D mask or a BlockMask limits attention.
@@ -140,6 +143,7 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
             attention_mask: None, [B, N] (1 = token, 0 = padding), bool or additive float [B, 1, N, S] (True = visible),
                 or a FlexAttention `BlockMask`. A bool mask is made additive for eager attention.
             position_ids: int64 [B, N]; counted from the cache's length when omitted.
+            past_key_values: the keys and values of earlier tokens; `cache` is its name from transformers 5.24 on.
             labels: int64 [B, N], the ids themselves (shifted inside); -100 is ignored.
             logits_to_keep: rows that get logits: the last k (0: all), or their indices, int64 [K].
 
@@ -152,9 +156,9 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            **{self._cache_argument: past_key_values if cache is None else cache},
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state  # [B, N, H]
@@ -166,9 +170,9 @@ class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffus
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            **{OUTPUT_FIELD: getattr(outputs, OUTPUT_FIELD)},
         )
 
     def _expressible(self, mask: torch.Tensor) -> torch.Tensor:

@@ -9,16 +9,17 @@ plain without asking.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..records.journal import Journal
 from ..records.tagged import Rounds
 from .independence import PARALLEL, PLAIN, STEPS, why_plain
+from .llm_endpoint import Endpoint, check_endpoint, explained
 from .llm_prompt import messages_for, pieces_of, rounds_of
 from .llm_reply import NoCompletionError, completion_in, text_of, usage_of
+from .llm_request import Form
 from .outcomes import Asked, Outcome, Refused, Usage, finished
 from .schemas import Message
 from .structure import MOST_SPANS, Annotation
@@ -34,58 +35,12 @@ OF_THE_RECORD = (400, 413, 422)  # HTTP statuses that may be about one record, o
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before asking again where no completion came
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """An OpenAI-compatible server and how to ask it; `retries` are the client's own, `seconds` the time per request."""
-
-    model: str
-    url: str | None = None
-    concurrency: int = 8
-    retries: int = 5
-    seconds: float = 120.0
-
-    @property
-    def name(self) -> str:
-        """The endpoint's name in messages."""
-        return self.url or "of OpenAI"
-
-    def client(self) -> "AsyncOpenAI":
-        """Return a client for the endpoint.
-
-        Raises:
-            ValueError: there is no key.
-            RuntimeError: the package openai is not installed.
-        """
-        try:
-            import openai
-        except ImportError as error:
-            raise RuntimeError(
-                "The llm annotator needs openai; run pip install 'planned-diffusion[annotate]'."
-            ) from error
-        key = os.environ.get("OPENAI_API_KEY") or ("none" if self.url else None)
-        if key is None:
-            raise ValueError("There is no API key; set OPENAI_API_KEY, or name your own server with --endpoint.")
-        return openai.AsyncOpenAI(base_url=self.url, api_key=key, max_retries=self.retries, timeout=self.seconds)
-
-
-def check_endpoint(endpoint: Endpoint) -> None:
-    """Raise ValueError for an endpoint that cannot work."""
-    if not endpoint.model:
-        raise ValueError("The llm annotator needs a model's name; give --llm.")
-    if endpoint.url is not None and not endpoint.url.startswith(("http://", "https://")):
-        raise ValueError(f"The endpoint is {endpoint.url!r}; give a URL such as http://localhost:8000/v1.")
-    for name, least in (("concurrency", 1), ("retries", 0), ("seconds", 1)):
-        value = getattr(endpoint, name)
-        if value < least:
-            raise ValueError(f"{name} is {value}; it must not be smaller than {least}.")
-
-
 def estimate(records: Iterator[Asked | Refused]) -> dict[str, int]:
     """Estimate the requests and tokens that records take at least."""
     requests = prompt_tokens = completion_tokens = 0
     for one in records:
-        if isinstance(one, Asked) and why_plain(one.prompt, one.answer) is None:
-            pieces = pieces_of(one.answer)
+        if isinstance(one, Asked) and why_plain(one.prompt, one.unplanned) is None:
+            pieces = pieces_of(one.unplanned)
             characters = sum(len(turn["content"]) for turn in messages_for(one.prompt, pieces))
             requests += 1
             prompt_tokens += characters // CHARACTERS_PER_TOKEN
@@ -107,8 +62,10 @@ def ask_all(
         advance: called with 1 whenever a record is finished.
 
     Raises:
+        ValueError: an endpoint that cannot work.
         RuntimeError: the endpoint failed for good, or the disk; all finished records are in the journal.
     """
+    check_endpoint(endpoint)
     asyncio.run(_ask_all(records, journal, advance, endpoint, _Planner(endpoint, counter, most_spans)))
 
 
@@ -135,43 +92,33 @@ async def _ask_all(
     async with endpoint.client() as client:
         await asyncio.gather(*(work(client) for _ in range(endpoint.concurrency)))
     if failures:
-        raise _explained(failures[0], endpoint, len(journal)) from failures[0]
-
-
-def _explained(error: Exception, endpoint: Endpoint, finished: int) -> Exception:
-    """Return the error to raise where an endpoint has failed for good; other errors stay as they are."""
-    import openai
-
-    if isinstance(error, NoCompletionError):
-        return RuntimeError(
-            f"The endpoint {endpoint.name} answers with no chat completion ({error}), as if it were not "
-            "OpenAI-compatible; check --endpoint, which usually ends in /v1, and run the same command again "
-            f"({finished} finished records are kept)."
-        )
-    if not isinstance(error, openai.OpenAIError):
-        return error
-    reason = " ".join(str(error).split())[:200]
-    return RuntimeError(
-        f"The endpoint {endpoint.name} fails ({type(error).__name__}: {reason}); {finished} finished records "
-        "are kept. Run the same command again to go on from there."
-    )
+        raise explained(failures[0], endpoint, len(journal)) from failures[0]
 
 
 @dataclass
 class _Planner:
-    """Asks an endpoint for plans, on behalf of all workers; `completions` counts its chat completions so far."""
+    """Asks an endpoint for plans, on behalf of all workers.
+
+    Attributes:
+        form: the form of requests that the endpoint takes, as far as is known.
+        completions: the number of its chat completions so far.
+    """
 
     endpoint: Endpoint
     counter: TokenCounter
     most_spans: int
+    form: Form = field(init=False)
     completions: int = 0
+
+    def __post_init__(self) -> None:
+        self.form = self.endpoint.form
 
     async def outcome(self, one: Asked, client: "AsyncOpenAI") -> Outcome:
         """Return the outcome of a record: kept with its plan, or refused."""
-        rule = why_plain(one.prompt, one.answer)
+        rule = why_plain(one.prompt, one.unplanned)
         if rule:
             return finished([one], [Annotation(PLAIN, reason=rule)], self.counter)[0]
-        pieces = pieces_of(one.answer)
+        pieces = pieces_of(one.unplanned)
         chat, usage, complaint = messages_for(one.prompt, pieces, self.most_spans), Usage(), ""
         for _ in range(TRIES):
             reply = await self._reply(chat, client)
@@ -192,7 +139,8 @@ class _Planner:
     async def _reply(self, chat: list[Message], client: "AsyncOpenAI") -> tuple[str, Usage] | None:
         """Return the text and the usage of a reply; None where the endpoint refuses this one record.
 
-        a. ask; a status that may be about the record refuses it, if others have passed
+        a. ask, again without what the endpoint's first refusal names; a status that may be about the record refuses
+           it, if others have passed
         b. a completion with a choice is the reply
         c. anything else is fatal before the first completion; later it is asked for again, after growing pauses
         d. after the last try, a completion without a choice refuses the record, anything else is fatal
@@ -205,7 +153,7 @@ class _Planner:
         body, completion = b"", None
         for attempt in range(self.endpoint.retries + 1):
             try:  # a
-                body = await _body(client, self.endpoint.model, chat)
+                body = await self._body(chat, client)
             except openai.APIStatusError as error:
                 if error.status_code in OF_THE_RECORD and self.completions:
                     return None
@@ -221,12 +169,23 @@ class _Planner:
             return None
         raise NoCompletionError(f"it begins {body[:40].decode(errors='replace')!r}")
 
+    async def _body(self, chat: list[Message], client: "AsyncOpenAI") -> bytes:
+        """Ask for a completion and return the body of the answer, whatever it is.
 
-async def _body(client: "AsyncOpenAI", model: str, chat: list[Message]) -> bytes:
-    """Ask for a completion and return the body of the answer, whatever it is."""
-    create = client.chat.completions.with_raw_response.create
-    reply = await create(model=model, messages=chat, temperature=0)  # pyright: ignore[reportArgumentType] - plain dicts
-    return reply.content
+        A refusal that names a part of the form is answered by asking without it, here and from now on.
+        """
+        import openai
+
+        while True:
+            form = self.form
+            try:
+                create = client.chat.completions.with_raw_response.create
+                return (await create(model=self.endpoint.model, **form.fields(chat))).content
+            except openai.APIStatusError as error:
+                if form == self.form and not self.completions:
+                    self.form = form.without_refused(error)
+                if form == self.form:  # it names nothing that another worker has not left out meanwhile
+                    raise
 
 
 def _annotation(rounds: Rounds) -> Annotation:

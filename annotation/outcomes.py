@@ -24,6 +24,7 @@ from .reading import Source
 from .schemas import Message, Row, split_row
 from .structure import Annotation
 from .tagging import Sizes, TokenCounter, refuse_tags, tagged_answer
+from .thought import split_thought, with_thought
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class Asked:
     def answer(self) -> str:
         """The text of the last message."""
         return self.messages[-1]["content"]
+
+    @property
+    def thought(self) -> str:
+        """The thought before the answer; empty where there is none."""
+        return split_thought(self.answer)[0]
+
+    @property
+    def unplanned(self) -> str:
+        """The answer behind its thought, which a plan divides."""
+        return split_thought(self.answer)[1]
 
     @property
     def row(self) -> Row:
@@ -128,17 +139,26 @@ def _usage_field(usage: Usage | None) -> dict[str, list[int]]:
     return {} if usage is None else {"usage": list(astuple(usage))}
 
 
-def records(source: Source) -> Iterator[Asked | Refused]:
-    """Yield the rows of a source in order, as records to annotate or as refused."""
+def records(source: Source, drop_thoughts: bool = False) -> Iterator[Asked | Refused]:
+    """Yield the rows of a source in order, as records to annotate or as refused.
+
+    Args:
+        drop_thoughts: leave out the thoughts before the assistant's answers.
+    """
     for index, row in enumerate(source.rows()):
         fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).hexdigest()[:16]
         try:
             messages, extra = split_row(row, source.schema)
+            messages = [_without_thought(turn) for turn in messages] if drop_thoughts else messages
             _refuse_unusable(messages)
         except ValueError as error:
             yield Refused(index, fingerprint, row, str(error))
         else:
             yield Asked(index, fingerprint, messages, extra)
+
+
+def _without_thought(turn: Message) -> Message:
+    return {**turn, "content": split_thought(turn["content"])[1]} if turn["role"] == "assistant" else turn
 
 
 def _refuse_unusable(messages: list[Message]) -> None:
@@ -153,6 +173,7 @@ def _refuse_unusable(messages: list[Message]) -> None:
 
 def finished(asked: Sequence[Asked], plans: Sequence[Annotation], counter: TokenCounter) -> list[Outcome]:
     """Tag and check planned records, and return their outcomes."""
+    plans = [with_thought(one.thought, plan) for one, plan in zip(asked, plans, strict=True)]
     tokens = counter.tally(plan.rounds for plan in plans)
     return [_finished(one, plan, tokens, counter.unit) for one, plan in zip(asked, plans, strict=True)]
 

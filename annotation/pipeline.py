@@ -25,7 +25,7 @@ from .structure import LEAST_SPANS, MOST_SPANS, annotate_by_structure
 from .tagging import TokenCounter
 
 CHUNK = 256  # records planned, counted and written together
-PLAIN_CHOICES = ("keep", "drop")
+KEEP_OR_DROP = ("keep", "drop")
 LEAST = {"limit": 1, "most_spans": LEAST_SPANS, "unit": 1}  # field of a job -> its smallest value
 
 Advance = Callable[[int], None]  # called with the number of records just finished
@@ -41,6 +41,7 @@ class AnnotationJob:
     folder: of the tokenizer; unit: tokens per length unit, by default as the folder's configuration says.
     annotator: "structure" or "llm"; llm: the model that is asked.
     plain: "keep" or "drop" the answers without a plan.
+    thoughts: "keep" or "drop" the thoughts before answers (thought.py).
     limit: the number of rows to read, by default all.
     most_spans: of a round.
     price: per million prompt and completion tokens, for the report.
@@ -57,12 +58,14 @@ class AnnotationJob:
     most_spans: int = MOST_SPANS
     llm: str = ""
     price: tuple[float, float] | None = None
+    thoughts: str = "keep"
 
 
 def check_annotation_job(job: AnnotationJob) -> None:
     """Raise ValueError where a job cannot end well, before work is put into it."""
-    if job.plain not in PLAIN_CHOICES:
-        raise ValueError(f"plain is {job.plain!r}; choose keep or drop.")
+    for name in ("plain", "thoughts"):
+        if getattr(job, name) not in KEEP_OR_DROP:
+            raise ValueError(f"{name} is {getattr(job, name)!r}; choose keep or drop.")
     for name, least in LEAST.items():
         value = getattr(job, name)
         if value is not None and value < least:
@@ -92,9 +95,10 @@ def annotate_file(
         if show is not None:
             show(count, source.count)
 
+    drop = job.thoughts == "drop"
     with Journal(beside(job.out, ".partial"), _header(job, counter.unit)) as journal:
         _check_limit(job, journal)
-        missing = (one for one in records(source) if not journal.is_done(one.index, one.fingerprint))
+        missing = (one for one in records(source, drop) if not journal.is_done(one.index, one.fingerprint))
         advance(source.count - _count_missing(source, journal))
         annotator(missing, journal, counter, advance)
         report = write_outputs(job.out, journal, source.count, job.plain == "keep", job.price)
@@ -129,14 +133,15 @@ def _annotate_by_structure(
     while chunk := list(islice(missing, CHUNK)):
         refused = [one for one in chunk if isinstance(one, Refused)]
         asked = [one for one in chunk if isinstance(one, Asked)]
-        plans = [annotate_by_structure(one.prompt, one.answer, most_spans) for one in asked]
+        plans = [annotate_by_structure(one.prompt, one.unplanned, most_spans) for one in asked]
         journal.append(*(outcome.entry() for outcome in (*refused, *finished(asked, plans, counter))))
         advance(len(chunk))
 
 
 def _header(job: AnnotationJob, unit: int) -> dict[str, Any]:
     """Return the settings that an unfinished output must share with the run that goes on with it."""
-    return {
+    thoughts = {} if job.thoughts == "keep" else {"thoughts": job.thoughts}  # older journals have no such key
+    return thoughts | {
         "annotator": job.annotator,
         "folder": job.folder,
         "split": job.split,

@@ -7,13 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
+from ..loading.locate import is_path
 from ..records.checks import first_line
-from ..records.jsonl import UNREADABLE, json_lines, open_bytes
+from ..records.jsonl import UNREADABLE, json_lines, kept_input, open_bytes
 from .schemas import Row, Schema, schema_of
 
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 JSON_LIST = (".json", ".json.gz")
 PARQUET = (".parquet",)
+STDIN = "standard input"
 _BATCH = 1024  # rows of a Parquet file in memory at once
 
 NumberedRows = Iterator[tuple[int, Row]]  # the number of a line, item or row, counted from 1, and the row
@@ -32,16 +34,20 @@ class Source:
 def open_source(source: str, split: str = "train", limit: int | None = None) -> Source:
     """Open a file, or a dataset of the Hub as owner/name, and read it through once to check every row.
 
+    "-" stands for JSON Lines on standard input, which are kept in a temporary file.
+
     Raises:
         ValueError: no such file or dataset, no rows, a line that is no JSON object, columns that cannot be
             recognised, or rows of different schemas (with the number of the line or row).
         RuntimeError: a package that is needed to read it is not installed, or the Hub cannot be reached.
     """
     path = Path(source).expanduser()
-    if path.exists():
+    if source == "-":
+        name, word, numbered = STDIN, "line", kept_input(STDIN)
+    elif path.exists():
         name, word, numbered = str(path), *_file(path)
     elif looks_like_a_file(source):
-        raise ValueError(f"There is no file {source}.")
+        raise ValueError(f"There is no file {source}; give a file, or a dataset of the Hub as owner/name.")
     else:
         name, word, numbered = f"{source} [{split}]", "row", _hub(source, split)
 
@@ -54,7 +60,7 @@ def open_source(source: str, split: str = "train", limit: int | None = None) -> 
 
 def looks_like_a_file(source: str) -> bool:
     """Tell whether a source that does not exist was meant as a file."""
-    return source.lower().endswith((*JSON_LINES, *JSON_LIST, *PARQUET)) or source.startswith((".", "/", "~"))
+    return source.lower().endswith((*JSON_LINES, *JSON_LIST, *PARQUET)) or is_path(source)
 
 
 def _checked(name: str, word: str, numbered: NumberedRows) -> tuple[Schema, int]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..records.content import joined_text, refuse_media
+
 Message = dict[str, str]  # {"role", "content"}
 Row = dict[str, Any]
 
@@ -12,6 +14,7 @@ PROMPTS = ("prompt", "instruction", "question", "query", "request", "problem", "
 ANSWERS = ("response", "completion", "output", "answer", "solution", "assistant", "chosen")
 CONTEXTS = ("input", "context")  # follow the prompt, after a line break
 SYSTEMS = ("system", "system_prompt")
+SHOWN = ("image", "video", "audio")  # a text has their places as <image>, ...; they lie in columns of that name
 _ROLES = {
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
@@ -71,6 +74,7 @@ def split_row(row: Mapping[str, Any], schema: Schema) -> tuple[list[Message], Ro
         raise ValueError(f"The chat ends with {messages[-1]['role']!r}, not with the assistant's answer.")
     if len(messages) < 2:
         raise ValueError("The chat has an answer and no question.")
+    _refuse_shown(row, messages)
     return messages, {name: value for name, value in row.items() if name not in used}
 
 
@@ -88,15 +92,16 @@ def _message(turn: object) -> Message:
     role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
     if role not in _ROLES:
         raise ValueError(f"A turn has the role {role!r}; known are {', '.join(_ROLES)}.")
-    return {"role": _ROLES[role], "content": _text(_joined(content), "a turn")}
+    refuse_media(turn, "A turn")
+    return {"role": _ROLES[role], "content": _text(joined_text(content, "A turn"), "a turn")}
 
 
-def _joined(content: object) -> object:
-    """Join a content given as a list, `[{"type": "text", "text": ...}, ...]`; return any other as it is."""
-    pieces = content if isinstance(content, list) else []
-    is_text = all(isinstance(piece, Mapping) and "text" in piece for piece in pieces)
-    texts = [piece["text"] for piece in pieces] if is_text else []
-    return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else content
+def _refuse_shown(row: Mapping[str, Any], messages: Sequence[Message]) -> None:
+    """Raise ValueError where a text has the place of an image, a video or a sound that lies beside the chat."""
+    text = "".join(turn["content"] for turn in messages)
+    shown = next((name for name in SHOWN if f"<{name}>" in text and (row.get(name) or row.get(f"{name}s"))), None)
+    if shown:
+        raise ValueError(f"The chat is about something beside it ({shown}); only text can be read, so leave it out.")
 
 
 def _pair(row: Mapping[str, Any], prompt_column: str, answer_column: str) -> list[Message]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from transformers.cache_utils import Cache
 
+from planned_diffusion.generation.cache_names import cache_argument
 from planned_diffusion.generation.query import Query
 from planned_diffusion.generation.visibility import CLEAN, NO_DOCUMENT, NO_SPAN, Labels, additive_mask, dense_mask
 
@@ -101,8 +102,8 @@ class Ideal:
         def run() -> torch.Tensor:
             self.cache.positions, self.cache.used = positions, used
             hidden = self.model.base_model(
-                input_ids=ids, position_ids=positions[None], attention_mask=mask, past_key_values=self.cache,
-                use_cache=True,
+                input_ids=ids, position_ids=positions[None], attention_mask=mask, use_cache=True,
+                **{cache_argument(self.model.base_model): self.cache},
             ).last_hidden_state  # fmt: skip
             return self.model.get_output_embeddings()(hidden[:, wanted])
 

@@ -28,6 +28,9 @@ class Planning:
     model: Model = None
     unit: Annotated[int | None, Option(help="Tokens per length unit; default: the model's own.")] = None
     plain: Annotated[str, Option(metavar="keep|drop", help="Keep or drop answers that are not split.")] = "keep"
+    thoughts: Annotated[
+        str, Option(metavar="keep|drop", help="Keep or drop <think> ... </think> before answers; kept, it is a round.")
+    ] = "keep"
     max_spans: Annotated[int, Option(help="Spans that a round may have, at most.")] = 16
 
 
@@ -49,6 +52,12 @@ class Asking:
         str | None, Option(metavar="URL", help="OpenAI-compatible server to ask; default: OpenAI's.")
     ] = None
     concurrency: Annotated[int, Option(help="Requests that run at a time.")] = 8
+    temperature: Annotated[
+        str, Option(metavar="X|none", help="Temperature of the replies; none: not sent, for servers that take none.")
+    ] = "0"
+    system: Annotated[
+        bool, Option("--system/--no-system", help="Send the instructions as a system message, or as the user's words.")
+    ] = True
     price: Annotated[
         tuple[float, float] | None, Option(help="Price per million prompt and completion tokens, for the report.")
     ] = None
@@ -56,7 +65,9 @@ class Asking:
 
 
 def annotate(
-    source: Annotated[str, Argument(metavar="IN", help="JSONL(.gz), JSON, Parquet, or a Hub dataset: owner/name.")],
+    source: Annotated[
+        str, Argument(metavar="IN", help="JSONL(.gz), JSON, Parquet, a Hub dataset as owner/name; - is standard input.")
+    ],
     out: Annotated[Path, Argument(metavar="OUT", help="JSONL file of records to write.")],
     planning: Planning,
     rows: Rows,
@@ -79,7 +90,7 @@ def annotate(
 
     annotator = annotator_of(planning, asking)
     if asking.estimate:
-        print(json.dumps(estimate(records(open_source(source, rows.split, rows.limit)))))
+        print(json.dumps(estimate(records(open_source(source, rows.split, rows.limit), planning.thoughts == "drop"))))
         return
     job = AnnotationJob(
         source=source,
@@ -88,6 +99,7 @@ def annotate(
         unit=planning.unit,
         annotator=planning.annotator,
         plain=planning.plain,
+        thoughts=planning.thoughts,
         split=rows.split,
         limit=rows.limit,
         most_spans=planning.max_spans,
@@ -118,11 +130,26 @@ def annotator_of(planning: Planning, asking: Asking) -> "Annotator | None":
         return None
     from functools import partial
 
-    from ..annotation.llm import Endpoint, ask_all, check_endpoint
+    from ..annotation.llm import ask_all
+    from ..annotation.llm_endpoint import Endpoint, check_endpoint
+    from ..annotation.llm_request import Form
 
-    endpoint = Endpoint(asking.llm, asking.endpoint, asking.concurrency)
+    form = Form(read_temperature(asking.temperature), asking.system)
+    endpoint = Endpoint(asking.llm, asking.endpoint, asking.concurrency, form=form)
     check_endpoint(endpoint)
     return partial(ask_all, endpoint=endpoint, most_spans=planning.max_spans)
+
+
+def read_temperature(text: str) -> float | None:
+    """Return a temperature; None for "none".
+
+    Raises:
+        ValueError: neither a number nor "none".
+    """
+    try:
+        return None if text.lower() == "none" else float(text)
+    except ValueError as error:
+        raise ValueError(f"temperature is {text!r}; give a number of at least 0, or none.") from error
 
 
 def print_report(report: dict[str, Any], job: "AnnotationJob", as_json: bool) -> None:

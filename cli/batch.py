@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from typer import Argument, Option
 
-from ..records.output import beside
 from .field_options import given_fields
 from .model_names import checkpoint_of
 from .options import Loading, Output, quiet
@@ -43,11 +42,12 @@ def batch(
     scheduling: Scheduling,
     output: Output,
     **fields: object,
-) -> None:
+) -> int:
     """Answer a file of requests, many at a time.
 
     Resumable: run the same command again after an interruption. Fields of a request come before the options; fields
-    that are not given are the checkpoint's own (docs/fields.md lists decoders and fields).
+    that are not given are the checkpoint's own (docs/fields.md lists decoders and fields). Failed requests are kept in
+    OUT.failed.jsonl with the reason, and the exit status is 1; that file is an IN to try them again.
     """
     given = given_fields(fields)
     model = checkpoint_of(loading.model, output.debug)
@@ -73,13 +73,16 @@ def batch(
     with progress_bar("answering", MofNCompleteColumn(), Speed("answers")) as show:
         summary = answer_file(job, show)
     print_summary(summary, out, output.as_json)
+    return 1 if summary["failed"] else 0
 
 
 def print_summary(summary: "Summary", out: Path, as_json: bool = False) -> None:
     """Print a summary, and on standard error how many requests failed."""
     if summary["failed"]:
-        failures = beside(out, ".failed.jsonl")
-        print(f"{summary['failed']} of {summary['requests']} requests failed; {failures} says why.", file=sys.stderr)
+        from ..inference.batch.run import failures_of
+
+        counts = f"{summary['failed']} of {summary['requests']} requests failed"
+        print(f"{counts}; {failures_of(out)} says why, and is an IN to try them again.", file=sys.stderr)
     if as_json:
         print(json.dumps(summary))
     else:

@@ -6,6 +6,7 @@ A field whose values are numbers, texts or switches has an option: steps_ratio i
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from inspect import Parameter
 from types import GenericAlias
 from typing import Annotated, Any, cast
@@ -16,6 +17,7 @@ from typer.models import OptionInfo
 
 from ..generation.fields import FIELDS, SHARED_FIELDS, Field
 from ..inference.decoding_fields import with_sampling
+from ..loading.embedded import EMBEDDED
 
 # Fields of the help's first panel, as far as the tables have them; all others follow.
 FIRST_FIELDS = (
@@ -36,7 +38,7 @@ def field_options() -> Iterator[Parameter]:
         kind = field.check.kind
         if kind is not None:
             panel = FIRST_PANEL if name in first else SWITCHES_PANEL if kind is bool else SECOND_PANEL
-            yield parameter(name, kind, field_option(field, kind, panel))
+            yield parameter(name, kind, field_option(name, field, kind, panel))
     only_json = ", ".join(name for name, field in fields.items() if field.check.kind is None)
     text = f"Any field of generate, its value as JSON; may be repeated. Fields without an option: {only_json}."
     yield parameter(SET, list[str], Option("--set", metavar="FIELD=VALUE", help=text))
@@ -47,15 +49,27 @@ def parameter(name: str, kind: type | GenericAlias, option: OptionInfo) -> Param
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
-def field_option(field: Field, kind: type, panel: str) -> OptionInfo:
-    """Return the option of one field; its help is the field's meaning and default."""
+def field_option(name: str, field: Field, kind: type, panel: str) -> OptionInfo:
+    """Return the option of one field; its help is the field's meaning and defaults."""
     default = ("off", "on")[field.default] if kind is bool and field.default is not None else field.default
+    default = None if default is None else str(default)
+    if name in included_defaults():
+        default = f"{default or 'none'}; included model: {included_defaults()[name]}"
     return Option(
         help=escape(field.meaning),
         metavar=METAVARS.get(kind),
         rich_help_panel=panel,
-        show_default=False if default is None else str(default),
+        show_default=False if default is None else default,
     )
+
+
+@lru_cache(maxsize=1)
+def included_defaults() -> dict[str, object]:
+    """Return the fields that the included checkpoint chooses; none where it is missing."""
+    try:
+        return json.loads((EMBEDDED / "generation_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def given_fields(options: Mapping[str, object]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from .field_options import given_fields
+from .included_model import note_on_prompt
 from .model_names import checkpoint_of
-from .options import Loading, Output, check_writable, quiet
+from .options import Loading, Output, check_speed, check_writable, quiet
 
 if TYPE_CHECKING:
     from ..inference.answer import Checkpoint, Fields
@@ -21,6 +22,14 @@ def generate(
     output: Output,
     prompt: Annotated[list[str] | None, Argument(help="The prompt; - or nothing: standard input.")] = None,
     trace: Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")] = None,
+    speed: Annotated[
+        float | None,
+        Option(
+            metavar="X",
+            help="Forwards per second that a terminal shows, at most; 0: as fast as the model.",
+            show_default="8, and at most 5 seconds behind the model",
+        ),
+    ] = None,
     **fields: object,
 ) -> None:
     """Answer a prompt; a terminal shows how it is written.
@@ -31,8 +40,11 @@ def generate(
     text = read_prompt(prompt or [])
     if trace:
         check_writable(trace)
+    check_speed(speed)
     source = checkpoint_of(loading.model, output.debug)
-    show_answer(load_checkpoint(source, loading, given, output.debug), text, given, output.as_json, trace)
+    checkpoint = load_checkpoint(source, loading, given, output.debug)
+    note_on_prompt(source, text)
+    show_answer(checkpoint, text, given, output.as_json, trace, speed)
 
 
 def load_checkpoint(source: str, loading: Loading, fields: "Fields", debug: bool) -> "Checkpoint":
@@ -48,7 +60,12 @@ def load_checkpoint(source: str, loading: Loading, fields: "Fields", debug: bool
 
 
 def show_answer(
-    checkpoint: "Checkpoint", prompt: str, fields: "Fields", as_json: bool = False, trace: Path | None = None
+    checkpoint: "Checkpoint",
+    prompt: str,
+    fields: "Fields",
+    as_json: bool = False,
+    trace: Path | None = None,
+    speed: float | None = None,
 ) -> None:
     """Answer a prompt and print the answer while it is written, or at the end as JSON.
 
@@ -56,10 +73,10 @@ def show_answer(
     """
     from ..inference.answer import ask
     from ..inference.recording import Recording, write_trace
-    from .terminal import view_of
+    from .views import view_of
 
     recording = Recording(checkpoint.tokenizer)
-    with nullcontext() if as_json else view_of(checkpoint, fields) as view:
+    with nullcontext() if as_json else view_of(checkpoint, fields, speed) as view:
         listeners = ([recording.add] if trace else []) + ([view.add] if view else [])
         answer = ask(checkpoint, prompt, fields, listeners)
         if trace:

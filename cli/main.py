@@ -23,6 +23,7 @@ from .train import train
 
 NAME = "planned-diffusion"
 COMMANDS = (generate, batch, train, serve, annotate, evaluate, convert, export, push)
+COMPLETE = "_PLANNED_DIFFUSION_COMPLETE"  # environment variable by which a shell's completion asks, as Typer names it
 FORWARDING = (train, serve)  # all their arguments, --help included, go to another program
 FORWARD_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -31,7 +32,6 @@ def build_app() -> typer.Typer:
     """Return the command line, with the options that the tables of `generate` have at this moment."""
     app = typer.Typer(
         help="Language models that plan first and then write in parallel (arXiv 2510.18087).",
-        add_completion=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(common_options)
@@ -60,9 +60,11 @@ def common_options(
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    arguments = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     try:
         command = typer.main.get_command(build_app())
+        if COMPLETE in os.environ:  # a shell asks what may follow
+            command.main(arguments, prog_name=NAME)
         with command.make_context(NAME, arguments) as context:
             status = command.invoke(context) or 0
         sys.stdout.flush()  # here, where a reader that has left is noticed

@@ -30,7 +30,10 @@ class Loading:
     model: Model = None
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "nf4", "int8"],
-        Option(help="Data type of the weights; auto: as in the checkpoint; nf4, int8: quantised by bitsandbytes."),
+        Option(
+            help="Data type of the weights; auto: as in the checkpoint, but float32 on a CPU without bfloat16 "
+            "instructions; nf4, int8: quantised by bitsandbytes."
+        ),
     ] = "auto"
     device: Annotated[str, Option(help="cpu, cuda or cuda:1; auto: the GPU if there is one.")] = "auto"
 
@@ -52,6 +55,12 @@ def check_writable(path: Path, option: str = "--trace") -> None:
         raise ValueError(
             f"No file can be written into {path.parent}; make that folder, or give {option} another place."
         )
+
+
+def check_speed(speed: float | None) -> None:
+    """Raise ValueError for a speed at which nothing can be shown."""
+    if speed is not None and not speed >= 0:
+        raise ValueError(f"speed is {speed}; give forwards per second, or 0 for as fast as the model.")
 
 
 def quiet(debug: bool) -> None:

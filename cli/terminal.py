@@ -4,8 +4,6 @@ The live view shows one round at a time (drawing.py). A finished round stays abo
 showed only its top; the text as prose and a line of counts follow at the end.
 """
 
-import os
-import sys
 import time
 from typing import Self
 
@@ -15,8 +13,7 @@ from rich.text import Text as Line
 from transformers import PreTrainedTokenizerBase
 
 from ..generation.events import BlanksPlaced, Ended, Event, PlanDone, PlanToken, RoundClosed, Text, TokensWritten
-from ..generation.tokens import ControlTokens
-from ..inference.answer import Answer, Checkpoint, Fields, Prose
+from ..inference.answer import Answer, Prose
 from .drawing import CONTROLS, Drawing
 
 
@@ -97,12 +94,3 @@ def counts_line(answer: Answer) -> str:
         f"{trace.seconds:.2f} seconds, {trace.tokens / max(trace.forwards, 1):.1f} tokens per forward"
         + ("" if answer.ended == "eos" else f"; ended by {answer.ended}")
     )
-
-
-def view_of(checkpoint: Checkpoint, fields: Fields) -> LiveView | PipeView:
-    """Return a live view where standard output is a terminal that can redraw itself, plain text elsewhere."""
-    if not sys.stdout.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
-        return PipeView(checkpoint.tokenizer, as_written=bool(checkpoint.field("keep_plan", fields)))
-    config = checkpoint.model.config
-    control = None if config.mask_token_id is None else ControlTokens.from_config(config)
-    return LiveView(Console(), Drawing(checkpoint.tokenizer, control, checkpoint.unit(fields)))

@@ -87,12 +87,13 @@ def fields(shared: bool) -> list[str]:
     """Return the table of this package's fields, or of those that `generate` shares with transformers."""
     from planned_diffusion.generation.fields import FIELDS, SHARED_FIELDS
 
-    if shared:
-        return rows_as_table({"field": f"`{name}`", "meaning": field.meaning} for name, field in SHARED_FIELDS.items())
-    return rows_as_table(
-        {"field": f"`{name}`", "default": f"`{field.default!r}`", "meaning": field.meaning}
-        for name, field in FIELDS.items()
-    )
+    chosen = json.loads((ROOT / "checkpoints" / "facts" / "generation_config.json").read_text(encoding="utf-8"))
+    rows = []
+    for name, field in (SHARED_FIELDS if shared else FIELDS).items():
+        default = {} if shared else {"default": f"`{field.default!r}`"}
+        own = {"included model": f"`{chosen[name]!r}`" if name in chosen else ""}
+        rows.append({"field": f"`{name}`", **default, "meaning": field.meaning, **own})
+    return rows_as_table(rows)
 
 
 def decoders() -> list[str]:

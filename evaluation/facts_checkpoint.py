@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 from ..facts.generator import held_out_questions, training_questions
 from ..facts.training_records import write_records
 from ..generation.config import PlannedDiffusionGenerationConfig
+from ..loading.tokenizer_origin import without_origin
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..training import sft
 from .facts_card import write_facts_card
@@ -57,7 +58,7 @@ def prepare_data(folder: Path, tokens_per_length_unit: int) -> None:
 def save_checkpoint(model_folder: Path, out: Path) -> PlannedDiffusionForCausalLM:
     """Save the trained model in bfloat16 with its tokenizer and decoding defaults, in Hub layout."""
     model = PlannedDiffusionForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16)
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    tokenizer = without_origin(AutoTokenizer.from_pretrained(model_folder))
     model.generation_config = PlannedDiffusionGenerationConfig(
         do_sample=False,
         max_new_tokens=NEW_TOKENS,

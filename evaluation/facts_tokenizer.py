@@ -6,6 +6,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from ..generation.tokens import SPELLING
+from ..records.escaping import escape_contents
 
 PAD, END, USER, ASSISTANT, MASK = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|mask|>"
 SPECIAL_TOKENS = [PAD, END, USER, ASSISTANT, MASK, *SPELLING.values()]
@@ -54,4 +55,5 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         model_max_length=512,
     )
     fast.chat_template = CHAT_TEMPLATE
+    escape_contents(fast)
     return fast

@@ -27,6 +27,7 @@ from ..generation.mixin import PlannedDiffusionOutput
 from ..generation.trace import Trace
 from ..loading.embedded import EMBEDDED
 from ..loading.load import load
+from ..loading.precision import FASTEST
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from .variants import Systems
 
@@ -62,7 +63,7 @@ class Evaluation:
 
     def load(self) -> "tuple[PlannedDiffusionForCausalLM, PreTrainedTokenizerBase]":
         """Load the model, in evaluation mode, and its tokenizer."""
-        model, tokenizer = load(self.checkpoint)
+        model, tokenizer = load(self.checkpoint, FASTEST)
         return cast(PlannedDiffusionForCausalLM, model.eval()), cast("PreTrainedTokenizerBase", tokenizer)
 
 

@@ -1,6 +1,6 @@
 """Checks of one field's value: each raises a ValueError that says what was given, what is expected and what to do."""
 
-import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -44,9 +44,9 @@ class Number:
         raise ValueError(f"{name} is {value!r}; give a number {low}{high} ({self.hint}).")
 
     def _fits(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
-        return (
+        return abs(value) <= sys.float_info.max and (  # a whole number may be too large for a float
             (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)
             and (self.at_most is None or value <= self.at_most)

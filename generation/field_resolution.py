@@ -15,7 +15,7 @@ logger = logging.get_logger(__name__)
 # Arguments of transformers' `generate` without meaning here: the model drafts for itself, and prompts are token ids.
 FOREIGN_ARGUMENTS = (
     "assistant_model", "assistant_tokenizer", "prefix_allowed_tokens_fn", "negative_prompt_ids",
-    "negative_prompt_attention_mask", "custom_generate", "inputs_embeds", "past_key_values",
+    "negative_prompt_attention_mask", "custom_generate", "inputs_embeds", "past_key_values", "cache",
 )  # fmt: skip
 
 

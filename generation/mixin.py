@@ -15,6 +15,7 @@ from transformers import CompileConfig, GenerationConfig, GenerationMixin, PreTr
 from transformers.utils import logging
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from .adapters_per_row import refuse_adapters_per_row
 from .assistant import check_assistant
 from .config import PlannedDiffusionGenerationConfig
 from .decoders.table import DECODERS
@@ -204,6 +205,7 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
                 )
             check_assistant(assistant, self, tokenizer)
         self._refuse_trained_prompt()
+        refuse_adapters_per_row(self)
         maker = RequestMaker(self.config, generation_config, tokenizer, has_assistant=assistant is not None)
         prompts = maker.prompts(input_ids, attention_mask)
         processor, criteria = companions.get("logits_processor"), companions.get("stopping_criteria")

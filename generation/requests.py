@@ -211,7 +211,7 @@ class RequestMaker:
         fields = self.generation_config
         temperature = 1.0 if fields.temperature is None else fields.temperature
         return Sampling(
-            temperature=temperature if fields.samples else 0.0,
+            temperature=float(temperature) if fields.samples else 0.0,
             top_k=fields.top_k or None,
             top_p=fields.top_p,
             score="confidence" if fields.unmasking == "random" else fields.unmasking,

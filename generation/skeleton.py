@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from .tokens import ControlTokens
 
+MOST_TOKENS = 2**20  # of a blank; more than any model has positions for, and a span can still be laid out
+
 
 @dataclass(frozen=True)
 class Blank:
@@ -34,13 +36,16 @@ def read_skeleton(pieces: Sequence, control: ControlTokens, encode: Callable[[st
     """Read the content of a span from pieces in order: text, token ids, or `Blank`s. A text is encoded by itself.
 
     Raises:
-        ValueError: a piece of another kind, a blank below one token, text with control tokens, or no blank at all.
+        ValueError: a piece of another kind, a blank below one token or larger than any model could fill, text with
+            control tokens, or no blank at all.
     """
     ids, exact = [], set()
     for piece in pieces:
         if isinstance(piece, Blank):
             if isinstance(piece.tokens, bool) or not isinstance(piece.tokens, int) or piece.tokens < 1:
                 raise ValueError(f"A blank has room for {piece.tokens!r} tokens; give a whole number of at least 1.")
+            if piece.tokens > MOST_TOKENS:
+                raise ValueError(f"A blank has room for {piece.tokens} tokens; give {MOST_TOKENS} at most.")
             exact.update(range(len(ids), len(ids) + piece.tokens) if piece.exact else ())
             ids += [control.mask] * piece.tokens
         elif isinstance(piece, str):

@@ -28,7 +28,8 @@ CARD_FIELDS = (
     "max_rounds", "max_new_tokens", "do_sample", "keep_plan",
 )  # fmt: skip
 LIMITS = """- `trust_remote_code=True` runs the files listed below; they open no file, socket or process. Pin a
-  `revision=` to run what you have read.
+  `revision=` to run what you have read. The tokenizer needs none of them: `AutoTokenizer.from_pretrained(repo,
+  trust_remote_code=False)` loads it, and does not stop to ask whether to run them.
 - Prompt and answer together have {positions:,} positions. Streamers follow one answer at a time.
 - Attention: sdpa (default), eager or flex_attention; FlashAttention cannot express spans.
 - Knowledge and plans come from the training data; check the answers."""

@@ -18,12 +18,18 @@ from transformers.dynamic_module_utils import check_imports, get_relative_import
 from ..generation.tokens import SPELLING
 from ..loading.load import load
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..records.chat_templates import DEFAULT, named_templates, tidy_templates
+from ..records.escaping import escape_contents, save_tokenizer
 from ..records.vocabulary import check_agreement
 from .flat import AUTO_MAP, ExportError, flat_code, is_flat_code
 
 SHARD_SIZE = "5GB"
 GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
-_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
+# Files of an earlier export that a later one replaces, also where it writes none of that name; beside the code.
+_WRITTEN = re.compile(
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|chat_template\.jinja"
+    r"|additional_chat_templates|generation_config\.json"
+)
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,14 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
     check_destination(out, overwrite)
     model, tokenizer = load(source, merge=True)
     notes = set_pipeline_defaults(model, tokenizer)
+    escape_contents(tokenizer)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as workshop:
         fresh = Path(workshop) / "export"
         model.save_pretrained(fresh, max_shard_size=max_shard_size)
-        tokenizer.save_pretrained(fresh)
+        save_tokenizer(tokenizer, fresh)
         check_loadable(fresh)
-        files = tuple(sorted(path.name for path in fresh.iterdir()))
+        files = tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
         put_in_place(out, fresh, Path(workshop) / "before")
     return Exported(out, files, notes)
 
@@ -100,8 +107,6 @@ def set_pipeline_defaults(model: PlannedDiffusionForCausalLM, tokenizer: PreTrai
             "add_tokens(..., special_tokens=True)."
         )
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # saved are init_kwargs
-    for name in ("is_local", "local_files_only"):  # transformers notes there how it found the tokenizer
-        tokenizer.init_kwargs.pop(name, None)
     fields = model.generation_config
     assert fields is not None, "a model that generates has defaults"
     if fields.do_sample is None:
@@ -110,9 +115,18 @@ def set_pipeline_defaults(model: PlannedDiffusionForCausalLM, tokenizer: PreTrai
         fields.eos_token_id = model.config.eos_token_id
     if fields.pad_token_id is None:
         fields.pad_token_id = tokenizer.pad_token_id
-    if not tokenizer.chat_template:
+    tidy_templates(tokenizer)
+    return notes_on_templates(named_templates(tokenizer))
+
+
+def notes_on_templates(named: dict[str, str]) -> tuple[str, ...]:
+    """Return notes on chat templates, by name, that pipelines, servers or trainers cannot use."""
+    if not named:
         return ("The tokenizer has no chat template: pipelines and servers cannot take messages.",)
-    if not GENERATION_MARK.search(str(tokenizer.chat_template)):
+    if DEFAULT not in named:
+        names = ", ".join(sorted(named))
+        return (f"None of the chat templates {names} is the default: pipelines and servers cannot take messages.",)
+    if not GENERATION_MARK.search(named[DEFAULT]):
         return ("The chat template has no {% generation %} marks: trainers cannot tell the answers' tokens.",)
     return ()
 
@@ -138,7 +152,7 @@ def put_in_place(out: Path, fresh: Path, before: Path) -> None:
         os.rename(fresh, out)
         return
     for item in out.iterdir():
-        if (fresh / item.name).exists() or _WEIGHTS.fullmatch(item.name) or is_flat_code(item.name):
+        if (fresh / item.name).exists() or _WRITTEN.fullmatch(item.name) or is_flat_code(item.name):
             continue
         copy = shutil.copytree if item.is_dir() else shutil.copy2
         copy(item, fresh / item.name)

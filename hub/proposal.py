@@ -7,9 +7,11 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -17,19 +19,21 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import validate_repo_id
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..loading.tokenizer_origin import ORIGIN
 from .card import About, Upload, run_quick_start, write_card
 from .export import export, is_export
 from .flat import AUTO_MAP, flat_code, is_flat_code
 
+NAMED_TEMPLATES = "additional_chat_templates/*.jinja"
 UPLOADED = (
     "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json", "chat_template.jinja", "README.md", "results.json", "LICENSE",
+    "special_tokens_map.json", "chat_template.jinja", NAMED_TEMPLATES, "README.md", "results.json", "LICENSE",
 )  # fmt: skip
 NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model*.safetensors*", "*.py")
 KEPT_BESIDE_AN_EXPORT = ("README.md", "results.json", "LICENSE")
 # Files that are removed from the Hub, as code is, where they are no longer here.
-REPLACED = ("*.safetensors", "*.safetensors.index.json")
+REPLACED = ("*.safetensors", "*.safetensors.index.json", NAMED_TEMPLATES)
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,20 @@ def propose(source: str, repo: str, about: About, choices: Choices, workshop: Pa
         whole_model = Path(HfApi().hf_hub_download(base, "config.json", cache_dir=workshop / "base")).parent
     elif not is_current(folder):
         folder, notes = export_beside(folder, workshop)
-    files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and is_wanted(file.name)}
+    files = wanted_files(folder)
     # 2. Card
     config = PlannedDiffusionConfig.from_pretrained(whole_model)
     upload = Upload(repo, files, config, about, choices.tag)
     output = run_quick_start(folder, upload) if choices.run_card else None
     # 3. Compare
     return compare(repo, {**files, "README.md": write_card(upload, output).encode()}, choices.private, notes)
+
+
+def wanted_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that belong to a checkpoint, by their names in the repository."""
+    found = [*folder.glob("*"), *folder.glob(NAMED_TEMPLATES)]
+    names = {file.relative_to(folder).as_posix(): file for file in found if file.is_file()}
+    return {name: file for name, file in sorted(names.items()) if is_wanted(name)}
 
 
 def is_wanted(name: str) -> bool:
@@ -123,6 +134,7 @@ def is_current(folder: Path) -> bool:
     prepared = stored("config.json").get("auto_map") == AUTO_MAP
     prepared &= stored("generation_config.json").get("do_sample") is not None
     prepared &= stored("tokenizer_config.json").get("padding_side") == "left"
+    prepared &= not stored("tokenizer_config.json").keys() & set(ORIGIN)
     return prepared and all(
         (folder / name).is_file() and (folder / name).read_bytes() == content for name, content in flat_code().items()
     )
@@ -156,15 +168,23 @@ def adapter_files(folder: Path, base: str, workshop: Path) -> Path:
     if not (folder / "adapter_model.safetensors").is_file():
         raise ValueError(f"{folder} holds no adapter_model.safetensors; save the adapter in safetensors.")
     copy = workshop / "adapter"
-    copy.mkdir()
-    for file in folder.iterdir():
-        foreign = any(fnmatch(file.name, pattern) for pattern in NOT_OF_ADAPTERS)
-        if file.is_file() and is_wanted(file.name) and not foreign:
-            (copy / file.name).write_bytes(file.read_bytes())
-    stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    settings = json.dumps({**stored, "base_model_name_or_path": base}, indent=2, sort_keys=True)
-    (copy / "adapter_config.json").write_text(settings, encoding="utf-8")
+    for name, file in wanted_files(folder).items():
+        if not any(fnmatch(name, pattern) for pattern in NOT_OF_ADAPTERS):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes(file.read_bytes())
+    change_json(copy / "adapter_config.json", lambda stored: {**stored, "base_model_name_or_path": base})
+    if (copy / "tokenizer_config.json").is_file():
+        change_json(
+            copy / "tokenizer_config.json",
+            lambda stored: {name: value for name, value in stored.items() if name not in ORIGIN},
+        )
     return copy
+
+
+def change_json(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace the object in a JSON file by another one."""
+    changed = change(json.loads(file.read_text(encoding="utf-8")))
+    file.write_text(json.dumps(changed, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def compare(repo: str, files: dict[str, Path | bytes], private: bool, notes: tuple[str, ...]) -> Proposal:

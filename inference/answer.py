@@ -20,6 +20,7 @@ from ..generation.query import Request
 from ..generation.sequences import read_topic
 from ..generation.trace import Trace
 from ..loading.load import load
+from ..loading.precision import FASTEST
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.encoding import encode_prompt
@@ -164,7 +165,8 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file), "float32", "bfloat16", "nf4" or "int8"; see `loading.load.load`.
+        dtype: "auto" (that of the file, or float32 where that is faster; see `loading.precision`), "float32",
+            "bfloat16", "nf4" or "int8".
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
         compiled: compile the model; the first forwards then take minutes.
 
@@ -172,7 +174,7 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
         ValueError: no checkpoint that can be loaded, another kind of model, missing weights, no such device, or no
             bitsandbytes for quantised weights.
     """
-    model, tokenizer = load(source, dtype, device=_device(device))
+    model, tokenizer = load(source, FASTEST if dtype == "auto" else dtype, device=_device(device))
     if compiled:
         model.generation_config.compile_config = CompileConfig()
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones

@@ -11,8 +11,11 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
-from ..records.checks import first_line
+from .precision import FASTEST, resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
+from .stored_quantisation import check_dtype, check_known, stored_quantisation
+from .tokenizer_origin import without_origin
+from .weights import load_weights, naming, stored_config
 
 
 class WeightOptions(TypedDict, total=False):
@@ -30,52 +33,54 @@ def load(
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file), "float32", "bfloat16", or "nf4" or "int8": the linear layers of the backbone
-            quantised by bitsandbytes, the rest in bfloat16.
+        dtype: "auto" (that of the file, quantised or not), "fastest" (the same, or see `resolved_dtype`), "float32",
+            "bfloat16", or "nf4" or "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in
+            bfloat16.
         merge: merge an adapter into the weights.
         device: where the model is put.
 
     Raises:
-        ValueError: no checkpoint that can be loaded, another kind of model, missing weights, or no bitsandbytes.
+        ValueError: no checkpoint that can be loaded, another kind of model, weights that do not fit it or are stored in
+            another quantisation, or no bitsandbytes.
     """
-    options = weight_options(dtype, device)
-    try:
+    with naming(source):
         base = base_of(source)
+    fields = stored_config(base or source)
+    check_known(base or source, fields)
+    with naming(source):
         config = AutoConfig.from_pretrained(base or source, trust_remote_code=False)
         if not isinstance(config, PlannedDiffusionConfig):
             raise ValueError(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, info = cast(
-            tuple[PlannedDiffusionForCausalLM, dict[str, set[str]]],
-            PlannedDiffusionForCausalLM.from_pretrained(base or source, output_loading_info=True, **options),
-        )
-        if base is not None:
+        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+    stored = stored_quantisation(fields)
+    check_dtype(base or source, stored, "auto" if dtype == FASTEST else dtype)
+    chosen = "auto" if stored else resolved_dtype(dtype, config, device)
+    options = weight_options(chosen, device, is_stored=stored is not None)
+    model = load_weights(PlannedDiffusionForCausalLM.from_pretrained, base or source, fields, **options)
+    if base is not None:
+        with naming(source):
             model = with_adapter(model, source, merge)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{source} cannot be loaded: {first_line(error)}; give the folder or Hub repository of a "
-            "planned-diffusion checkpoint with its tokenizer."
-        ) from error
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{source} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}; save the "
-            "checkpoint again, or download it again."
-        )
-    if dtype not in QUANTISED_DTYPES:
+    if "device_map" not in options:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
     return model, tokenizer
 
 
-def weight_options(dtype: str, device: torch.device | str) -> WeightOptions:
-    """Return the arguments with which `from_pretrained` loads weights as `dtype`, quantised ones onto `device`."""
-    if dtype not in QUANTISED_DTYPES:
+def weight_options(dtype: str, device: torch.device | str, is_stored: bool = False) -> WeightOptions:
+    """Return the arguments with which `from_pretrained` loads weights as `dtype`, quantised ones onto `device`.
+
+    Args:
+        is_stored: the weights are stored quantised; the checkpoint says how.
+    """
+    if dtype not in QUANTISED_DTYPES and not is_stored:
         return {"dtype": dtype}
     if not is_accelerate_available():
-        raise ValueError(f"{dtype} weights need accelerate; run pip install 'planned-diffusion[int4]'.")
-    config = quantization_config(dtype)
-    return {"dtype": torch.bfloat16, "quantization_config": config, "device_map": {"": torch.device(device)}}
+        raise ValueError("Quantised weights need accelerate; run pip install 'planned-diffusion[int4]'.")
+    place = {"": torch.device(device)}
+    if is_stored:
+        return {"dtype": dtype, "device_map": place}
+    return {"dtype": torch.bfloat16, "quantization_config": quantization_config(dtype), "device_map": place}
 
 
 def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -> PlannedDiffusionForCausalLM:

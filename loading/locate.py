@@ -1,10 +1,12 @@
 """Tell folders from Hub repositories in the names of checkpoints, before anything heavy is imported."""
 
+import re
 from pathlib import Path
 
 from .bases import base_named, converted
 from .embedded import EMBEDDED
 
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")  # as the Hub names models
 CHECKPOINT_FILES = ("config.json", "adapter_config.json")
 
 
@@ -33,10 +35,26 @@ def locate(model: str | Path, option: str = "") -> str:
     path, text = Path(model).expanduser(), str(model)
     if path.is_dir():
         return str(path)
-    if path.exists() or text.startswith((".", "~", "/")) or text.count("/") != 1:
+    if path.exists() or is_path(text) or not REPOSITORY.fullmatch(text):
         give = f"give {option} a folder" if option else "give a folder"
-        raise ValueError(f"There is no folder {model}; {give}, or a Hub repository as owner/name.")
+        raise ValueError(f"There is no folder {model}{_beside(text)}; {give}, or a Hub repository as owner/name.")
     return text
+
+
+def is_path(text: str) -> bool:
+    """Tell whether a text that names nothing here was meant as a path, and not as the name of something on the Hub.
+
+    So is a text that starts like a path, has more than one slash or one at its end, ends like a file of weights, or
+    lies in a folder that exists.
+    """
+    starts, ends = text.startswith((".", "~", "/")), text.endswith(("/", "\\", ".gguf", ".safetensors"))
+    return starts or ends or text.count("/") > 1 or "\\" in text or bool(_beside(text))
+
+
+def _beside(text: str) -> str:
+    """Return words for an error where the first part of owner/name is a folder here; "" where it is none."""
+    parent = text.rpartition("/")[0] if REPOSITORY.fullmatch(text) else ""
+    return f" ({parent} is a folder here, so this is a path)" if parent and Path(parent).expanduser().is_dir() else ""
 
 
 def chosen_model(model: str | None) -> str:

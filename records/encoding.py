@@ -6,20 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jinja2 import TemplateError
 
-from ..generation.tokens import SPELLING
+from .chat_templates import default_template
+from .content import joined_text
+from .escaping import MARK, escapes_contents, spelled_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-def spelled_ids(tokenizer: "PreTrainedTokenizerBase") -> dict[str, int]:
-    """Return spelling -> id of every token that text must never become: special tokens and control tokens."""
-    names = {*SPELLING.values(), cast(str | None, tokenizer.mask_token)}
-    return {
-        token.content: index
-        for index, token in tokenizer.added_tokens_decoder.items()
-        if token.special or token.content in names
-    }
 
 
 def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
@@ -46,15 +38,20 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence[dict[str, Any]]) -> list[int]:
     """Return the ids of a chat up to the point where the answer begins, through the tokenizer's chat template.
 
-    A string is one user message. Without a chat template, a single message's text is the prompt as it is.
+    A string is one user message; a content given in parts is their text. Without a chat template, a single message's
+    text is the prompt as it is.
 
     Raises:
-        ValueError: several messages without a chat template, a template that refuses them, or a template that rewrites
-            a message which spells special tokens.
+        ValueError: several messages without a chat template, several templates without a default, a template that
+            refuses the messages or rewrites one which spells special tokens, or a part of a content that is no text.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    if not tokenizer.chat_template:
+    messages = [
+        {**message, "content": joined_text(message["content"], "The content of a message")} for message in messages
+    ]
+    template = default_template(tokenizer)
+    if template is None:
         if len(messages) != 1:
             raise ValueError(
                 f"The tokenizer has no chat template, so it cannot join {len(messages)} messages; give one "
@@ -64,9 +61,12 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence
         return [*start, *encode_text(tokenizer, messages[0]["content"])]
     spellings = spelled_ids(tokenizer)
     try:
-        if any(spelling in message["content"] for message in messages for spelling in spellings):
+        spelled = any(spelling in message["content"] for message in messages for spelling in spellings)
+        if spelled and not escapes_contents(tokenizer):
             return _encode_around_contents(tokenizer, messages)
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(
+            list(messages), chat_template=template, add_generation_prompt=True, return_dict=False
+        )
         return cast(list[int], ids)
     except TemplateError as error:
         raise ValueError(
@@ -88,10 +88,12 @@ def _pieces_of_chat(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[dic
     The chat is rendered a second time with a unique mark in place of each content, which shows where contents lie.
     """
     marks = [f"{uuid.uuid4().hex}{index}|" for index in range(len(messages))]
+    template = default_template(tokenizer)
 
     def render(contents: Sequence[str]) -> str:
         chat = [{**message, "content": content} for message, content in zip(messages, contents, strict=True)]
-        return cast(str, tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+        text = tokenizer.apply_chat_template(chat, chat_template=template, add_generation_prompt=True, tokenize=False)
+        return cast(str, text).replace(MARK, "")  # of a template whose marks this tokenizer does not take out
 
     contents = [message["content"] for message in messages]
     rendered, marked = render(contents), render(marks)

@@ -3,10 +3,13 @@
 import codecs
 import gzip
 import json
+import shutil
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 UNREADABLE = (OSError, EOFError, zlib.error)  # raised by a file that is damaged, or gzip in name only
@@ -17,25 +20,51 @@ def open_bytes(path: Path, gzipped: bool = True) -> BufferedIOBase:
     return gzip.open(path) if gzipped and path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def json_lines(path: Path, gzipped: bool = True) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_lines(path: Path, gzipped: bool = True, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each line, counted from 1, and its object; empty lines are skipped.
 
     Args:
         gzipped: unpack a file whose name ends in .gz.
+        name: name for the messages; by default the path.
 
     Raises:
         ValueError: a line is no JSON object in UTF-8, or the file cannot be read to its end.
     """
-    number = 0
+    number, name = 0, name or str(path)
     try:
         with open_bytes(path, gzipped) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield number, _object(line, f"{path}, line {number}")
+                    yield number, _object(line, f"{name}, line {number}")
     except UNREADABLE as error:
         raise ValueError(
-            f"{path}, after line {number}: cannot be read further ({error}); is the file whole?"
+            f"{name}, after line {number}: cannot be read further ({error}); is the file whole?"
         ) from error
+
+
+def kept_input(name: str) -> Callable[[], Iterator[tuple[int, dict[str, Any]]]]:
+    """Keep JSON Lines from standard input in a temporary file; return a function that reads them from the beginning.
+
+    The file is removed with the function.
+
+    Args:
+        name: name for the messages.
+
+    Raises:
+        ValueError: standard input is a terminal, where nothing has been piped in.
+    """
+    if sys.stdin.isatty():
+        raise ValueError("There is nothing on standard input; pipe JSON Lines in, or name a file.")
+    folder = TemporaryDirectory(prefix="planned-diffusion-")
+    path = Path(folder.name) / "input.jsonl"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+
+    def read() -> Iterator[tuple[int, dict[str, Any]]]:
+        assert folder  # it lives as long as this function
+        return json_lines(path, name=name)
+
+    return read
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:

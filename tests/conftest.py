@@ -4,7 +4,10 @@ Their vocabulary is that of the recorded cases: 112 ids, control ids 100 ... 107
 with a scripted model and a vocabulary that reads as text: tests/generation/conftest.py.)
 """
 
+import multiprocessing
 import os
+import sys
+import warnings
 
 import pytest
 import torch
@@ -143,3 +146,44 @@ def byte_tokenizer():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|eos|>", mask_token="<|mask|>")
     tokenizer.add_tokens(list(SPELLING.values()), special_tokens=True)
     return tokenizer
+
+
+# Processes
+
+
+def _run_command(arguments: list[str], pipes: tuple[int, int, int]) -> None:
+    from planned_diffusion.cli.main import main
+
+    for number, pipe in enumerate(pipes):
+        os.dup2(pipe, number)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+    status = main(arguments)
+    sys.exit(status)
+
+
+@pytest.fixture(scope="module")
+def start_command(tmp_path_factory):
+    """start_command("batch", ..., out=None) -> a process of its own with the command line, and the file of its errors.
+
+    It is forked: it need not import torch again, which takes longer than most commands. `out` is a file descriptor for
+    its standard input and output; without one it reads and writes nothing.
+    """
+    if sys.platform == "win32":
+        pytest.skip("processes are forked, which Windows does not do")
+    started = []
+
+    def start(*arguments, out: int | None = None):
+        errors = tmp_path_factory.mktemp("command") / "errors"
+        with errors.open("w") as told, open(os.devnull, "r+") as nothing, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: threads of the tests' own servers
+            pipe = nothing.fileno() if out is None else out
+            given = ([str(argument) for argument in arguments], (pipe, pipe, told.fileno()))
+            process = multiprocessing.get_context("fork").Process(target=_run_command, args=given)
+            process.start()
+        started.append(process)
+        return process, errors
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()

@@ -70,10 +70,19 @@ def check_adapter(adapter: AdapterArguments, evaluates: bool, on_cpu: bool) -> N
         raise ValueError("load_in_4bit and load_in_8bit are both set; choose one.")
     if adapter.use_peft and adapter.lora_r < 1:
         raise ValueError(f"lora_r is {adapter.lora_r}; give a rank of at least 1.")
-    if adapter.load_in_4bit and on_cpu and evaluates:
+    check_evaluation("nf4" if adapter.load_in_4bit else None, evaluates, on_cpu)
+
+
+def check_evaluation(quantisation: str | None, evaluates: bool, on_cpu: bool) -> None:
+    """Reject evaluation between training steps where it would spoil the frozen weights.
+
+    Raises:
+        ValueError: weights in 4 bits, and evaluation on a CPU.
+    """
+    if quantisation in ("nf4", "fp4") and on_cpu and evaluates:
         raise ValueError(
-            "On a CPU bitsandbytes repacks nf4 weights when it evaluates, and gradients are wrong from then on; set "
-            "eval_strategy: no and evaluate the saved adapter afterwards, or train on a GPU."
+            f"On a CPU bitsandbytes repacks {quantisation} weights when it evaluates, and gradients are wrong from "
+            "then on; set eval_strategy: no and evaluate the saved adapter afterwards, or train on a GPU."
         )
 
 

@@ -19,7 +19,7 @@ from .rows import draw_row
 
 # A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nothing else sees it.
 PADDING_DOCUMENT = 0
-PADDED_TO_MULTIPLE_OF = 8
+PAD_TO_MULTIPLE_OF = 8
 # Field of a row -> key of the batch, and the value in padding.
 _ARRAYS = {
     "ids": ("input_ids", 0),
@@ -49,6 +49,7 @@ class PlannedDiffusionCollator:
         packed_length: tokens of a line that several rows may share, each a document of its own; a batch's longest row
             counts instead where it is longer. None gives every row its own line. The loss is the same: only padding is
             saved.
+        pad_to_multiple_of: lines are padded to a multiple of this number of tokens.
     """
 
     examples: Sequence[Example]
@@ -57,6 +58,7 @@ class PlannedDiffusionCollator:
     is_evaluation: bool = False
     epoch: int = 0
     packed_length: int | None = None
+    pad_to_multiple_of: int = PAD_TO_MULTIPLE_OF
 
     def __post_init__(self) -> None:
         if self.is_evaluation:
@@ -70,7 +72,7 @@ class PlannedDiffusionCollator:
             float32 [B, L]; loss_part_targets: int64 [4], `Row.targets` summed; num_targets: int64 scalar, the batch's
             share of the normaliser.
         """
-        return as_batch([self.draw(int(item["index"])) for item in items], self.packed_length)
+        return as_batch([self.draw(int(item["index"])) for item in items], self.packed_length, self.pad_to_multiple_of)
 
     def draw(self, index: int) -> Row:
         """Draw the row of one example."""
@@ -79,15 +81,17 @@ class PlannedDiffusionCollator:
         return draw_row(self.examples[index], self.objective, self.control, rng)
 
 
-def as_batch(rows: Sequence[Row], packed_length: int | None = None) -> dict[str, torch.Tensor]:
-    """Return rows padded on the right to a multiple of 8 tokens; with `packed_length` several share a line."""
+def as_batch(
+    rows: Sequence[Row], packed_length: int | None = None, pad_to_multiple_of: int = PAD_TO_MULTIPLE_OF
+) -> dict[str, torch.Tensor]:
+    """Return rows padded on the right to a common length; with `packed_length` several share a line."""
     lengths = [len(row.ids) for row in rows]
     if packed_length is None:
         lines = [[index] for index in range(len(rows))]
     else:
         lines = pack(lengths, max([packed_length, *lengths]))
     longest = max(sum(lengths[index] for index in line) for line in lines)
-    longest = -(-longest // PADDED_TO_MULTIPLE_OF) * PADDED_TO_MULTIPLE_OF
+    longest = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
     batch = {}
     for field, (key, padding) in _ARRAYS.items():
         padded = np.full((len(lines), longest), padding, dtype=np.float32 if field == "weights" else np.int64)

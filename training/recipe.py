@@ -1,33 +1,51 @@
 """Read recipes and command lines into dataclasses; an error of TRL's parser becomes one sentence, not a traceback."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args, get_origin
 
 import yaml
 from trl.scripts.utils import TrlParser
+
+from .recipe_types import check_recipe, expectation, is_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def parse_arguments(kinds: Sequence[type], argv: Sequence[str] | None = None) -> tuple[Any, ...]:
+class _Parser(TrlParser):
+    """TRL's parser, whose errors are a sentence instead of a usage of 400 lines."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError with what argparse says, and what the field takes."""
+        option = re.match(r"argument --(\w+)\S*: (.*)", message)
+        if option is None:
+            raise ValueError(f"{message}; planned-diffusion train --help lists all fields.")
+        takes = expectation(option[1], cast(Any, self.dataclass_types))
+        raise ValueError(f"--{option[1]}: {option[2].rstrip('. ')}; give {takes}.")
+
+
+def parse_arguments(kinds: "Sequence[type[DataclassInstance]]", argv: Sequence[str] | None = None) -> tuple[Any, ...]:
     """Return one instance per dataclass of `kinds`, from `--config` and the other arguments, which win.
 
     Raises:
-        ValueError: no such recipe, no mapping in it, an unknown field, or a field that needs a list and has none.
+        ValueError: no such recipe, no mapping in it, an unknown field, or a value that its field cannot take.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     if "--config" in argv:
         following = argv[argv.index("--config") + 1 :]
         if not following or following[0].startswith("--"):
             raise ValueError("--config has no value; give it the name of a recipe, a YAML file.")
-        read_fields(following[0])
-    given = TrlParser(cast(Any, kinds), allow_abbrev=False).parse_args_and_config(argv)
+        check_recipe(following[0], read_fields(following[0]), kinds)
+    broken = [argument for argument in argv if argument.startswith("{") and not is_json(argument)]
+    if broken:
+        raise ValueError(f'{broken[0]} is no JSON; give a mapping such as \'{{"dtype": "bfloat16"}}\'.')
+    given = _Parser(cast(Any, kinds), allow_abbrev=False).parse_args_and_config(argv)
     for instance in given:
-        _convert_numbers(instance)
+        _convert_lists(instance)
     return given
 
 
@@ -48,12 +66,18 @@ def read_fields(path: str) -> dict[str, Any]:
     return found
 
 
-def _convert_numbers(instance: "DataclassInstance") -> None:
-    """Convert the number lists of a parsed dataclass: a recipe's values arrive unconverted, 1e-3 as a string."""
+def _convert_lists(instance: "DataclassInstance") -> None:
+    """Convert the lists of a parsed dataclass: a recipe's values arrive unconverted, 1e-3 as a string.
+
+    One text without a list is a list of it.
+    """
     for field in fields(instance):
+        values = getattr(instance, field.name)
+        if field.type == list[str] and isinstance(values, str):
+            object.__setattr__(instance, field.name, [values])
         if get_origin(field.type) is not list or get_args(field.type)[0] not in (int, float):
             continue
-        values, number = getattr(instance, field.name), get_args(field.type)[0]
+        number = get_args(field.type)[0]
         try:
             if not isinstance(values, list):
                 raise ValueError

@@ -8,6 +8,7 @@ import numpy as np
 NO_LABEL = -100
 # The shares of the loss that are reported apart; NEXT_TOKEN is the auxiliary loss on causal copies.
 LOSS_PARTS = (PLAN, SPAN, NEXT_TOKEN, PLAIN) = (0, 1, 2, 3)
+LOSS_NAMES = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}  # in logs
 
 
 @dataclass(frozen=True)

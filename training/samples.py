@@ -2,7 +2,8 @@
 
 `samples.jsonl` in the output folder gets a line per prompt: step, prompt, text, the plan with promised and used tokens,
 and whether the plan was well formed without the grammar's help. The log gets `eval_well_formed` (share of free plans
-that the grammar accepts) and `eval_room_used` (tokens written per token promised).
+that the grammar accepts) and `eval_room_used` (tokens written per token promised; 0 without a plan).
+Either may be `metric_for_best_model`.
 """
 
 import json
@@ -11,7 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    DynamicCache,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.plan import PlanError, Unit, parse_round
@@ -22,6 +30,7 @@ from .examples import Example
 from .trainer import PlannedDiffusionTrainer
 
 DECODING = "planned"  # both figures are about plans, whatever decoder the checkpoint prefers
+FIGURES = ("well_formed", "room_used")
 NEW_TOKENS = 512
 FREE_PLAN_TOKENS = 96
 
@@ -47,9 +56,11 @@ class SampleAnswers(TrainerCallback):
             samples = [self._sample(model, prompt, state.global_step) for prompt in self.prompts]
         model.train(was_training)
         parts = [part for sample in samples for parts in sample["plan"] for part in parts]
-        figures = {"eval_well_formed": sum(sample["well_formed"] for sample in samples) / len(samples)}
-        if parts:
-            figures["eval_room_used"] = sum(part["used"] for part in parts) / sum(part["promised"] for part in parts)
+        promised = sum(part["promised"] for part in parts)
+        well_formed = sum(sample["well_formed"] for sample in samples) / len(samples)
+        room_used = sum(part["used"] for part in parts) / promised if promised else 0.0
+        figures = {f"eval_{name}": value for name, value in zip(FIGURES, (well_formed, room_used), strict=True)}
+        kwargs["metrics"].update(figures)  # of the Trainer, which finds metric_for_best_model there
         if state.is_world_process_zero:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -85,11 +96,11 @@ class SampleAnswers(TrainerCallback):
 def free_plan(model: PlannedDiffusionForCausalLM, prompt: list[int]) -> list[int]:
     """Return the first plan as the model writes it by itself: greedily, any token allowed, up to `<sync/>` or EOS."""
     ends = {model.config.sync_token_id, *ControlTokens.from_config(model.config).eos}
-    ids, cache = torch.tensor([prompt], device=model.device), None
+    ids, cache = torch.tensor([prompt], device=model.device), DynamicCache(config=model.config)
     plan: list[int] = []
     while len(plan) < FREE_PLAN_TOKENS and not ends.intersection(plan[-1:]):
-        out = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache, ids = out.past_key_values, out.logits[:, -1:].argmax(-1)  # [1, 1]
+        logits = model(input_ids=ids, cache=cache, use_cache=True, logits_to_keep=1).logits
+        ids = logits[:, -1:].argmax(-1)  # [1, 1]
         plan.append(int(ids.item()))
     return plan
 

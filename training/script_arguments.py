@@ -33,8 +33,8 @@ class ScriptArguments:
     overlong: str = field(
         default="refuse", metadata={"help": "'refuse' or 'drop' the records that do not fit max_length."}
     )
-    attn_implementation: str = field(
-        default="sdpa", metadata={"help": "Attention implementation: 'sdpa', 'eager' or 'flex_attention'."}
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "Attention implementation: 'sdpa' (default), 'eager' or 'flex_attention'."}
     )
 
     @property
@@ -62,6 +62,8 @@ def check_script(script: ScriptArguments, args: SFTConfig) -> None:
         )
     if args.gradient_accumulation_steps < 1:
         raise ValueError(f"gradient_accumulation_steps is {args.gradient_accumulation_steps}; give at least 1.")
+    if isinstance(args.pad_to_multiple_of, int) and args.pad_to_multiple_of < 1:
+        raise ValueError(f"pad_to_multiple_of is {args.pad_to_multiple_of}; give a number of tokens, at least 1.")
     if script.samples < 0:
         raise ValueError(f"samples is {script.samples}; give a number of prompts, at least 0.")
     if script.packed_length is not None and script.packed_length < 1:

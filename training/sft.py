@@ -52,18 +52,21 @@ from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.tokens import ControlTokens
-from .adapters import AdapterArguments, check_adapter, lora_config
+from .adapters import AdapterArguments, check_adapter, check_evaluation, lora_config
+from .best_metric import check_best_metric
 from .collator import PlannedDiffusionCollator
 from .dataset import encode_records, numbered_records, within
 from .examples import Example
 from .interruption import SaveOnInterrupt
+from .model_options import model_options
 from .objective import Objective, ObjectiveFields
+from .opening import announce, quiet_libraries
 from .promises import misfit
 from .recipe import parse_arguments
 from .run_folder import check_output_folder, checkpoint_to_resume
 from .samples import SampleAnswers
 from .script_arguments import ScriptArguments, check_script
-from .starting_point import check_source, load_starting_point
+from .starting_point import check_source, frozen_quantisation, load_starting_point
 from .trainer import PlannedDiffusionTrainer
 
 
@@ -100,22 +103,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         ValueError: bad arguments, data or model, in a sentence.
     """
+    with quiet_libraries():
+        return train(argv)
+
+
+def train(argv: Sequence[str] | None) -> int:
+    """Train as the arguments say; see `main`."""
     script, fields, args, adapter = parse_arguments(
         (ScriptArguments, ObjectiveFields, SFTConfig, AdapterArguments), argv
     )
     check_script(script, args)
-    check_adapter(adapter, evaluates=args.eval_strategy != "no", on_cpu=args.device.type == "cpu")
-    check_source(script, adapter)
+    evaluates, on_cpu = args.eval_strategy != "no", args.device.type == "cpu"
+    check_adapter(adapter, evaluates, on_cpu)
+    options = model_options(script, args, adapter)
+    check_source(script, adapter, options)
+    check_evaluation(frozen_quantisation(script, adapter, options), evaluates, on_cpu)
     checkpoint = checkpoint_to_resume(args)
     check_output_folder(args.output_dir, script.model, checkpoint)
     set_seed(args.seed)
-    model, tokenizer = load_starting_point(script, args, adapter)
+    model, tokenizer = load_starting_point(script, args, adapter, options)
     config = cast(PlannedDiffusionConfig, model.config)
     objective = Objective.for_model(fields, config, args.seed if args.data_seed is None else args.data_seed)
     run = Run(script, args, objective, tokenizer, config)
     train = [example for path in script.train_files for example in load_examples(path, run)]
     check_plans(train, " and ".join(script.train_files))
     evaluation = None if script.eval_file is None else load_examples(script.eval_file, run)
+    check_best_metric(args, evaluation, objective, script.samples)
     collator = PlannedDiffusionCollator(train, objective, run.control, packed_length=run.packed_length)
     interrupt = SaveOnInterrupt()
     trainer = PlannedDiffusionTrainer(
@@ -129,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if evaluation is not None and script.samples:
         trainer.add_callback(SampleAnswers(trainer, evaluation[: script.samples], tokenizer))
+    announce(trainer, script.model or "a new model", script.train_files)
     return train_and_save(trainer, interrupt, checkpoint)
 
 
@@ -183,9 +197,11 @@ def train_and_save(trainer: PlannedDiffusionTrainer, interrupt: SaveOnInterrupt,
     code = 0 if interrupt.signal_name is None else 130
     if code:
         step = trainer.state.global_step
+        going_on = "Run the same command with --resume_from_checkpoint true to go on from there."
+        if trainer.args.save_only_model:
+            going_on = "It holds the weights alone (save_only_model), so no run can go on from it."
         trainer.accelerator.print(
-            f"Interrupted by {interrupt.signal_name} after step {step}: saved {folder}/checkpoint-{step}. Run "
-            "the same command with --resume_from_checkpoint true to go on from there.",
+            f"Interrupted by {interrupt.signal_name} after step {step}: saved {folder}/checkpoint-{step}. {going_on}",
             file=sys.stderr,
         )
     elif not trainer.state.global_step:

@@ -1,36 +1,32 @@
 """Load the model and tokenizer that a run starts from: a checkpoint, or a configuration file and random weights."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-)
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.peft_utils import find_adapter_config_file
 from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..loading.bases import base_named
 from ..loading.locate import locate
-from ..loading.quantise import quantization_config
+from ..loading.stored_quantisation import stored_quantisation
+from ..loading.tokenizer_origin import without_origin
+from ..loading.weights import load_weights, naming, stored_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.vocabulary import check_agreement, control_token_ids
 from .adapters import AdapterArguments
+from .model_options import ModelOptions
+from .quantised_base import check_quantisation, quantised_while_loading
 from .recipe import read_fields
 from .script_arguments import ScriptArguments
 
-Loaded = TypeVar("Loaded")
 
-
-def check_source(script: ScriptArguments, adapter: AdapterArguments) -> None:
+def check_source(script: ScriptArguments, adapter: AdapterArguments, options: ModelOptions | None = None) -> None:
     """Reject models that cannot be trained, before anything is loaded; a base by name becomes its folder.
 
     Raises:
@@ -45,18 +41,19 @@ def check_source(script: ScriptArguments, adapter: AdapterArguments) -> None:
         raise ValueError("from_scratch needs a tokenizer that has the control tokens; give its path as tokenizer.")
     if script.from_scratch is not None and adapter.use_peft:
         raise ValueError("An adapter needs a trained model below it; give model instead of from_scratch.")
+    if script.tokenizer is not None:
+        locate(script.tokenizer, "tokenizer")
     if script.model is not None:
         if base_named(script.model) is not None:
             script.model = locate(script.model, "model")
-        _check_model(script.model)
+        _check_model(script.model, {} if options is None else options.place)
 
 
-def _check_model(model: str) -> None:
+def _check_model(model: str, place: dict[str, Any]) -> None:
     """Raise ValueError where the model is not there, is an adapter or was not converted."""
     locate(model, "model")
-    _refuse_adapter(model)
-    config, _ = _from_source(PreTrainedConfig.get_config_dict, model)
-    kind = config.get("model_type")
+    _refuse_adapter(model, place)
+    kind = stored_config(model, **place).get("model_type")
     if kind is None:
         raise ValueError(f"{model} holds no config.json of a model; give the folder of a planned-diffusion checkpoint.")
     if kind != PlannedDiffusionConfig.model_type:
@@ -66,9 +63,21 @@ def _check_model(model: str) -> None:
         )
 
 
-def _refuse_adapter(model: str) -> None:
+def frozen_quantisation(script: ScriptArguments, adapter: AdapterArguments, options: ModelOptions) -> str | None:
+    """Return the quantisation of the weights below the adapter; None where they are ordinary numbers.
+
+    Raises:
+        ValueError: one on which nothing can be trained; see `check_quantisation`.
+    """
+    if script.model is None:
+        return None
+    stored = stored_quantisation(stored_config(script.model, **options.place))
+    return check_quantisation(script.model, stored, adapter, options.quantization_config)
+
+
+def _refuse_adapter(model: str, place: dict[str, Any]) -> None:
     """Raise ValueError where the model is an adapter."""
-    file = find_adapter_config_file(model)
+    file = find_adapter_config_file(model, **place)
     if file is not None:
         base = json.loads(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
         raise ValueError(
@@ -77,56 +86,62 @@ def _refuse_adapter(model: str) -> None:
         )
 
 
-def _from_source(load: Callable[..., Loaded], source: str, **options: Any) -> Loaded:
-    """Return `load(source, **options)`; files that are missing there become an error of the arguments."""
-    try:
-        return load(source, **options)
-    except OSError as error:
-        raise ValueError(
-            f"{source} cannot be loaded: {first_line(error)}; give the folder or Hub repository of a planned-diffusion "
-            "checkpoint."
-        ) from error
-
-
 def load_starting_point(
-    script: ScriptArguments, args: SFTConfig, adapter: AdapterArguments
+    script: ScriptArguments, args: SFTConfig, adapter: AdapterArguments, options: ModelOptions
 ) -> tuple[PlannedDiffusionForCausalLM, PreTrainedTokenizerBase]:
-    """Return the model, loaded with `args.model_init_kwargs` or new, and its tokenizer, checked against each other.
+    """Return the model, loaded or new, and its tokenizer, checked against each other.
 
     Weights that train are float32 (mixed precision computes in bfloat16); frozen ones, under an adapter, have the
-    precision in which they are used.
+    precision in which they are used. `model_init_kwargs` may ask for another one.
 
     Raises:
-        ValueError: files that are not there, or ids that disagree.
+        ValueError: files that are not there, weights that do not fit the model, or ids that disagree.
     """
     source = script.tokenizer or script.model
     assert source is not None  # check_source
-    tokenizer = _from_source(AutoTokenizer.from_pretrained, source, trust_remote_code=args.trust_remote_code)
+    place = options.place if script.tokenizer is None else {}
+    with naming(source):
+        trusted = options.trust_remote_code
+        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=trusted, **place))
     if script.from_scratch is not None:
-        return new_model(script.from_scratch, tokenizer, script.attn_implementation), tokenizer
+        model = new_model(script.from_scratch, tokenizer, options.attn_implementation)
+        if isinstance(options.dtype, torch.dtype):
+            cast(nn.Module, model).to(options.dtype)
+        return model, tokenizer
     assert script.model is not None
-    frozen_dtype = torch.bfloat16 if args.bf16 else torch.float32
-    more = args.model_init_kwargs or {}
-    assert isinstance(more, dict)  # SFTConfig parses a string
-    model = _from_source(
-        AutoModelForCausalLM.from_pretrained,
-        script.model,
-        attn_implementation=script.attn_implementation,
-        trust_remote_code=args.trust_remote_code,
-        dtype=frozen_dtype if adapter.use_peft else torch.float32,
-        quantization_config=_quantization(adapter, frozen_dtype),
-        **more,
-    )
+    model = _trained_model(script.model, args, adapter, options)
     check_agreement(tokenizer, model.config)
-    return cast(PlannedDiffusionForCausalLM, model), tokenizer
+    return model, tokenizer
 
 
-def _quantization(adapter: AdapterArguments, compute_dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    """Return how the frozen weights are quantised; None if they are not."""
-    if not adapter.is_quantised:
-        return None
-    dtype = "int8" if adapter.load_in_8bit else "nf4"
-    return quantization_config(dtype, compute_dtype, nested=adapter.use_bnb_nested_quant)
+def _trained_model(
+    source: str, args: SFTConfig, adapter: AdapterArguments, options: ModelOptions
+) -> PlannedDiffusionForCausalLM:
+    """Return the model of a checkpoint, with `options` where they say more than the fields of the script."""
+    frozen_dtype = torch.bfloat16 if args.bf16 else torch.float32
+    dtype = options.dtype or (frozen_dtype if adapter.use_peft else torch.float32)
+    config, more = stored_config(source, **options.place), dict(options.more)
+    if stored_quantisation(config) is None:
+        compute_dtype = dtype if isinstance(dtype, torch.dtype) else frozen_dtype
+        quantised = quantised_while_loading(adapter, options.quantization_config, compute_dtype)
+        more |= {} if quantised is None else {"quantization_config": quantised}
+    try:
+        return load_weights(
+            AutoModelForCausalLM.from_pretrained,
+            source,
+            config,
+            attn_implementation=options.attn_implementation,
+            trust_remote_code=options.trust_remote_code,
+            dtype=dtype,
+            **more,
+        )
+    except TypeError as error:
+        if not options.more:
+            raise
+        raise ValueError(
+            f"model_init_kwargs holds {', '.join(options.more)}, which cannot all be used ({first_line(error)}); leave "
+            "out what neither from_pretrained nor the model's configuration knows."
+        ) from error
 
 
 def new_model(path: str, tokenizer: PreTrainedTokenizerBase, attn_implementation: str) -> PlannedDiffusionForCausalLM:
@@ -138,7 +153,8 @@ def new_model(path: str, tokenizer: PreTrainedTokenizerBase, attn_implementation
         ValueError: no such file, or no mapping with a `backbone_config` in it.
     """
     fields = read_fields(path)
-    if "model_type" not in (fields.get("backbone_config") or {}):
+    backbone = fields.get("backbone_config")
+    if not isinstance(backbone, dict) or "model_type" not in backbone:
         raise ValueError(f"{path} needs a mapping backbone_config with a model_type, such as qwen2, and its sizes.")
     sizes = {"vocab_size": len(tokenizer), **fields.pop("backbone_config")}
     if sizes["vocab_size"] < len(tokenizer):

@@ -27,9 +27,8 @@ from .dataset import COLUMNS, as_dataset
 from .examples import Example
 from .length_grouping import LengthGroupedOrder
 from .loss import Loss, planned_diffusion_loss
-from .row import LOSS_PARTS, NEXT_TOKEN, PLAIN, PLAN, SPAN
+from .row import LOSS_NAMES, LOSS_PARTS
 
-_LOGGED = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}
 # Fields of SFTConfig that would change loss or tokens behind our back or do nothing -> the only value allowed.
 _REQUIRED = {
     "packing": False,
@@ -44,6 +43,15 @@ _REQUIRED = {
     "use_liger_kernel": False,
     "loss_type": "nll",
     "dataloader_persistent_workers": False,  # a worker that outlives an epoch would repeat its draws
+    "model_init_kwargs": None,  # the model is loaded already
+    "pad_token": None,  # would change the tokenizer
+    "router_aux_loss_coef": None,
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # the fields below are about TRL's preparation of data sets
+    "dataset_text_field": "text",
+    "dataset_num_proc": None,
+    "shuffle_dataset": False,
+    "truncation_mode": "keep_start",
+    "length_column_name": "length",
 }
 
 
@@ -56,7 +64,8 @@ class PlannedDiffusionTrainer(SFTTrainer):
 
     Args:
         model: the model, or one with adapters.
-        args: `SFTConfig`; `train_sampling_strategy="group_by_length"` batches examples of similar length.
+        args: `SFTConfig`; `train_sampling_strategy="group_by_length"` batches examples of similar length, and
+            `pad_to_multiple_of` sets the collator's.
         collator: holds the training examples and draws their rows; evaluation uses a copy of it.
         evaluation: held-out examples.
         callbacks: callbacks of the Trainer.
@@ -77,14 +86,16 @@ class PlannedDiffusionTrainer(SFTTrainer):
         callbacks: Sequence[TrainerCallback] = (),
         **more: Any,
     ) -> None:
+        # max_length is enforced on the records (dataset.within): a truncated plan would be no plan.
+        args = replace(args, dataset_kwargs=args.dataset_kwargs or _REQUIRED["dataset_kwargs"], max_length=None)
         for name, value in _REQUIRED.items():
             if getattr(args, name) != value:
                 raise ValueError(
                     f"{name} is {getattr(args, name)!r}, which planned-diffusion training does not support; leave "
                     f"it out or set it to {value!r}."
                 )
-        # max_length is enforced on the records (dataset.within): a truncated plan would be no plan.
-        args = replace(args, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None)
+        if args.pad_to_multiple_of is not None:
+            collator = replace(collator, pad_to_multiple_of=args.pad_to_multiple_of)
         super().__init__(
             model=model,
             args=args,
@@ -175,7 +186,7 @@ class PlannedDiffusionTrainer(SFTTrainer):
         evaluated = next((key for key in logs if key.endswith("_loss") and key != "train_loss"), None)
         prefix = "" if evaluated is None else evaluated.removesuffix("loss")
         if mode == "train" or evaluated:
-            logs |= {prefix + name: sums[0][part] / sums[1][part] for part, name in _LOGGED.items() if sums[1][part]}
+            logs |= {prefix + name: sums[0][part] / sums[1][part] for part, name in LOSS_NAMES.items() if sums[1][part]}
         if evaluated and sums[1][-1]:
             logs[evaluated] = sums[0][-1] / sums[1][-1]
         super().log(logs, start_time)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from transformers import CompileConfig, PreTrainedModel
 
+from ..cache_names import cache_argument
 from ..visibility import Labels, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
@@ -68,6 +69,7 @@ class Runner:
     def __init__(self, model: PreTrainedModel, compile_config: CompileConfig | None = None) -> None:
         # torch declares every attribute of a module as a tensor or a module: the casts say which.
         self.backbone = cast(PreTrainedModel, model.base_model)
+        self._cache_argument = cache_argument(self.backbone)
         self.head = cast(torch.nn.Linear, model.get_output_embeddings())
         self.device = cast(torch.Tensor, model.get_input_embeddings().weight).device
         self.dtype = model.dtype
@@ -94,8 +96,8 @@ class Runner:
             input_ids=integers(packed.token_ids, self.device)[None],
             position_ids=prepared.positions,
             attention_mask=prepared.mask,
-            past_key_values=self.slots.cache,
             use_cache=True,
+            **{self._cache_argument: self.slots.cache},
         )
         return self.head(hidden[integers(packed.wanted, self.device)])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...configuration_planned_diffusion import PlannedDiffusionConfig
 from ...generation.config import PlannedDiffusionGenerationConfig
+from ...records.escaping import save_tokenizer
 from ..flat import write_flat_code
 from .source_tokenizer import Vocabulary
 from .weight_files import INDEX, Rows, Stored, index_of, write_file
@@ -29,6 +30,7 @@ class Contents:
 
     folder: Path
     config: PlannedDiffusionConfig
+    defaults: PlannedDiffusionGenerationConfig
     vocabulary: Vocabulary
     stored: dict[str, Stored]
     rows: dict[str, Rows]
@@ -57,8 +59,8 @@ def write_checkpoint(contents: Contents, out: Path, progress: Progress) -> None:
         write_weights(contents, partial, progress)
         contents.config.auto_map = write_flat_code(partial)
         contents.config.save_pretrained(partial)
-        generation_defaults(contents.folder, contents.vocabulary).save_pretrained(partial)
-        contents.vocabulary.tokenizer.save_pretrained(partial)
+        contents.defaults.save_pretrained(partial)
+        save_tokenizer(contents.vocabulary.tokenizer, partial)
         (partial / "README.md").write_text(contents.readme, encoding="utf-8")
         for licence in (file for pattern in LICENCES for file in contents.folder.glob(pattern)):
             shutil.copyfile(licence, partial / licence.name)
@@ -84,18 +86,3 @@ def write_weights(contents: Contents, partial: Path, progress: Progress) -> None
         write_file(contents.folder / name, files[name], kept, contents.rows, report)
     if (contents.folder / INDEX).is_file():
         (partial / INDEX).write_text(json.dumps(index_of(files), indent=2) + "\n", encoding="utf-8")
-
-
-def generation_defaults(folder: Path, vocabulary: Vocabulary) -> PlannedDiffusionGenerationConfig:
-    """Return greedy defaults, in which every id that ended an answer of the source still does."""
-    eos_ids, tokenizer = [vocabulary.eos_token_id], vocabulary.tokenizer
-    if (folder / "generation_config.json").is_file():
-        stored = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("eos_token_id")
-        eos_ids += stored if isinstance(stored, list) else [stored]
-    eos_ids = list(dict.fromkeys(token for token in eos_ids if token is not None))
-    return PlannedDiffusionGenerationConfig(
-        do_sample=False,
-        eos_token_id=eos_ids if len(eos_ids) > 1 else eos_ids[0],
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )

@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from ...generation.tokens import SPELLING
+from ...records.chat_templates import DEFAULT, named_templates
 from .source_config import ForeignConfig
 from .source_tokenizer import Vocabulary
 
@@ -69,8 +70,10 @@ def notes_on(foreign: ForeignConfig, vocabulary: Vocabulary) -> list[str]:
     notes = []
     if vocabulary.added:
         notes.append("Some tags are new to these weights: train before you expect plans (planned-diffusion train).")
-    template = str(vocabulary.tokenizer.chat_template)
-    if vocabulary.chat_template == "kept" and not re.search(r"{%-?\s*generation\b", template):
+    named = named_templates(vocabulary.tokenizer)
+    if DEFAULT not in named:
+        notes.append(f"None of the chat templates {', '.join(sorted(named))} is the default; name one so before use.")
+    elif vocabulary.chat_template == "kept" and not re.search(r"{%-?\s*generation\b", named[DEFAULT]):
         notes.append("The chat template has no {% generation %} marks; trainers that want them need your own.")
     if "sliding_attention" in (getattr(foreign.backbone, "layer_types", None) or ()):
         window = getattr(foreign.backbone, "sliding_window", None)

@@ -5,7 +5,7 @@ embedding and head change, where control tokens are added. A published planned-d
 gets the configuration that names them. The body of `convert` follows this outline:
     1. source         a folder, a repository's small files, or a GGUF file, unpacked (gguf_folder.py)
     2. configuration  the backbone's (source_config.py)
-    3. tokenizer      every control token, old or new (source_tokenizer.py)
+    3. tokenizer      every control token, old or new (source_tokenizer.py); defaults (source_defaults.py)
     4. weights        names, shapes and dtypes checked against the resulting model before anything is written
     5. write          into a folder beside OUT, weights as a stream (checkpoint_folder.py), then renamed
 """
@@ -29,6 +29,7 @@ from .conversion_report import Converted, first_card, ids_by_spelling, notes_on
 from .gguf_file import ENDING, find_gguf
 from .gguf_folder import unpacked
 from .source_config import ForeignConfig, read_config
+from .source_defaults import complete_tokenizer, converted_defaults, notes_on_defaults, read_defaults
 from .source_tokenizer import Vocabulary, load_tokenizer, with_control_tokens
 from .weight_files import DTYPES
 from .weight_rows import EMBEDDING, plan_weights
@@ -84,7 +85,10 @@ def convert(
         folder = opened.folder
         foreign = read_config(folder)
         # 3. Tokenizer
-        vocabulary = with_control_tokens(load_tokenizer(folder, foreign.is_dream), foreign.mask_token_id)
+        source_defaults, tokenizer = read_defaults(folder), load_tokenizer(folder, foreign.is_dream)
+        complete_tokenizer(tokenizer, source_defaults)
+        vocabulary = with_control_tokens(tokenizer, foreign.mask_token_id)
+        defaults = converted_defaults(source_defaults, vocabulary)
         config = build_config(foreign, vocabulary, chosen or ChosenFields())
         # 4. Weights
         opened.fetch_weights()
@@ -94,9 +98,9 @@ def convert(
         ControlTokens.from_config(config)  # checks that the ids differ and are inside the vocabulary
         config.dtype = config.get_text_config().dtype = config.dtype or DTYPES[stored[EMBEDDING].dtype]
         # 5. Write
-        notes = notes_on(foreign, vocabulary)
+        notes = notes_on(foreign, vocabulary) + notes_on_defaults(source_defaults, vocabulary)
         readme = first_card(folder, str(source), opened.is_repository, notes)
-        contents = Contents(folder, config, vocabulary, stored, rows, readme)
+        contents = Contents(folder, config, defaults, vocabulary, stored, rows, readme)
         write_checkpoint(contents, out, opened.progress)
     return Converted(
         source=str(source),

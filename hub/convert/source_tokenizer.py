@@ -7,7 +7,10 @@ from typing import cast
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 from ...generation.tokens import SPELLING
+from ...loading.tokenizer_origin import without_origin
+from ...records.chat_templates import DEFAULT, named_templates, tidy_templates
 from ...records.checks import first_line
+from ...records.escaping import escape_contents
 from ...records.vocabulary import control_token_ids
 
 MASK = "<|mask|>"
@@ -107,6 +110,7 @@ def with_control_tokens(tokenizer: PreTrainedTokenizerBase, mask_token_id: int |
     set_mask(tokenizer, mask_token_id)
     tags = [AddedToken(SPELLING[f"{name}_token_id"], special=True, normalized=False) for name in ORDER]
     tokenizer.add_special_tokens({"additional_special_tokens": tags}, replace_extra_special_tokens=False)
+    tidy_templates(tokenizer)
     chat_template = "kept" if tokenizer.chat_template else "added"
     if not tokenizer.chat_template:
         tokenizer.chat_template = CHATML if {"<|im_start|>", "<|im_end|>"} <= before.keys() else PLAIN_TEXT
@@ -114,7 +118,8 @@ def with_control_tokens(tokenizer: PreTrainedTokenizerBase, mask_token_id: int |
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
-    tokenizer.init_kwargs.pop("auto_map", None)  # the source's code is not converted
+    without_origin(tokenizer).init_kwargs.pop("auto_map", None)  # the source's code is not converted
+    escape_contents(tokenizer)
     ids = control_token_ids(tokenizer)
     described = {cast(int, ids[name]): words[name] for name in DESCRIPTIONS}
     return Vocabulary(
@@ -164,14 +169,17 @@ def answer_end(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     answer = "An answer."
     chat = [{"role": "user", "content": "A question?"}, {"role": "assistant", "content": answer}]
-    try:
-        behind = str(tokenizer.apply_chat_template(chat, tokenize=False)).rpartition(answer)[2].lstrip()
-    except Exception:  # a template is a program and may raise anything: some refuse a chat like this one
-        behind = ""
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    found = [token for token in special if behind.startswith(token)]
-    if found:
-        return max(found, key=len)
+    named = named_templates(tokenizer)
+    for template in [named[DEFAULT]] if DEFAULT in named else named.values():
+        try:
+            text = str(tokenizer.apply_chat_template(chat, chat_template=template, tokenize=False))
+        except Exception:  # a template is a program and may raise anything: some refuse a chat like this one
+            continue
+        behind = text.rpartition(answer)[2].lstrip()
+        found = [token for token in special if behind.startswith(token)]
+        if found:
+            return max(found, key=len)
     if tokenizer.eos_token is None:
         raise ValueError(
             "The tokenizer has no eos_token and its chat template ends answers with none; set eos_token in its "

@@ -13,6 +13,7 @@ from ...generation.events import Ended, Event, Failed
 from ...generation.query import Request
 from ...generation.trace import TraceRecorder
 from ..answer import Answer, Checkpoint, Fields
+from .openai_lines import is_openai_line, response_of
 from .tasks import Task, read_plan
 
 # Requests that run together, by kind of device. On one CPU thread the included model answers 3.5, 3.7 and 4.2 times as
@@ -38,12 +39,16 @@ class Outcome:
         """Return the journal's entry: {"index", "hash"} and either "answered" or "failed", as the output files have it.
 
         {"index": 3, "hash": "9f86...", "answered": {"id": "a7", "text": ..., and all of `generate --json`}}
-        {"index": 4, "hash": "60b7...", "failed": {"id": "a8", "error": "There is room for ..."}}
+        {"index": 4, "hash": "60b7...", "failed": {"id": "a8", "error": "There is room for ...", and all of the line}}
         """
-        entry = {"index": self.task.index, "hash": self.task.fingerprint}
+        task = self.task
+        entry = {"index": task.index, "hash": task.fingerprint}
         if self.answer is None:
-            return entry | {"failed": {"id": self.task.id, "error": self.error}}
-        return entry | {"answered": {"id": self.task.id, **self.answer.as_json()}}
+            return entry | {"failed": {**task.row, "id": task.id, "error": self.error}}
+        answered = {"id": task.id, **self.answer.as_json()}
+        if is_openai_line(task.row):
+            answered |= {"custom_id": task.id, "response": response_of(self.answer), "error": None}
+        return entry | {"answered": answered}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from .batcher import Batcher, outcomes
 from .job import BatchJob, check_batch_job, header_of
 from .tasks import Task, open_tasks
 
+FAILED = ".failed.jsonl"  # ending of the file of failed requests
 Show = Callable[[int, int], None]  # called with (requests that have ended, requests in all)
 
 
@@ -65,7 +66,10 @@ def answer_file(job: BatchJob, show: Show = lambda ended, total: None) -> Summar
         failed, first = write_answers(job.out, journal, tasks.count)
     journal.path.unlink()
     if failed == tasks.count:
-        raise RuntimeError(f"None of the {failed} requests could be answered, the first because: {first}")
+        raise RuntimeError(
+            f"None of the {failed} requests could be answered (all are in {failures_of(job.out)}), the first because: "
+            f"{first}"
+        )
     return Summary(
         requests=tasks.count,
         answered=tasks.count - failed,
@@ -104,6 +108,11 @@ def _collect(entries: Generator[dict[str, Any]], journal: Journal, count: int, s
     return tokens
 
 
+def failures_of(out: Path) -> Path:
+    """Return the path of the failed requests beside an output, each with its error; `batch` takes the file as IN."""
+    return beside(out, FAILED)
+
+
 def write_answers(out: Path, journal: Journal, count: int) -> tuple[int, str | None]:
     """Write OUT.failed.jsonl and OUT; return the number of failed requests and the first one's error.
 
@@ -111,7 +120,7 @@ def write_answers(out: Path, journal: Journal, count: int) -> tuple[int, str | N
         RuntimeError: the disk is full or gone; all finished outcomes are kept in the journal.
     """
     failed, first = 0, None
-    with whole_files(out, ".failed.jsonl", len(journal)) as (answers, failures):
+    with whole_files(out, FAILED, len(journal)) as (answers, failures):
         for entry in journal.entries(count):
             if "answered" in entry:
                 answers.write(json_line(entry["answered"]))

@@ -5,6 +5,9 @@ A line holds a prompt or the messages of a chat and, if need be, an id, a plan a
     {"prompt": "Why is the sky blue?"}
     {"id": "a7", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7, "seed": 1}
     {"prompt": "What is iron?", "plan": [[["symbol", 8], ["use", 24]]]}
+
+Lines of OpenAI's batch files are read as well (openai_lines.py), and those of a file of failed requests, whose `error`
+is passed over.
 """
 
 import hashlib
@@ -19,8 +22,10 @@ from ...generation.config import PlannedDiffusionGenerationConfig
 from ...generation.fields import FIELDS, SHARED_FIELDS
 from ...generation.skeleton import Blank
 from ...records.checks import ROLES, check_utf8
+from ...records.content import joined_text, refuse_media
 from ...records.jsonl import json_lines
 from ..decoding_fields import with_sampling
+from .openai_lines import is_openai_line, request_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Task:
     prompt: text, or the messages of a chat.
     fields: fields of `generate`.
     plan: a plan as the line has it; see `read_plan`.
+    row: the line as it is.
     """
 
     index: int
@@ -41,6 +47,7 @@ class Task:
     prompt: str | list[dict[str, Any]]
     fields: dict[str, Any]
     plan: list[Any] | None
+    row: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -98,22 +105,23 @@ def read_plan(plan: object) -> list[Any]:
 
 
 def _task(index: int, number: int, row: dict[str, Any]) -> Task:
+    line = request_of(row) if is_openai_line(row) else {name: row[name] for name in row if name != "error"}
     names = field_names()
     known = ("id", "prompt", "messages", "plan", *names)
-    unknown = [name for name in row if name not in known]
+    unknown = [name for name in line if name not in known]
     if unknown:
         raise ValueError(f"{unknown[0]} is no field of a request; choose among {', '.join(known)}.")
-    id_ = row.get("id", number)
+    id_ = line.get("id", number)
     if isinstance(id_, bool) or not isinstance(id_, (str, int)):
         raise ValueError(f"its id is {id_!r}; give text or a whole number.")
-    fields = {name: row[name] for name in names if name in row}
-    if isinstance(row.get("seed"), list):
+    fields = {name: line[name] for name in names if name in line}
+    if isinstance(line.get("seed"), list):
         raise ValueError("its seed is a list; give a whole number, for the one answer of this line.")
     _check_fields(json.dumps(fields))
-    if row.get("plan") is not None:
-        read_plan(row["plan"])
+    if line.get("plan") is not None:
+        read_plan(line["plan"])
     fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
-    return Task(index, id_, fingerprint, _prompt(row), with_sampling(fields), row.get("plan"))
+    return Task(index, id_, fingerprint, _prompt(line), with_sampling(fields), line.get("plan"), row)
 
 
 @lru_cache(maxsize=1024)
@@ -127,24 +135,26 @@ def _prompt(row: dict[str, Any]) -> str | list[dict[str, Any]]:
         has = "both prompt and messages" if "prompt" in row else "neither prompt nor messages"
         raise ValueError(f"it has {has}; give one of them.")
     if "prompt" in row:
-        _check_text("prompt", row["prompt"])
-        return row["prompt"]
+        return _text("prompt", row["prompt"])
     messages = row["messages"]
     if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
         raise ValueError('messages is no list of objects; give [{"role": ..., "content": ...}, ...].')
     for message in messages:
         if message.get("role") not in ROLES:
             raise ValueError(f"a message has the role {message.get('role')!r}; choose one of {', '.join(ROLES)}.")
-        _check_text("a message's content", message.get("content"))
+        refuse_media(message, "a message")
     if messages[-1]["role"] == "assistant":
         raise ValueError("the last message is the assistant's, which is to be written; leave it out.")
-    return messages
+    return [{**message, "content": _text("a message's content", message.get("content"))} for message in messages]
 
 
-def _check_text(name: str, text: object) -> None:
+def _text(name: str, content: object) -> str:
+    """Return a text, given as one or as a list of parts."""
+    text = joined_text(content, name)
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{name} is {text!r}; give some text.")
     check_utf8(text, name)
+    return text
 
 
 def _part(part: object) -> object:

@@ -82,18 +82,21 @@ def rows():
 
 class Endpoint:
     """An OpenAI-compatible server in a thread. `reply(chat, number)` gives the text of the reply to request `number`,
-    or (status, body) to fail with; `chats` are the chats that were asked."""
+    or (status, body) to fail with; `chats` are the chats that were asked, `requests` the whole requests."""
 
     def __init__(self):
         self.chats: list[list[dict]] = []
+        self.requests: list[dict] = []
         self.reply = lambda chat, number: '{"rounds": []}'
         self._lock = threading.Lock()
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                chat = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                chat = request["messages"]
                 with endpoint._lock:
+                    endpoint.requests.append(request)
                     endpoint.chats.append(chat)
                     number = len(endpoint.chats) - 1
                 self._answer(endpoint.reply(chat, number))

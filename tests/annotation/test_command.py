@@ -1,9 +1,8 @@
 """`planned-diffusion annotate`: one line for every error, and what kill -9 leaves is gone on with."""
 
+import io
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -94,7 +93,9 @@ def test_an_endpoint_must_keep_to_the_most_spans(command, endpoint, jsonl, rows,
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_loses_nothing_and_nothing_is_asked_twice(endpoint, jsonl, rows, tmp_path):
+def test_kill_9_in_the_middle_loses_nothing_and_nothing_is_asked_twice(
+    endpoint, jsonl, rows, command, start_command, tmp_path
+):
     pytest.importorskip("openai")
     out, seen = tmp_path / "out.jsonl", 12
 
@@ -105,25 +106,69 @@ def test_kill_9_in_the_middle_loses_nothing_and_nothing_is_asked_twice(endpoint,
 
     endpoint.reply = reply
     arguments = ["annotate", jsonl(rows(30)), out, "--annotator", "llm", "--llm", "m", "--endpoint", endpoint.url]
-    call = [sys.executable, "-m", "planned_diffusion", *map(str, arguments), "--concurrency", "3"]
-    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
-    try:
-        partial, deadline = beside(out, ".partial"), time.monotonic() + 60
-        while not partial.exists() or partial.read_bytes().count(b"\n") < 1 + seen:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL and not out.exists()
+    arguments += ["--concurrency", "3"]
+    process, _ = start_command(*arguments)
+    partial, deadline = beside(out, ".partial"), time.monotonic() + 60
+    while not partial.exists() or partial.read_bytes().count(b"\n") < 1 + seen:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not out.exists()
     with partial.open("ab") as file:
         file.write(b'{"index": 29, "hash": "torn')  # as if it had been killed while it wrote
     finished = {json.loads(line)["index"] for line in partial.read_bytes().splitlines()[1:-1]}
     endpoint.chats.clear()
     endpoint.reply = lambda chat, number: reply(chat, 0)
-    again = subprocess.run(call, capture_output=True, text=True, env=os.environ)
-    assert again.returncode == 0, again.stderr
+    status, _, errors = command(*arguments)
+    assert status == 0, errors
     asked = {int(chat[1]["content"].split("number ")[1].split(".")[0]) for chat in endpoint.chats}
     assert asked == set(range(30)) - finished and len(endpoint.chats) == len(asked)
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == list(range(30))
     assert not partial.exists()
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    """piped(bytes) puts them on standard input."""
+    return lambda data: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_standard_input_gives_the_records_of_a_file(command, jsonl, rows, tmp_path, piped):
+    source = jsonl([*rows(3), {"prompt": "x", "response": ""}])
+    assert command("annotate", source, tmp_path / "file.jsonl")[0] == 0
+    piped(source.read_bytes())
+    status, out, _ = command("annotate", "-", tmp_path / "out.jsonl")
+    assert status == 0 and "4 read, 3 written" in out
+    for ending in ("", ".refused.jsonl", ".report.json"):
+        given, wanted = (beside(tmp_path / f"{name}.jsonl", ending).read_bytes() for name in ("out", "file"))
+        assert given == wanted
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "standard input holds no records"),
+        (b'{"prompt": "a", "response": "b"}\n{', "standard input, line 2: not JSON"),
+        (b'{"title": "a"}', "standard input, line 1: no columns"),
+        (b"\xff\n", "standard input, line 1: not UTF-8"),
+    ],
+)
+def test_bad_standard_input_is_one_line(data, says, command, tmp_path, piped):
+    piped(data)
+    status, _, err = command("annotate", "-", tmp_path / "out.jsonl")
+    assert status == 2 and says in err and err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_is_no_input(command, tmp_path, monkeypatch, piped):
+    piped(b"")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    status, _, err = command("annotate", "-", tmp_path / "out.jsonl")
+    assert status == 2 and "pipe JSON Lines in" in err
+
+
+def test_images_are_counted_and_said(command, jsonl, rows, tmp_path):
+    picture = {"prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}]}
+    picture |= {"response": [{"role": "assistant", "content": "A cat."}]}
+    status, out, _ = command("annotate", jsonl([*rows(1), picture, picture]), tmp_path / "out.jsonl", "--json")
+    assert status == 0 and json.loads(out)["refused"] == {"A turn has a part of the type 'image'": 2}

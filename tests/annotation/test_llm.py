@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 
 from planned_diffusion.annotation import llm
-from planned_diffusion.annotation.llm import Endpoint, ask_all, check_endpoint, estimate
+from planned_diffusion.annotation.llm import ask_all, estimate
+from planned_diffusion.annotation.llm_endpoint import Endpoint, check_endpoint
 from planned_diffusion.annotation.llm_prompt import MOST_REPLY_ROUNDS, messages_for, pieces_of, rounds_of
 from planned_diffusion.annotation.outcomes import records
 from planned_diffusion.annotation.pipeline import AnnotationJob, annotate_file

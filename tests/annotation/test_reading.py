@@ -34,6 +34,11 @@ def read(row):
         ({"prompt": CHAT[:1], "completion": CHAT[1:]}, CHAT, {}),
         ({"messages": [{"role": "developer", "content": "Be kind."}, *CHAT]}, [*SYSTEM, *CHAT], {}),
         ({"messages": IN_PARTS}, CHAT, {}),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "Why?", "image": None}]}, CHAT[1]]},
+            CHAT,
+            {},
+        ),
         ({"instruction": "Why?", "input": "", "output": "Because."}, CHAT, {}),
         ({"question": "Why?", "answer": "Because."}, CHAT, {}),
         ({"system_prompt": "Be kind.", "question": "Why?", "response": "Because."}, [*SYSTEM, *CHAT], {}),
@@ -41,6 +46,11 @@ def read(row):
 )
 def test_schemas(row, messages, extra):
     assert read(row) == (messages, extra)
+
+
+def test_a_text_may_speak_of_images_where_there_are_none():
+    messages, _ = read({"prompt": "What does <image> mean?", "response": "A tag.", "images": []})
+    assert messages[0]["content"] == "What does <image> mean?"
 
 
 def test_an_input_follows_the_instruction():
@@ -57,7 +67,15 @@ def test_an_input_follows_the_instruction():
         ({"messages": "Why?"}, "'messages' holds str"),
         ({"messages": ["Why?"]}, "A turn is str"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "role 'wizard'"),
-        ({"messages": [{"role": "user", "content": [1]}]}, "a turn holds list"),
+        ({"messages": [{"role": "user", "content": [1]}]}, "A turn has a part that is int"),
+        ({"messages": [{"role": "user", "content": []}]}, "a turn holds nothing"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "text": ""}]}]}, "type 'image'; only text"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "type 'image_url'"),
+        ({"messages": [{"role": "user", "content": [{"text": "a", "image": "b.png"}]}]}, "type 'image'"),
+        ({"messages": [{"role": "user", "content": "a", "images": ["b.png"]}, CHAT[1]]}, "type 'images'"),
+        ({"messages": [{"role": "user", "content": [{"type": "sound", "text": "a"}]}]}, "type 'sound', which is no"),
+        ({"prompt": "<image>\nWhat is it?", "response": "A cat.", "image": "cat.png"}, r"something beside it .image."),
+        ({"prompt": "<video>", "response": "A cat.", "videos": ["cat.mp4"]}, r"something beside it .video."),
         ({"prompt": None, "response": "x"}, "prompt holds nothing"),
         ({"prompt": "x", "response": 3}, "response holds int"),
     ],

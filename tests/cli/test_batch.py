@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -57,8 +55,12 @@ def rows_of(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def without(row: dict, *names: str) -> dict:
+    return {name: value for name, value in row.items() if name not in names}
+
+
 def without_time(row: dict) -> dict:
-    return {name: value for name, value in row.items() if name != "seconds"}
+    return without(row, "seconds")
 
 
 def alone(loaded, row: dict) -> dict:
@@ -164,13 +166,46 @@ def test_a_request_that_fails_is_put_aside_and_the_run_goes_on(run, checkpoint, 
         {"id": "half", "prompt": "Why?", "plan": [[["\ud800", 8]]]},
     ]
     ran = run("batch", file(given), out, "--model", checkpoint[1])
-    assert ran.status == 0 and "6 of 7 requests failed; " in ran.err and ran.err.count("\n") == 1
+    assert ran.status == 1 and "6 of 7 requests failed; " in ran.err and ran.err.count("\n") == 1
     assert [row["id"] for row in rows_of(out)] == [2] and "1 answers, " in ran.out
     failed = rows_of(tmp_path / "out.jsonl.failed.jsonl")
     assert [row["id"] for row in failed] == ["long", "unfit", "useless", "topic", "ids", "half"]
     words = ("512 positions", "room for 90", "no use for plan", "topic None is", "topic ['a'] is", "half a character")
     for row, says in zip(failed, words, strict=True):
         assert says in row["error"]
+    assert [without(row, "error") for row in failed] == [row for row in given if row.get("id")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"prompt": "What?", "max_new_tokens": 20},
+        {"id": "a", "messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}]}], "seed": 3},
+        {"id": "b", "prompt": "What?", "plan": [[["a", 4]]], "temperature": 0.5, "seed": 1},
+        {"custom_id": "c", "url": "/v1/completions", "body": {"prompt": "What?", "max_tokens": 20}},
+    ],
+    ids=["number", "parts", "plan", "openai"],
+)
+def test_failed_requests_are_an_input_of_the_next_run(line, run, checkpoint, file, tmp_path, monkeypatch):
+    """Their requests stand in the file whole, so the next run answers as if they had not failed."""
+    source, model = file([{"id": "first", "prompt": "Why?"}, line]), ("--model", checkpoint[1])
+    wanted, out, again = (tmp_path / f"{name}.jsonl" for name in ("wanted", "out", "again"))
+    assert run("batch", source, wanted, *model).status == 0
+    request = answer_module.Checkpoint.request
+
+    def refuse(checkpoint, prompt, *rest):
+        if prompt == "Why?":
+            return request(checkpoint, prompt, *rest)
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(answer_module.Checkpoint, "request", refuse)
+        ran = run("batch", source, out, *model)
+    failed = tmp_path / "out.jsonl.failed.jsonl"
+    assert ran.status == 1 and f"1 of 2 requests failed; {failed} says why" in ran.err
+    assert rows_of(failed) == [line | {"id": line.get("custom_id", line.get("id", 2)), "error": "no memory"}]
+    assert run("batch", failed, again, *model).status == 0
+    assert [without_time(row) for row in rows_of(again)] == [without_time(row) for row in rows_of(wanted)[1:]]
 
 
 def test_a_request_whose_decoder_fails_is_put_aside(loaded, file, monkeypatch):
@@ -190,7 +225,9 @@ def test_a_request_whose_decoder_fails_is_put_aside(loaded, file, monkeypatch):
 
 def test_a_run_in_which_everything_fails_is_a_failure(run, checkpoint, file, tmp_path):
     ran = run("batch", file([{"prompt": "long " * 200}]), tmp_path / "out.jsonl", "--model", checkpoint[1])
-    assert ran.status == 1 and ran.err.startswith("error: None of the 1 requests could be answered, the first because")
+    failed = tmp_path / "out.jsonl.failed.jsonl"
+    assert ran.status == 1 and "None of the 1 requests could be answered" in ran.err and str(failed) in ran.err
+    assert rows_of(failed)[0]["prompt"] == "long " * 200
 
 
 def test_nan_harms_only_the_request_that_has_it(loaded, file):
@@ -214,29 +251,25 @@ def lines_in(path) -> int:
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_loses_only_what_was_under_way(checkpoint, file, tmp_path):
+def test_kill_9_in_the_middle_loses_only_what_was_under_way(checkpoint, file, run, start_command, tmp_path):
     given = [{"id": f"r{number}", "prompt": "What?", "max_new_tokens": 20 + number} for number in range(40)]
     source, out, partial = file(given), tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
-    call = [sys.executable, "-m", "planned_diffusion", "batch", str(source), str(out), "--model", str(checkpoint[1])]
-    call += ["--batch-size", "2", "--json"]
-    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
-    try:
-        deadline = time.monotonic() + 120
-        while lines_in(partial) < 1 + 5:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL and not out.exists()
+    options = ["--model", str(checkpoint[1]), "--batch-size", "2", "--json"]
+    process, _ = start_command("batch", source, out, *options)
+    deadline = time.monotonic() + 120
+    while lines_in(partial) < 1 + 5:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not out.exists()
     before = lines_in(partial) - 1
     with partial.open("ab") as torn:
         torn.write(b'{"index": 39, "hash": "')  # as if it had been killed while it wrote
-    again = subprocess.run(call, capture_output=True, text=True, check=True)
-    assert json.loads(again.stdout)["done_before"] == before < 40
+    assert json.loads(run("batch", source, out, *options).out)["done_before"] == before < 40
     assert [row["id"] for row in rows_of(out)] == [line["id"] for line in given]
     whole = tmp_path / "whole.jsonl"
-    subprocess.run([*call[:4], str(source), str(whole), *call[6:]], check=True, capture_output=True)
+    assert run("batch", source, whole, *options).status == 0
     assert [without_time(row) for row in rows_of(out)] == [without_time(row) for row in rows_of(whole)]
 
 

@@ -65,10 +65,11 @@ def test_a_prompt_that_is_none_is_refused(run, checkpoint, stdin, says):
     assert ran.status == 2 and says in ran.err and ran.err.count("\n") == 1
 
 
-def test_no_command_and_an_unknown_one_point_to_the_help(run):
-    for arguments in ([], ["genrate"]):
-        ran = run(*arguments)
-        assert ran.status == 2 and ran.err.count("\n") == 1 and "planned-diffusion --help" in ran.err
+def test_no_command_shows_the_help_and_an_unknown_one_points_to_it(run):
+    bare = run()
+    assert (bare.status, bare.err) == (0, "") and bare.out == run("--help").out and "generate" in bare.out
+    ran = run("genrate")
+    assert ran.status == 2 and ran.err.count("\n") == 1 and "planned-diffusion --help" in ran.err
 
 
 def test_a_prompt_that_does_not_fit_is_refused(run, checkpoint):
@@ -130,13 +131,13 @@ def test_debug_raises_the_error_itself(run, checkpoint):
         run("generate", "What?", "--model", checkpoint[1], "--steps-ratio", "0", "--debug")
 
 
-def test_a_reader_that_leaves_is_no_traceback(checkpoint):
-    command = [sys.executable, "-m", "planned_diffusion", "generate", "What?", "--json", "--model", str(checkpoint[1])]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", 1)
-    process.stderr.close()
+def test_a_reader_that_leaves_is_no_traceback(checkpoint, start_command):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process, errors = start_command("generate", "What?", "--json", "--model", checkpoint[1], out=writer)
+    os.close(writer)
+    process.join()
+    assert (errors.read_text(), process.exitcode) == ("", 1)
 
 
 def test_help_and_version_come_without_torch():

@@ -2,7 +2,6 @@
 
 import io
 import os
-import subprocess
 import sys
 
 import pytest
@@ -139,13 +138,13 @@ def test_text_without_a_plan_grows(view, tokenizer):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_a_terminal_gets_the_live_view(checkpoint):
+def test_a_terminal_gets_the_live_view(checkpoint, start_command, monkeypatch):
     import pty
 
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "planned_diffusion", "generate", "What?", "--model", str(checkpoint[1])]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, stdin=theirs, env=environment)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    process, errors = start_command("generate", "What?", "--model", checkpoint[1], out=theirs)
     os.close(theirs)
     shown = b""
     try:
@@ -153,9 +152,8 @@ def test_a_terminal_gets_the_live_view(checkpoint):
             shown += piece
     except OSError:  # how Linux says that the other side has closed
         pass
-    errors = process.stderr.read()
-    process.stderr.close()
     os.close(ours)
-    assert process.wait() == 0 and errors == b""
+    process.join()
+    assert process.exitcode == 0 and errors.read_text() == ""
     screen = shown.decode()
     assert "round 1" in screen and "round 2" in screen and BLANK in screen and "tokens per forward" in screen

@@ -6,8 +6,9 @@
                                                             already (a GPU machine, say)
 
 torch is installed first and alone, then the package with what its tests need, everything but torch and transformers as
-in constraints.txt where it fits. `results.json` beside this file keeps the last result of every environment, with date,
-commit, machine and versions; test_results.py compares it with the range in pyproject.toml.
+in constraints.txt where it fits; "unconstrained" takes the newest version of everything that pip finds. `results.json`
+beside this file keeps the last result of every environment, with date, commit, machine and versions; test_results.py
+compares it with the range in pyproject.toml.
 """
 
 import argparse
@@ -29,7 +30,9 @@ ENVIRONMENTS = {
     "oldest": {"torch": "==2.11.0", "transformers": "==5.17.0"},
     "oldest transformers": {"torch": "==2.13.0", "transformers": "==5.17.0"},
     "newest": {"torch": "==2.13.0", "transformers": "<6"},
+    "unconstrained": {"torch": "", "transformers": "<6"},
 }
+IN_PARALLEL = ("--numprocesses=logical", "--maxprocesses=8", "--dist=loadfile")
 # Not held at their constraints: transformers decides on their versions.
 FREE = ("torch", "transformers", "tokenizers", "huggingface_hub")
 REPORTED = ("torch", "transformers", "tokenizers", "huggingface_hub", "trl", "peft", "accelerate", "datasets")
@@ -45,7 +48,7 @@ def make(folder: Path, torch: str, transformers: str) -> Path:
     if not (folder / "bin" / "python").exists():
         venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if torch else []
     kept = [line for line in lines if re.split("==", line)[0] not in FREE]
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join([*kept, f"torch{torch}", f"transformers{transformers}"]) + "\n", encoding="utf-8")
@@ -62,7 +65,8 @@ def measure(python: Path | str, pytest_arguments: list[str]) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "junit.xml"
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={file}", *pytest_arguments]
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={file}", *IN_PARALLEL]
+        command += pytest_arguments
         subprocess.run(command, cwd=ROOT, env=environment, check=False)
         suite = ElementTree.parse(file).getroot().find("testsuite")
     failed = [

@@ -19,6 +19,7 @@ from planned_diffusion.hub.convert import convert as module  # noqa: E402
 from planned_diffusion.hub.convert import gguf_file, gguf_weights  # noqa: E402
 from planned_diffusion.hub.convert.convert import convert  # noqa: E402
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM  # noqa: E402
+from planned_diffusion.records.escaping import without_escapes  # noqa: E402
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, **gguf_file.LLAMA3}
 CASES = [("llama", True), ("llama", False), ("qwen2", True), ("qwen2", False), ("qwen3", False)]
@@ -148,7 +149,7 @@ def test_text_is_split_as_before(architecture, pre, tmp_path):
     for text in ("an aurora, 12 km up.\n\n  3. Où?", "it is red.\n\n2. it is green", "<|im_start|>user\nthe sun"):
         assert ours(text)["input_ids"] == tokenizer(text)["input_ids"]
         assert ours.decode(ours(text)["input_ids"]) == text
-    assert ours.chat_template == tokenizer.chat_template and report.chat_template == "kept"
+    assert without_escapes(ours.chat_template) == tokenizer.chat_template and report.chat_template == "kept"
     assert ours.eos_token == "<|im_end|>" and report.tokens["<|im_end|>"] == tokenizer.eos_token_id
 
 

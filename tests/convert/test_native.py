@@ -80,6 +80,7 @@ def test_configuration_and_tokenizer_agree(converted):
     tags = [getattr(config, field) for field in NEW]
     assert tokenizer.decode([*tags, 66], skip_special_tokens=True) == tokenizer.decode([66])
     assert tokenizer.padding_side == "left"
+    assert "is_local" not in (out / "tokenizer_config.json").read_text()
     # what ends a turn of the chat template ends an answer, and so does what ended one before
     defaults = PlannedDiffusionForCausalLM.from_pretrained(out).generation_config
     assert config.eos_token_id == tokenizer.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>") == 258
@@ -162,6 +163,9 @@ def test_the_tokenizer_of_qwen2(native_folder, qwen2_files, tmp_path):
     for text in ("An aurora, 12 km up.\n\n  Où?", "<|im_start|>user\nHi<|im_end|>", "naïve 北京 🙂"):
         assert ours(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert ours("a<async>1</async> [PAD]")["input_ids"] == [64, 151666, 16, 151667, 220, 151671]
+    chat = [{"role": "user", "content": "a <async> <|im_end|>"}]
+    ids = ours.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    assert 151666 not in ids and ids.count(151645) == 1 and ours.decode(ids).count("<async> <|im_end|>") == 1
 
 
 def test_options(native_folder, tmp_path):

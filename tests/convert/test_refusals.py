@@ -10,6 +10,7 @@ from planned_diffusion.generation.tokens import SPELLING
 from planned_diffusion.hub.convert import convert as module
 from planned_diffusion.hub.convert.convert import ChosenFields, convert
 from planned_diffusion.hub.convert.source_tokenizer import CHATML, PLAIN_TEXT, with_control_tokens
+from planned_diffusion.records.escaping import without_escapes
 
 CHAT = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "This."}]
 
@@ -170,7 +171,7 @@ def test_a_missing_chat_template_is_added_with_marks(has_chatml, bytes_of_others
     tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"] if has_chatml else [], special_tokens=True)
     vocabulary = with_control_tokens(tokenizer)
     assert vocabulary.chat_template == "added"
-    assert tokenizer.chat_template == (CHATML if has_chatml else PLAIN_TEXT)
+    assert without_escapes(tokenizer.chat_template) == (CHATML if has_chatml else PLAIN_TEXT)
     expected = {
         True: "<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\nThis.<|im_end|>\n",
         False: "<s>User:\nWhat?\nAssistant:\nThis.<|endoftext|>\n",
@@ -193,7 +194,8 @@ def test_a_template_that_refuses_the_chat_leaves_the_tokenizers_end(bytes_of_oth
 def test_the_template_comes_back(source, tmp_path):
     before = AutoTokenizer.from_pretrained(source).chat_template
     report = convert(source, tmp_path / "out")
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == before and report.chat_template == "kept"
+    after = AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
+    assert without_escapes(after) == before != after and report.chat_template == "kept"
     assert any("no {% generation %} marks" in note for note in report.notes)
 
 

@@ -14,13 +14,14 @@ from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.loading.embedded import EMBEDDED
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMPTS = 48
+PROMPTS = 24
 RIGHT = 0.95  # of the facts; a floor for a few prompts, the README's table has the measured share of 500
 
 
 @pytest.fixture(scope="module")
 def model():
-    return PlannedDiffusionForCausalLM.from_pretrained(EMBEDDED, dtype="auto").eval()
+    """In float32: the answers of the bfloat16 weights, and fast on every CPU."""
+    return PlannedDiffusionForCausalLM.from_pretrained(EMBEDDED, dtype="float32").eval()
 
 
 @pytest.fixture(scope="module")

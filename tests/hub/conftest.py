@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -111,27 +112,75 @@ def bare(tmp_path_factory) -> Path:
     return folder
 
 
+# Starts once, imports what takes longest and knows nothing of any environment; then forks once per script.
+INTERPRETER = """
+import json, os, sys
+import torch, torch._dynamo, torch.distributed.fsdp, torch.distributed.tensor
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        for number, name in enumerate(("in", "out", "errors")):
+            os.dup2(os.open(asked[name], os.O_RDONLY if number == 0 else os.O_WRONLY), number)
+        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+        exec(compile(asked["script"], "<script>", "exec"), {"__name__": "__main__"})
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Interpreters:
+    """Interpreters without this package, one by folder of packages; each script runs in a fork of its own."""
+
+    def __init__(self):
+        self._started: dict[Path | None, subprocess.Popen] = {}
+
+    def run(self, script: str, packages: Path | None, environment: dict[str, str], folder: Path) -> str:
+        """Return what the script printed; what it writes lands in the files of `folder`."""
+        files = {name: folder / name for name in ("in", "out", "errors")}
+        for file in files.values():
+            file.touch()
+        asked = {"script": script, "environment": environment, **{name: str(file) for name, file in files.items()}}
+        interpreter = self._started.get(packages) or self._start(packages, environment)
+        print(json.dumps(asked), file=interpreter.stdin, flush=True)
+        status = interpreter.stdout.readline().strip()
+        assert status == "0", files["errors"].read_text()
+        return files["out"].read_text()
+
+    def close(self) -> None:
+        """End them all."""
+        for interpreter in self._started.values():
+            interpreter.communicate()
+
+    def _start(self, packages: Path | None, environment: dict[str, str]) -> subprocess.Popen:
+        flags = ["-I"] if packages is None else ["-I", "-S"]
+        head = "" if packages is None else f"import sys; sys.path.append({str(packages)!r})\n"
+        command = [sys.executable, *flags, "-c", head + INTERPRETER]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._started[packages] = subprocess.Popen(command, env=environment, **pipes)
+        return self._started[packages]
+
+
+@pytest.fixture(scope="session")
+def interpreters():
+    """The interpreters that `stranger` runs its scripts in."""
+    running = Interpreters()
+    yield running
+    running.close()
+
+
 @pytest.fixture
-def stranger(tmp_path_factory):
+def stranger(interpreters, tmp_path_factory):
     """stranger(script, packages=folder or None, **environment) runs a script in an interpreter without this package.
 
     Only the given folder of packages is importable, or those installed here where it is None. Returns what was printed.
     """
 
     def run(script: str, packages: Path | None = None, **environment: str) -> str:
-        flags = ["-I"] if packages is None else ["-I", "-S"]
-        head = "" if packages is None else f"import sys; sys.path.append({str(packages)!r})\n"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
         home = {"HF_HOME": str(tmp_path_factory.mktemp("home")), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, *flags, "-c", head + script],
-            env={**kept, **home, **environment},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return interpreters.run(script, packages, {**kept, **home, **environment}, tmp_path_factory.mktemp("stranger"))
 
     return run

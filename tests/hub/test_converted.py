@@ -20,13 +20,16 @@ PROGRAM = """
 import json
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained("user/mine", trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained("user/mine", trust_remote_code=True)
-inputs = tokenizer(["Why is the sky blue?", "Why?"], padding=True, return_tensors="pt")
-planned = model.generate(**inputs, plan=PLAN * 2, tokenizer=tokenizer, max_new_tokens=60)
-plain = model.generate(**inputs, decoding="autoregressive", max_new_tokens=20)
-print(json.dumps([planned.tolist(), plain.tolist()]))
-""".replace("PLAN", repr(PLAN))
+answers = {}
+for repository in REPOSITORIES:
+    model = AutoModelForCausalLM.from_pretrained(repository, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(repository, trust_remote_code=True)
+    inputs = tokenizer(["Why is the sky blue?", "Why?"], padding=True, return_tensors="pt")
+    planned = model.generate(**inputs, plan=PLAN * 2, tokenizer=tokenizer, max_new_tokens=60)
+    plain = model.generate(**inputs, decoding="autoregressive", max_new_tokens=20)
+    answers[repository] = [planned.tolist(), plain.tolist()]
+print(json.dumps(answers))
+"""
 
 
 def native(folder, architecture: str):
@@ -62,28 +65,36 @@ def tuned(model, ids: torch.Tensor):
     return model
 
 
-@pytest.mark.parametrize("architecture", ["qwen2", "qwen3", "llama"])
-def test_convert_tune_push_load(architecture, hub, bare, stranger, tmp_path, capsys):
-    source, out = tmp_path / "source", tmp_path / "out"
-    source.mkdir()
+def converted_tuned_pushed(folder, architecture: str, hub) -> list[list[list[int]]]:
+    """Take a foreign model to the Hub as user/<architecture>; return what it answers with and without PLAN."""
+    source, out, tuned_folder = folder / "source", folder / "out", folder / "tuned"
+    source.mkdir(parents=True)
     foreign = native(source, architecture)
     assert main(["convert", str(source), str(out)]) == 0
     model, tokenizer = PlannedDiffusionForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     inputs = tokenizer(["Why is the sky blue?", "Why?"], padding=True, return_tensors="pt", padding_side="left")
     known = foreign.config.vocab_size
+    ids = inputs["input_ids"][:1]
     with torch.no_grad():
-        ids = inputs["input_ids"][:1]
         assert model(ids).logits[..., :known].equal(foreign(ids).logits)
-    # Tuned, saved, pushed
-    tuned(model, ids).save_pretrained(tmp_path / "tuned")
-    tokenizer.save_pretrained(tmp_path / "tuned")
-    (tmp_path / "tuned" / "README.md").write_bytes((out / "README.md").read_bytes())
-    assert main(["push", str(tmp_path / "tuned"), "user/mine", "--no-run", "--yes"]) == 0
-    card = hub.files("user/mine")["README.md"].decode()
+    tuned(model, ids).save_pretrained(tuned_folder)
+    tokenizer.save_pretrained(tuned_folder)
+    (tuned_folder / "README.md").write_bytes((out / "README.md").read_bytes())
+    assert main(["push", str(tuned_folder), f"user/{architecture}", "--no-run", "--yes"]) == 0
+    card = hub.files(f"user/{architecture}")["README.md"].decode()
     assert "license: mit" in card and "base_model: somebody/base" in card and "base_model_relation: finetune" in card
-    # By its name, with torch and transformers only
+    planned = model.generate(**inputs, plan=PLAN * 2, tokenizer=tokenizer, max_new_tokens=60)
+    plain = model.generate(**inputs, decoding="autoregressive", max_new_tokens=20)
+    return [planned.tolist(), plain.tolist()]
+
+
+def test_convert_tune_push_load(hub, bare, stranger, tmp_path, capsys):
+    """By their names, with torch and transformers only."""
+    expected = {
+        f"user/{architecture}": converted_tuned_pushed(tmp_path / architecture, architecture, hub)
+        for architecture in ("qwen2", "qwen3", "llama")
+    }
     home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_loopback"}
-    planned, plain = json.loads(stranger(PROGRAM, bare, **home))
-    assert planned == model.generate(**inputs, plan=PLAN * 2, tokenizer=tokenizer, max_new_tokens=60).tolist()
-    assert plain == model.generate(**inputs, decoding="autoregressive", max_new_tokens=20).tolist()
+    program = PROGRAM.replace("PLAN", repr(PLAN)).replace("REPOSITORIES", repr(list(expected)))
+    assert json.loads(stranger(program, bare, **home)) == expected
     capsys.readouterr()

@@ -203,6 +203,7 @@ def test_generation_config_is_saved_and_read(model, answer, tmp_path):
         ("custom_generate", "owner/name"),
         ("inputs_embeds", torch.zeros(1, 2, 256)),
         ("past_key_values", DynamicCache()),
+        ("cache", DynamicCache()),
         ("assistant_early_exit", 2),
         ("prompt_lookup_num_tokens", 3),
         ("guidance_scale", 2.0),

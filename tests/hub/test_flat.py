@@ -192,8 +192,8 @@ HARMLESS = {
     "array", "collections", "copy", "dataclasses", "functools", "hashlib", "heapq", "itertools", "math", "re", "struct",
     "time", "types", "typing", "weakref",
 }  # fmt: skip
-OF_SYS = {"modules", "version_info"}
-OF_OS = {"PathLike"}  # a type
+OF_SYS = {"modules", "version_info", "float_info"}
+FROM = {"os": {"PathLike"}, "inspect": {"signature"}}  # a type; the names of arguments
 REFUSED_NAMES = {
     "open", "eval", "exec", "compile", "input", "breakpoint", "globals", "vars", "__import__", "__builtins__",
 }  # fmt: skip
@@ -216,7 +216,7 @@ def offences(name: str, source: bytes) -> list[str]:
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
             modules = [node.module]
-        if modules == ["os"] and isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} <= OF_OS:
+        if isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} <= FROM.get(node.module, set()):
             continue
         tops = {module.split(".")[0] for module in modules}
         found += [f"{name}:{node.lineno} imports {top}" for top in tops - HARMLESS - {"torch", "transformers", "sys"}]

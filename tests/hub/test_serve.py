@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 
+import huggingface_hub
 import pytest
 
 from planned_diffusion.cli.main import main
@@ -17,34 +18,31 @@ CAPITAL = "The capital city of Kenya, as any atlas will show, is Nairobi."
 
 
 @pytest.fixture(scope="module")
-def address(embedded):
+def address(embedded, start_command):
     """Of a server of the embedded model, in a process of its own."""
     pytest.importorskip("fastapi", reason="serving needs fastapi")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "planned_diffusion", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    pipes = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*command, "--device", "cpu"], **pipes) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(f"{url}/health", server)
-            yield url
-        finally:
-            server.terminate()
-            server.communicate()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        server, errors = start_command("serve", "--host", "127.0.0.1", "--port", port, "--device", "cpu")
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    while not answers(f"{url}/health"):
+        assert server.is_alive() and time.monotonic() < end, errors.read_text()
+        time.sleep(0.2)
+    yield url
+    server.terminate()
+    server.join(10)
 
 
-def wait_for(url: str, server, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert server.poll() is None, server.stderr.read()
-        try:
-            return urllib.request.urlopen(url, timeout=5).close()
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"no server at {url} after {seconds} seconds")
+def answers(url: str) -> bool:
+    """Whether a server is there."""
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_the_openai_client_plain_and_streamed(address, embedded):

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from planned_diffusion import PlannedDiffusionForCausalLM
-from planned_diffusion.hub.card import About
+from planned_diffusion.hub.card import LIMITS, About
 from planned_diffusion.hub.export import export
 from planned_diffusion.hub.proposal import Choices
 from planned_diffusion.hub.push import push
@@ -41,7 +41,7 @@ class Kept(TextStreamer):
         self.text += text
 
 def answers(source, prompts, loader=AutoModelForCausalLM, **options):
-    model = loader.from_pretrained(source, dtype="auto", **trusted, **options)
+    model = loader.from_pretrained(source, dtype="float32", **trusted, **options)
     tokenizer = AutoTokenizer.from_pretrained(source, **trusted, **options)
     batch = tokenizer(prompts, return_tensors="pt", padding=True)
     out = model.generate(**batch, return_dict_in_generate=True)
@@ -55,7 +55,7 @@ def answers(source, prompts, loader=AutoModelForCausalLM, **options):
 
 def installed_answers(folder) -> dict:
     """What PROGRAM's `answers` must give, computed with the package."""
-    model = PlannedDiffusionForCausalLM.from_pretrained(folder, dtype="auto")
+    model = PlannedDiffusionForCausalLM.from_pretrained(folder, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     batch = tokenizer(PROMPTS, return_tensors="pt", padding=True)
     out = model.generate(**batch, return_dict_in_generate=True)
@@ -81,16 +81,20 @@ def test_folders_with_only_torch_and_transformers(embedded, bare, stranger, expe
     """
     first, second, third, trained = (str(tmp_path / name) for name in ("first", "second", "third", "trained"))
     export(str(embedded), first)
+    assert "`AutoTokenizer.from_pretrained(repo,\n  trust_remote_code=False)` loads it" in LIMITS
     random_model = build_model("llama")
     random_model.save_pretrained(trained)
     printed = stranger(
         PROGRAM
         + f"""
 model, tokenizer, got = answers({first!r}, {PROMPTS!r})
-model.save_pretrained({second!r}), tokenizer.save_pretrained({second!r})
+stored = AutoModelForCausalLM.from_pretrained({first!r}, dtype="auto", **trusted)
+stored.save_pretrained({second!r}), tokenizer.save_pretrained({second!r})
 model, tokenizer, again = answers({second!r}, {PROMPTS!r}, AutoModel)
+model = AutoModel.from_pretrained({second!r}, dtype="auto", **trusted)
 model.save_pretrained({third!r}), tokenizer.save_pretrained({third!r})
 kind = type(AutoConfig.from_pretrained({third!r}, **trusted)).__module__
+assert AutoTokenizer.from_pretrained({third!r}, trust_remote_code=False).eos_token_id == tokenizer.eos_token_id
 fields = model.generation_config
 with torch.no_grad():
     logits = AutoModelForCausalLM.from_pretrained({trained!r}, **trusted)(torch.tensor([[5, 60, 33]])).logits.tolist()

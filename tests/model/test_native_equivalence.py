@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 
+from planned_diffusion.generation.cache_names import NAMES, OUTPUT_FIELD, cache_argument
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
 ARCHITECTURES = ["qwen2", "qwen3", "llama"]
@@ -88,10 +89,32 @@ def test_decoding_with_a_dynamic_cache(pair):
     cache, other = DynamicCache(config=ours.config.backbone_config), DynamicCache(config=native.config)
     for part in (slice(0, 4), slice(4, 5), slice(5, 7)):
         out = ours(IDS[:, part], past_key_values=cache, use_cache=True)
-        expected = native(IDS[:, part], past_key_values=other, use_cache=True)
+        expected = native(IDS[:, part], use_cache=True, **{cache_argument(native): other})
         assert out.logits.equal(expected.logits)
         torch.testing.assert_close(out.logits, whole[:, part], atol=1e-5, rtol=0)
-    assert out.past_key_values is cache and cache.get_seq_length() == 7
+    assert out[OUTPUT_FIELD] is cache and cache.get_seq_length() == 7
+
+
+@torch.no_grad()
+def test_the_cache_by_either_name(pair):
+    """`past_key_values` up to transformers 5.23, `cache` from then on; ours takes both on every version."""
+    _, ours = pair
+    logits = []
+    for name in NAMES:
+        cache = DynamicCache(config=ours.config.backbone_config)
+        ours(IDS[:, :4], **{name: cache})
+        logits.append(ours(IDS[:, 4:], **{name: cache}).logits)
+        assert cache.get_seq_length() == 7
+    assert logits[0].equal(logits[1])
+
+
+@pytest.mark.parametrize(("names", "expected"), [(("cache",), "cache"), (("past_key_values",), "past_key_values")])
+def test_the_signature_of_a_backbone_names_its_cache(names, expected):
+    source = f"def forward(self, input_ids, {names[0]}=None, **kwargs): ..."
+    scope: dict = {}
+    exec(source, scope)
+    backbone = type("Backbone", (torch.nn.Module,), {"forward": scope["forward"]})()
+    assert cache_argument(backbone) == expected
 
 
 @torch.no_grad()

@@ -23,7 +23,12 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
         "generation.assistant",
         "generation.field_resolution",
     ),
-    ("generation.callbacks", "generation.given_plans", "generation.tokenizer_beside"),
+    (
+        "generation.callbacks",
+        "generation.given_plans",
+        "generation.tokenizer_beside",
+        "generation.adapters_per_row",
+    ),
     ("generation.config", "generation.callback_rows", "generation.own_copies", "generation.token_ids"),
     ("generation.engine",),
     ("generation.decoders",),
@@ -36,9 +41,10 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.plan",),
     ("generation.skeleton",),
     ("generation.tokens",),
-    ("generation.visibility",),
+    ("generation.visibility", "generation.cache_names"),
     ("configuration_planned_diffusion",),
     ("versions_planned_diffusion",),
+    ("registration",),
 )
 # What the Hub's flat export may need, and nothing else.
 EXPORTED = ("modeling_planned_diffusion", "configuration_planned_diffusion", "versions_planned_diffusion", "generation")

@@ -89,6 +89,38 @@ def test_trained_prompts_are_refused_rather_than_left_out(kind, config):
     assert model.get_base_model().generate(ids, max_new_tokens=30).shape[0] == 1
 
 
+@pytest.fixture
+def two_adapters(config):
+    """A model with adapters "one" and "two" that answer differently."""
+    torch.manual_seed(0)
+    lora = peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False, lora_alpha=64)
+    model = peft.get_peft_model(PlannedDiffusionForCausalLM(config), lora, adapter_name="one")
+    model.add_adapter("two", lora)
+    return model.eval()
+
+
+def test_an_adapter_for_each_row_is_refused_and_leaves_nothing_behind(two_adapters):
+    ids, fields = torch.tensor([[1, 2, 3], [4, 5, 6]]), {"max_new_tokens": 30}
+    before = two_adapters.generate(ids, **fields)
+    for name, given in (
+        ("adapter_names", ["one", "two"]),
+        ("adapter_names", ["one", "one"]),
+        ("alora_offsets", [1, 1]),
+    ):
+        with pytest.raises(ValueError, match=f"{name} sets something for each row .* generate once per adapter"):
+            two_adapters.generate(ids, **fields, **{name: given})
+        assert two_adapters.generate(ids, **fields).equal(before)
+
+
+def test_the_name_of_an_adapter_for_one_prompt_is_obeyed(two_adapters):
+    ids, fields = torch.tensor([[1, 2, 3]]), {"max_new_tokens": 30, "decoding": "autoregressive"}
+    answers = {name: two_adapters.generate(ids, adapter_names=[name], **fields) for name in ("one", "two")}
+    assert answers["one"].tolist() != answers["two"].tolist()
+    for name, answer in answers.items():
+        two_adapters.set_adapter(name)
+        assert two_adapters.generate(ids, **fields).equal(answer)
+
+
 def test_untied_heads_learn_their_control_rows_too(config_for, tokenizer):
     for tie in (True, False):
         config = config_for(tokenizer)

@@ -1,13 +1,17 @@
 """Two gloo processes equal one: the loss is normalised over all of them, and sharded checkpoints resume exactly."""
 
+import multiprocessing
 import os
-import subprocess
+import socket
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
 
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
@@ -23,8 +27,6 @@ FSDP2 = {
         "reshard_after_forward": True,
     },
 }
-SCRIPT = ["-m", "planned_diffusion.training.sft"]
-ON_SHARDS = [str(Path(__file__).parent / "fsdp_on_cpu.py")]
 
 
 @pytest.fixture
@@ -38,18 +40,47 @@ def one(workspace):
     return recipe
 
 
-def by_two_processes(program, recipe, folder, *options, **changes):
-    """Trains with 2 processes of batches of 4; returns the weights."""
-    Path("two.yaml").write_text(
-        yaml.safe_dump({**recipe, **changes, "per_device_train_batch_size": 4, "output_dir": folder})
-    )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", *program]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run(
-        [*launch, "--config", "two.yaml", *options], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+def by_two_processes(recipe, folder, *options, sharded: bool = False, **changes):
+    """Trains with 2 processes of batches of 4, forked from this one; returns the weights."""
+    recipe = {**recipe, **changes, "per_device_train_batch_size": 4, "output_dir": folder}
+    Path("two.yaml").write_text(yaml.safe_dump(recipe))
+    arguments = ["--config", "two.yaml", *options]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=train, args=(arguments, rank, port, sharded)) for rank in range(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: other tests may have left threads
+        for process in processes:
+            process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
     return weights(folder)
+
+
+def train(arguments: list[str], rank: int, port: int, sharded: bool) -> None:
+    """Be one of two processes, as torch.distributed.run would start it."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    AcceleratorState._reset_state(reset_partial_state=True)  # this process trained alone before it was forked
+    if sharded:
+        claim_accelerators()
+    sys.exit(sft.main(arguments))
+
+
+def claim_accelerators() -> None:
+    """Make accelerate take the processes for accelerators: it shards nothing else. All else runs as on GPUs."""
+    as_found = PartialState.__init__
+
+    def claiming(self, *args, **kwargs):
+        as_found(self, *args, **kwargs)
+        if self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.MULTI_GPU
+
+    PartialState.__init__ = claiming
 
 
 def weights(folder):
@@ -63,11 +94,11 @@ def assert_close(ours, theirs, atol):
 
 def test_ddp_equals_one_process(one):
     """In packed rows, of which the processes may have different numbers."""
-    assert_close(by_two_processes(SCRIPT, one, "two", packing=True), weights("one"), 2e-6)
+    assert_close(by_two_processes(one, "two", packing=True), weights("one"), 2e-6)
 
 
 def test_fsdp2_equals_one_process_and_resumes_bit_for_bit(one):
-    sharded = by_two_processes(ON_SHARDS, one, "two", **FSDP2)
+    sharded = by_two_processes(one, "two", sharded=True, **FSDP2)
     assert_close(sharded, weights("one"), 2e-6)
-    resumed = by_two_processes(ON_SHARDS, one, "again", "--resume_from_checkpoint", "two/checkpoint-2", **FSDP2)
+    resumed = by_two_processes(one, "again", "--resume_from_checkpoint", "two/checkpoint-2", sharded=True, **FSDP2)
     assert_close(resumed, sharded, 0)

@@ -1,6 +1,7 @@
 """Where a run may write, and which checkpoint it goes on from."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 
 from planned_diffusion.training import sft
-from planned_diffusion.training.run_folder import fault_of
+from planned_diffusion.training.run_folder import fault_of, missing_state
 
 SAVING = ["--config", "recipe.yaml", "--save_strategy", "steps", "--save_steps", "2"]
 
@@ -85,6 +86,70 @@ def test_torn_checkpoints(file, fault, whole, capsys):
     Path("out/checkpoint-2/model.safetensors").unlink()
     with pytest.raises(ValueError, match=f"No checkpoint in out is whole .checkpoint-4: {fault}; checkpoint-2: its we"):
         sft.main([*SAVING, "--resume_from_checkpoint", "true"])
+
+
+STATES = {
+    "optimizer.pt": "it holds no optimizer state, as with save_only_model",
+    "scheduler.pt": "it holds no scheduler state",
+    "rng_state.pth": "it holds no state of the random numbers",
+    "trainer_state.json": "trainer_state.json names no step",
+}
+
+
+@pytest.mark.parametrize("file", STATES)
+def test_a_checkpoint_without_a_state_is_not_resumed(file, whole, capsys):
+    """Its weights are whole, but a run from it would end with others than an uninterrupted one."""
+
+    def spoil(checkpoint):
+        Path(checkpoint, file).unlink() if file != "trainer_state.json" else Path(checkpoint, file).write_text("{}")
+        assert fault_of(Path(checkpoint)) is None and missing_state(Path(checkpoint)) == STATES[file]
+
+    assert missing_state(Path("out/checkpoint-4")) is None
+    spoil("out/checkpoint-4")
+    remedy = "; to train on from its weights alone, begin a new run with its folder as model and another output_dir."
+    with pytest.raises(ValueError, match=f"out/checkpoint-4 cannot be resumed .{STATES[file]}.{remedy}"):
+        sft.main([*SAVING, "--resume_from_checkpoint", "out/checkpoint-4"])
+    assert sft.main([*SAVING, "--resume_from_checkpoint", "auto"]) == 0
+    skipped = f"warning: skipped incomplete checkpoints (checkpoint-4: {STATES[file]}); resuming from out/checkpoint-2."
+    assert skipped in capsys.readouterr().err.splitlines()
+    again = load_file("out/model.safetensors")
+    assert all((again[key] == whole[key]).all() for key in whole)
+    spoil("out/checkpoint-2")
+    spoil("out/checkpoint-4")
+    for asked in ("true", "auto"):
+        with pytest.raises(
+            ValueError, match=f"No checkpoint in out can be resumed .checkpoint-4: {STATES[file]}; check"
+        ):
+            sft.main([*SAVING, "--resume_from_checkpoint", asked])
+    with pytest.raises(ValueError, match="give another output_dir or delete that one.$"):  # not: go on from it
+        sft.main(SAVING)
+
+
+def test_a_run_that_saves_weights_alone_says_at_an_interruption_that_none_goes_on(workspace, capsys, monkeypatch):
+    on_train_begin = sft.SaveOnInterrupt.on_train_begin
+
+    def interrupted(self, *args, **kwargs):
+        on_train_begin(self, *args, **kwargs)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(sft.SaveOnInterrupt, "on_train_begin", interrupted)
+    assert sft.main([*SAVING, "--save_only_model", "true"]) == 130
+    told = capsys.readouterr().err
+    assert "saved out/checkpoint-1. It holds the weights alone (save_only_model), so no run can go on from it." in told
+    with pytest.raises(ValueError, match="checkpoint-1: it holds no optimizer state, as with save_only_model"):
+        sft.main([*SAVING, "--resume_from_checkpoint", "true"])
+    write = yaml.safe_load(Path("recipe.yaml").read_text()) | {"model": "out/checkpoint-1", "output_dir": "next"}
+    Path("next.yaml").write_text(yaml.safe_dump({**write, "from_scratch": None, "tokenizer": None}))
+    monkeypatch.undo()
+    monkeypatch.chdir(workspace)
+    assert sft.main(["--config", "next.yaml"]) == 0  # as the sentence says
+
+
+def test_another_number_of_processes_is_said(whole, capsys):
+    Path("out/checkpoint-2/rng_state.pth").rename("out/checkpoint-2/rng_state_0.pth")
+    Path("out/checkpoint-2/rng_state_1.pth").write_bytes(Path("out/checkpoint-2/rng_state_0.pth").read_bytes())
+    assert sft.main([*SAVING, "--resume_from_checkpoint", "out/checkpoint-2"]) == 0
+    assert "warning: out/checkpoint-2 was saved by 2 processes and is resumed by 1: random" in capsys.readouterr().err
 
 
 def test_a_first_checkpoint_that_was_cut_off_begins_anew(workspace, capsys):

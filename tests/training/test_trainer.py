@@ -96,6 +96,19 @@ def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, trainer_for):
     assert logs[-1]["plan_loss"] < 0.5 * logs[0]["plan_loss"] and logs[-1]["span_loss"] < logs[0]["span_loss"]
 
 
+def test_padding_to_another_multiple_is_obeyed_and_changes_no_loss(tmp_path, trainer_for):
+    lengths, losses = [], []
+    for multiple in (None, 1, 8, 64, 100):
+        trainer = trainer_for(tmp_path, pad_to_multiple_of=multiple)
+        batch = next(iter(trainer.get_train_dataloader()))
+        lengths.append(batch["input_ids"].shape[1])
+        losses.append([trainer.compute_loss(trainer.model, batch).item(), trainer.evaluate()["eval_loss"]])
+        [evaluated] = {batch["input_ids"].shape[1] % (multiple or 8) for batch in trainer.get_eval_dataloader()}
+        assert evaluated == lengths[-1] % (multiple or 8) == 0
+    assert lengths[0] == lengths[2] and lengths[1] <= lengths[2] < lengths[3] == 64 * (-(-lengths[1] // 64))
+    assert all(loss == pytest.approx(losses[0], rel=1e-5) for loss in losses)
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -108,6 +121,14 @@ def test_a_tiny_model_learns_and_logs_the_parts(tmp_path, trainer_for):
         ("eval_packing", True),
         ("packing_strategy", "wrapped"),
         ("chat_template_path", "template.jinja"),
+        ("model_init_kwargs", {"dtype": "bfloat16"}),
+        ("router_aux_loss_coef", 0.1),
+        ("dataset_kwargs", {"skip_prepare_dataset": False}),
+        ("dataset_kwargs", {"add_special_tokens": False}),
+        ("dataset_text_field", "answer"),
+        ("dataset_num_proc", 2),
+        ("shuffle_dataset", True),
+        ("length_column_name", "tokens"),
     ],
 )
 def test_refuses_settings_that_would_change_the_loss(setting, value, tmp_path, trainer_for):
@@ -187,6 +208,8 @@ def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch
         (["--eval_strategy", "epoch"], "eval_strategy is epoch and there is no eval_file; give one"),
         (["--load_best_model_at_end", "true"], "load_best_model_at_end is set and nothing is evaluated"),
         (["--gradient_accumulation_steps", "0"], "gradient_accumulation_steps is 0; give at least 1"),
+        (["--pad_to_multiple_of", "0"], "pad_to_multiple_of is 0; give a number of tokens, at least 1"),
+        (["--dataset_num_proc", "2"], "dataset_num_proc is 2, which planned-diffusion training does not support"),
         (["--max_steps", "-1", "--num_train_epochs", "0"], "There was no step to train, so no model was saved"),
         (["--dataloader_drop_last", "true", "--per_device_train_batch_size", "9"], "There was no step to train"),
         (["--learning_rat", "1"], "--learning_rat"),

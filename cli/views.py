@@ -1,0 +1,26 @@
+"""Choose how an answer is shown: drawn while it is written on a terminal, as plain text elsewhere."""
+
+import os
+import sys
+
+from rich.console import Console
+
+from ..generation.tokens import ControlTokens
+from ..inference.answer import Checkpoint, Fields
+from .drawing import Drawing
+from .pacing import PacedView, paced
+from .terminal import LiveView, PipeView
+
+
+def view_of(checkpoint: Checkpoint, fields: Fields, speed: float | None = None) -> LiveView | PacedView | PipeView:
+    """Return a live view where standard output is a terminal that can redraw itself, plain text elsewhere.
+
+    Args:
+        speed: forwards per second that the live view shows, at most; see `paced`.
+    """
+    if not sys.stdout.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+        return PipeView(checkpoint.tokenizer, as_written=bool(checkpoint.field("keep_plan", fields)))
+    config = checkpoint.model.config
+    control = None if config.mask_token_id is None else ControlTokens.from_config(config)
+    view = LiveView(Console(), Drawing(checkpoint.tokenizer, control, checkpoint.unit(fields)))
+    return paced(view, speed)
