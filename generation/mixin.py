@@ -78,6 +78,9 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
     ) -> torch.Tensor | PlannedDiffusionOutput:
         """Answer a batch of prompts.
 
+        In float32 the answers are those of the prompts alone. In bfloat16 forwards of another width round differently,
+        so that a token may change now and then; one prompt per call is exact in any type.
+
         Args:
             input_ids: int64 [B, N], padded on the left (or anywhere: the attention mask is the truth).
             attention_mask: [B, N], 1 where a token stands; guessed from `pad_token_id` when omitted.
