@@ -275,6 +275,12 @@ def less_work() -> list[str]:
     return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
 
+def small_rooms() -> list[str]:
+    """Return what becomes of answers that have little room."""
+    results = loaded(RESULTS / "small_rooms.json")
+    return [*rows_as_table(results["rows"]), "", stamp_line(results["stamp"])]
+
+
 def cost_growth() -> list[str]:
     """Return the time of a denoising step against the tokens before it, and against the batch."""
     results = loaded(RESULTS / "cost_growth.json")
@@ -315,6 +321,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "objective": partial(objective, "objective.json"),
     "objective_examples": partial(objective, "objective_examples.json"),
     "less_work": less_work,
+    "small_rooms": small_rooms,
     "cost_growth": cost_growth,
     "natural_text": natural_text,
     "new_decoder": partial(example, "new_decoder.py"),
