@@ -2,8 +2,8 @@
 
     python benchmarks/small_rooms.py --out benchmarks/results/small_rooms.json
 
-Per value of `max_new_tokens`, over all held-out prompts: answers with a plan, as plain text, complete (`ended` "eos") and
-cut ("length"); and the faults, which should be 0:
+Per value of `max_new_tokens`, over all held-out prompts: answers with a plan, as plain text, complete (`ended` "eos")
+and cut ("length"); and the faults, which should be 0:
 
     garbage topics    a topic that the same prompt's whole plan does not have at that place
     ended wrong       "eos" where a part, text or EOS is missing, "length" where nothing is, or more tokens than room
