@@ -158,6 +158,50 @@ def test_a_pipeline_takes_a_plain_config_with_fields_of_ours(build_model, byte_t
     assert pipe("hello", **theirs) == expected
 
 
+class ReachedError(Exception):
+    """The resolved fields of a call of `generate`, which ends here."""
+
+
+@pytest.fixture(scope="module")
+def piped(build_model, byte_tokenizer):
+    """piped(arguments of the pipeline, arguments of its call) -> the fields that `generate` resolves."""
+    tokenizer = copy.deepcopy(byte_tokenizer)
+    tokenizer.pad_token, tokenizer.padding_side = "<|99|>", "left"
+    model = build_model()
+
+    def stop_here(self, fields, *args, **kwargs):
+        raise ReachedError(fields)
+
+    def run(of_pipeline: dict, of_call: dict) -> dict:
+        pipe = pipeline("text-generation", model=model, tokenizer=tokenizer, **of_pipeline)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(ReachedError) as reached:
+            patch.setattr(type(model), "prepare", stop_here)
+            pipe("hello", **of_call)
+        return {name: getattr(reached.value.args[0], name) for name in (*FIELDS, *SHARED_FIELDS)}
+
+    return run
+
+
+THROUGH_A_PIPELINE = {
+    "keyword of the call": lambda fields: ({}, fields),
+    "keyword of the pipeline": lambda fields: (fields, {}),
+    "plain config": lambda fields: ({}, {"generation_config": GenerationConfig(**fields)}),
+    "own config": lambda fields: ({}, {"generation_config": PlannedDiffusionGenerationConfig(**fields)}),
+}
+
+
+@pytest.mark.parametrize("door", THROUGH_A_PIPELINE)
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_a_field_through_a_pipeline(name, door, piped):
+    """And nothing else: a pipeline itself chooses a limit, to sample, and the ids of its tokenizer."""
+    value, needs = OTHER_VALUES[name]
+    fields = {name: value, **needs}
+    found, without = piped(*THROUGH_A_PIPELINE[door](fields)), piped({}, {})
+    assert {field: found[field] for field in fields} == fields
+    others = {field for field in found if found[field] != without[field]} - fields.keys()
+    assert others <= {"max_new_tokens", "do_sample", "temperature", "pad_token_id", "eos_token_id"}
+
+
 # Values that change nothing
 
 NEUTRAL = [
