@@ -164,7 +164,7 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file, or the faster one), "float32", "bfloat16", "nf4" or "int8"; see `loading.load.load`.
+        dtype: "auto" (that of the file, or the faster one), "float32", "bfloat16", "nf4" or "int8"; see `load`.
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
         compiled: compile the model; the first forwards then take minutes.
 

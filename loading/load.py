@@ -9,11 +9,14 @@ from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrain
 from transformers.utils.import_utils import is_accelerate_available, is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from ..checkpoint_planned_diffusion import CheckpointError
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
+from ..records.vocabulary import check_agreement
 from .precision import resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
+from .stored_dtypes import check_dtypes
 from .tokenizer_origin import without_origin
 
 
@@ -32,8 +35,8 @@ def load(
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
-        dtype: "auto" (that of the file, see `resolved_dtype`), "float32", "bfloat16", or "nf4" or "int8": the linear layers
-            of the backbone quantised by bitsandbytes, the rest in bfloat16.
+        dtype: "auto" (that of the file, see `resolved_dtype`), "float32", "bfloat16", or "nf4" or "int8": the linear
+            layers of the backbone quantised by bitsandbytes, the rest in bfloat16.
         merge: merge an adapter into the weights.
         device: where the model is put.
 
@@ -47,27 +50,40 @@ def load(
             raise ValueError(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
-        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        tokenizer = load_tokenizer(source)
         options = weight_options(resolved_dtype(dtype, config, device), device)
-        model, info = cast(
-            tuple[PlannedDiffusionForCausalLM, dict[str, set[str]]],
-            PlannedDiffusionForCausalLM.from_pretrained(base or source, output_loading_info=True, **options),
-        )
+        check_dtypes(Path(base or source))
+        if config.mask_token_id is not None:  # or it has no tags yet
+            check_agreement(tokenizer, config)
+        model = PlannedDiffusionForCausalLM.from_pretrained(base or source, **options)
         if base is not None:
             model = with_adapter(model, source, merge)
-    except (OSError, ValueError) as error:
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{source} cannot be loaded: {first_line(error)}.") from error
+    except OSError as error:
         raise ValueError(
             f"{source} cannot be loaded: {first_line(error)}; give the folder or Hub repository of a "
             "planned-diffusion checkpoint with its tokenizer."
         ) from error
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{source} lacks {len(info['missing_keys'])} weights, such as {sorted(info['missing_keys'])[0]}; save the "
-            "checkpoint again, or download it again."
-        )
     if dtype not in QUANTISED_DTYPES:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
     return model, tokenizer
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint; code beside it is not run.
+
+    Raises:
+        OSError, ValueError: no tokenizer, or one whose files are broken.
+    """
+    try:
+        return without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+    except OSError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise anything here
+        raise ValueError(f"its tokenizer files are broken ({first_line(error)})") from error
 
 
 def weight_options(dtype: str, device: torch.device | str) -> WeightOptions:
