@@ -1,14 +1,16 @@
 """The configuration of a planned-diffusion model: any decoder's configuration and the vocabulary of plans."""
 
-from typing import Any
+from typing import Any, Self
 
 from .versions_planned_diffusion import check_versions
 
 check_versions()  # before an old version fails in its own words
 
+import torch  # noqa: E402
 from transformers import AutoConfig, PreTrainedConfig  # noqa: E402
 
 SPAN_ATTENTIONS = ("sparse", "dense")
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
 CONTROL_TOKEN_FIELDS = (
     "mask_token_id",
     "promise_start_token_id",
@@ -19,6 +21,35 @@ CONTROL_TOKEN_FIELDS = (
     "span_pad_token_id",
     "eos_token_id",
 )
+
+
+def read_backbone(fields: dict[str, Any]) -> PreTrainedConfig:
+    """Return the configuration of a decoder from its fields.
+
+    Raises:
+        ValueError: fields of no decoder that this version of transformers knows.
+    """
+    try:
+        backbone = AutoConfig.for_model(**fields)
+    except Exception as error:  # each kind of configuration checks itself and raises its own errors
+        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        raise ValueError(f"The backbone_config is that of no decoder ({reason}); correct it.") from error
+    negative = [name for name, value in backbone.to_dict().items() if name in SIZES and value is not None and value < 0]
+    if negative:
+        raise ValueError(f"The backbone_config's {negative[0]} is negative; give a size.")
+    pad, rows = getattr(backbone, "pad_token_id", None), getattr(backbone, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
+        if fields.get("pad_token_id") is None:
+            backbone.pad_token_id = None  # a default for another vocabulary
+        else:
+            raise ValueError(f"The backbone_config's pad_token_id is {pad}, and it has {rows} rows; give one of them.")
+    return backbone
+
+
+def check_dtype(dtype: object) -> None:
+    """Raise ValueError for the name of a data type that torch does not have."""
+    if isinstance(dtype, str) and not isinstance(getattr(torch, dtype.removeprefix("torch."), None), torch.dtype):
+        raise ValueError(f"The dtype of config.json is {dtype!r}, which torch does not know; give bfloat16 or float32.")
 
 
 class PlannedDiffusionConfig(PreTrainedConfig):
@@ -72,12 +103,12 @@ class PlannedDiffusionConfig(PreTrainedConfig):
         if backbone_config is None:
             backbone_config = AutoConfig.for_model("qwen2")
         elif isinstance(backbone_config, dict):
-            backbone_config = AutoConfig.for_model(**backbone_config)
+            backbone_config = read_backbone(backbone_config)
         if span_attention not in SPAN_ATTENTIONS:
             raise ValueError(f"span_attention is {span_attention!r}; choose one of {', '.join(SPAN_ATTENTIONS)}.")
-        if tokens_per_length_unit < 1:
+        if type(tokens_per_length_unit) is not int or tokens_per_length_unit < 1:
             raise ValueError(
-                f"tokens_per_length_unit is {tokens_per_length_unit}; give the number of tokens, at least 1, that a "
+                f"tokens_per_length_unit is {tokens_per_length_unit!r}; give the number of tokens, at least 1, that a "
                 "promised length of 1 stands for."
             )
         if digit_token_ids is not None and len(digit_token_ids) != 10:
@@ -100,6 +131,29 @@ class PlannedDiffusionConfig(PreTrainedConfig):
             tie_word_embeddings = backbone_config.tie_word_embeddings
         super().__init__(**{"tie_word_embeddings": tie_word_embeddings, **kwargs})
         self.eos_token_id = eos_token_id
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
+        """Read as inherited; what is stored must have a backbone and token ids that are numbers.
+
+        Raises:
+            ValueError: no such object.
+        """
+        stored = config_dict if isinstance(config_dict, dict) else {}
+        if stored.get("model_type", cls.model_type) != cls.model_type:
+            raise ValueError(f"The config.json is that of a model of type {stored['model_type']}, which cannot plan.")
+        check_dtype(stored.get("dtype"))
+        if not isinstance(stored.get("backbone_config"), (dict, PreTrainedConfig)):
+            raise ValueError(
+                "The config.json has no backbone_config, an object with the decoder's own configuration; save the "
+                "checkpoint again, or download it again."
+            )
+        ids = [(name, stored.get(name)) for name in CONTROL_TOKEN_FIELDS]
+        ids += [("digit_token_ids", token) for token in stored.get("digit_token_ids") or ()]
+        for name, token in ids:
+            if token is not None and (type(token) is not int or token < 0):
+                raise ValueError(f"The {name} of config.json is {token!r}; give the number of a token.")
+        return super().from_dict(config_dict, **kwargs)
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """Return the backbone's configuration, where transformers looks up sizes, layers and positions."""

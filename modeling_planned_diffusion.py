@@ -11,6 +11,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.hub import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
+from .checkpoint_planned_diffusion import load_whole
 from .configuration_planned_diffusion import PlannedDiffusionConfig
 from .generation.cache_names import OUTPUT_FIELD, cache_argument
 from .generation.config import PlannedDiffusionGenerationConfig
@@ -43,9 +44,17 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Self:
-        """Load as inherited, from safetensors only: other formats of weights can hold code."""
-        return super().from_pretrained(*args, **{**kwargs, "use_safetensors": True})
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike[str] | None, *args: Any, **kwargs: Any
+    ) -> Self:
+        """Load as inherited, from safetensors only: other formats of weights can hold code.
+
+        Raises:
+            ValueError: broken files, or weights that are missing, left over or of other shapes; with
+                `output_loading_info=True` such names are returned instead.
+        """
+        load = super().from_pretrained
+        return load_whole(load, pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True})
 
     def save_pretrained(
         self, save_directory: str | PathLike[str], is_main_process: bool = True, *args: Any, **kwargs: Any

@@ -25,6 +25,7 @@ from .field_resolution import resolved
 from .query import Request
 from .requests import RequestMaker
 from .sequences import PlannedDiffusionOutput, described, padded_sequences
+from .stored_defaults import stored_defaults
 from .streaming import StreamerListener, check_followers
 from .token_ids import as_ids, pad_id
 from .tokenizer_beside import tokenizer_beside
@@ -321,10 +322,8 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
             self.generation_config = PlannedDiffusionGenerationConfig(**generation_config.to_dict())
         elif pretrained_model_name_or_path is not None:
             options.pop("trust_remote_code", None)
-            try:
-                read: Any = PlannedDiffusionGenerationConfig.from_pretrained(
-                    pretrained_model_name_or_path, _from_auto=from_auto_class, _from_pipeline=from_pipeline, **options
-                )
-                self.generation_config = read
-            except OSError:
-                logger.info("No generation_config.json: the defaults of PlannedDiffusionGenerationConfig are used.")
+            stored = stored_defaults(
+                pretrained_model_name_or_path, _from_auto=from_auto_class, _from_pipeline=from_pipeline, **options
+            )
+            if stored is not None:
+                self.generation_config = stored

@@ -26,7 +26,8 @@ AUTO_MAP = {
 }
 # A file of the included checkpoint, whose code is not committed: it loads the generated code, or says how to write it.
 STARTER = "load_generated_code"
-EXPORTED = ("configuration_planned_diffusion", "modeling_planned_diffusion", "versions_planned_diffusion", "generation")
+EXPORTED_FILES = tuple(f"{name}_planned_diffusion" for name in ("checkpoint", "configuration", "modeling", "versions"))
+EXPORTED = (*EXPORTED_FILES, "generation")
 LIBRARIES = frozenset({"torch", "transformers"})
 # The text that transformers.dynamic_module_utils takes for a relative import, in code and docstrings alike.
 LOADER_READS = re.compile(r"^\s*import\s+\.(\S+)\s*$|^\s*from\s+\.(\S+)\s+import", re.MULTILINE)
@@ -173,7 +174,7 @@ def check_classes(files: dict[str, bytes]) -> None:
 @functools.cache
 def flat_code() -> dict[str, bytes]:
     """Return the flat files of this package: file name -> content, the same whenever and wherever it is called."""
-    files = [PACKAGE / f"{name}.py" for name in EXPORTED[:3]] + sorted((PACKAGE / "generation").rglob("*.py"))
+    files = [PACKAGE / f"{name}.py" for name in EXPORTED_FILES] + sorted((PACKAGE / "generation").rglob("*.py"))
     names = {".".join(file.relative_to(PACKAGE).with_suffix("").parts): file for file in files}
     sources = {name: file.read_bytes() for name, file in names.items() if not name.endswith("__init__")}
     version = re.search(r'^__version__ = "(.+)"$', (PACKAGE / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)

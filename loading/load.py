@@ -11,8 +11,11 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from ..records.checks import first_line
+from ..records.vocabulary import check_agreement
 from .precision import FASTEST, resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
+from .stored_dtypes import check_dtypes
 from .stored_quantisation import check_dtype, check_known, stored_quantisation
 from .tokenizer_origin import without_origin
 from .weights import load_weights, naming, stored_config
@@ -53,8 +56,11 @@ def load(
             raise ValueError(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
-        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        tokenizer = load_tokenizer(source)
+        if config.mask_token_id is not None:  # or it has no tags yet
+            check_agreement(tokenizer, config)
     stored = stored_quantisation(fields)
+    check_dtypes(Path(base or source))
     check_dtype(base or source, stored, "auto" if dtype == FASTEST else dtype)
     chosen = "auto" if stored else resolved_dtype(dtype, config, device)
     options = weight_options(chosen, device, is_stored=stored is not None)
@@ -65,6 +71,20 @@ def load(
     if "device_map" not in options:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
     return model, tokenizer
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint; code beside it is not run.
+
+    Raises:
+        OSError, ValueError: no tokenizer, or one whose files are broken.
+    """
+    try:
+        return without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+    except OSError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise anything here
+        raise ValueError(f"its tokenizer files are broken ({first_line(error)})") from error
 
 
 def weight_options(dtype: str, device: torch.device | str, is_stored: bool = False) -> WeightOptions:

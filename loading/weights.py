@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedConfig
 
+from ..checkpoint_planned_diffusion import CheckpointError, check_weights
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from .stored_quantisation import stored_quantisation
@@ -25,7 +26,11 @@ def naming(source: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError) as error:
+    except CheckpointError:  # its message is complete
+        raise
+    except ValueError as error:
+        raise ValueError(f"{source} cannot be loaded: {first_line(error)}.") from error
+    except OSError as error:
         raise ValueError(
             f"{source} cannot be loaded: {first_line(error)}; give the folder or Hub repository of a "
             "planned-diffusion checkpoint with its tokenizer."
@@ -49,22 +54,13 @@ def load_weights(
         options: further arguments of `from_pretrained`.
 
     Raises:
-        ValueError: weights that are missing or have no place in the model, a quantisation that cannot be loaded here,
-            or no weights at all.
+        ValueError: weights that are missing, have no place in the model or other shapes (`CheckpointError`), a
+            quantisation that cannot be loaded here, or no weights at all.
     """
     stored = stored_quantisation(config)
     with naming(source), _explaining(source, stored):
         model, info = from_pretrained(source, output_loading_info=True, **options)
-    for keys, fault, remedy in (
-        (info["missing_keys"], "lacks {} weights", "save the checkpoint again, or download it again"),
-        (
-            info["unexpected_keys"],
-            "holds {} weights for which its config.json has no place",
-            "correct its layers, sizes or quantization_config, or save the checkpoint again",
-        ),
-    ):
-        if keys:
-            raise ValueError(f"{source} {fault.format(len(keys))}, such as {min(keys)}; {remedy}.")
+    check_weights(source, info)
     return cast(PlannedDiffusionForCausalLM, model)
 
 

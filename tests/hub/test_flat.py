@@ -152,7 +152,7 @@ def test_the_command_says_how_it_is_used(tmp_path, capsys):
     [
         (b"from . import generation", r"line 1: `from \. import \.\.\.` cannot be loaded back"),
         (b"from .generation import b", r"there is no module generation; import from a file"),
-        (b"from .hub.flat import x", r"hub.flat is not exported; exported code may import configuration"),
+        (b"from .hub.flat import x", r"hub.flat is not exported; exported code may import checkpoint"),
         (b"from .generation.c import x", r"there is no module generation.c"),
         (b"def f():\n    import numpy.linalg", r"line 2: numpy.linalg would be needed"),
         (b"from peft import x", r"peft would be needed wherever the checkpoint is loaded"),

@@ -15,6 +15,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("loading",),
     ("records",),
     ("modeling_planned_diffusion",),
+    ("checkpoint_planned_diffusion",),
     ("generation.mixin",),
     (
         "generation.requests",
@@ -29,6 +30,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
         "generation.tokenizer_beside",
         "generation.adapters_per_row",
     ),
+    ("generation.stored_defaults",),
     ("generation.config", "generation.callback_rows", "generation.own_copies", "generation.token_ids"),
     ("generation.engine",),
     ("generation.decoders",),
@@ -47,7 +49,10 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("registration",),
 )
 # What the Hub's flat export may need, and nothing else.
-EXPORTED = ("modeling_planned_diffusion", "configuration_planned_diffusion", "versions_planned_diffusion", "generation")
+EXPORTED = (
+    "modeling_planned_diffusion", "checkpoint_planned_diffusion", "configuration_planned_diffusion",
+    "versions_planned_diffusion", "generation",
+)  # fmt: skip
 EXPORTED_MAY_IMPORT = {"torch", "transformers"}
 # Decoder files that compute with torch on lists of numbers, for the sake of the published results.
 PUBLISHED_ARITHMETIC = {

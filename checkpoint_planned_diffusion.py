@@ -1,0 +1,70 @@
+"""Load a checkpoint only if it is whole: every weight is there, is the model's, and has its shape."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+# Errors of libraries that mean broken files; they are raised in words that name no file.
+BROKEN = (AssertionError, AttributeError, IndexError, KeyError, TypeError)
+BY_NAME = ("SafetensorError", "JSONDecodeError")  # the same, of libraries that exported code does not import
+AGAIN = "save the checkpoint again, or download it again"
+Source = str | PathLike[str]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint whose files are broken or do not belong together; the message is complete."""
+
+
+def load_whole(load: Callable[..., Any], source: Source | None, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    """Return what `from_pretrained` of transformers returns, or refuse a checkpoint that is not whole.
+
+    With `output_loading_info=True` differing names and shapes are the caller's business and are not refused.
+
+    Raises:
+        CheckpointError: broken files, or weights that are missing, left over or of other shapes.
+    """
+    asked = {name: bool(kwargs.pop(name, False)) for name in ("output_loading_info", "ignore_mismatched_sizes")}
+    try:
+        model, info = load(source, *args, **kwargs, output_loading_info=True, ignore_mismatched_sizes=True)
+    except BROKEN as error:
+        if "unexpected keyword argument" in str(error):  # the caller's mistake
+            raise
+        raise CheckpointError(f"{source} cannot be loaded ({_reason(error)}); {AGAIN}.") from error
+    except Exception as error:
+        if type(error).__name__ not in BY_NAME:
+            raise
+        raise CheckpointError(f"{source} has a broken file of weights ({_reason(error)}); {AGAIN}.") from error
+    if not asked["output_loading_info"]:
+        check_weights(source, info, may_differ=asked["ignore_mismatched_sizes"])
+    return (model, info) if asked["output_loading_info"] else model
+
+
+def check_weights(source: Source | None, info: dict[str, Any], may_differ: bool = False) -> None:
+    """Refuse weights that are missing, left over, or of other shapes, as `from_pretrained` reports them.
+
+    Raises:
+        CheckpointError: names the first of them.
+    """
+    mismatched = sorted(info["mismatched_keys"], key=str)
+    if mismatched and not may_differ:
+        name, stored, expected = mismatched[0]
+        raise CheckpointError(
+            f"{source} stores {_first([name] * len(mismatched))} with shape {list(stored)}, and its config.json says "
+            f"{list(expected)}; take the config.json that belongs to these weights."
+        )
+    missing, left_over = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    if missing and not may_differ:
+        raise CheckpointError(f"{source} lacks {len(missing)} weights, such as {missing[0]}; {AGAIN}.")
+    if left_over:
+        raise CheckpointError(
+            f"{source} stores {_first(left_over)}, which its config.json has no place for; take the config.json that "
+            "belongs to these weights (output_loading_info=True loads the others)."
+        )
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} (and {len(names) - 1} more)"
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:;")
