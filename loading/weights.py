@@ -60,7 +60,7 @@ def load_weights(
     stored = stored_quantisation(config)
     with naming(source), _explaining(source, stored):
         model, info = from_pretrained(source, output_loading_info=True, **options)
-    check_weights(source, info)
+        check_weights(source, info)
     return cast(PlannedDiffusionForCausalLM, model)
 
 
