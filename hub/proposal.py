@@ -7,30 +7,21 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo, get_token
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import validate_repo_id
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..loading.tokenizer_origin import ORIGIN
 from .card import About, Upload, run_quick_start, write_card
 from .export import export, is_export
 from .flat import AUTO_MAP, flat_code, is_flat_code
+from .uploaded_files import NAMED_TEMPLATES, adapter_files, base_model, check_name, wanted_files
 
-NAMED_TEMPLATES = "additional_chat_templates/*.jinja"
-UPLOADED = (
-    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "adapter_config.json",
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
-    "special_tokens_map.json", "chat_template.jinja", NAMED_TEMPLATES, "README.md", "results.json", "LICENSE",
-)  # fmt: skip
-NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model*.safetensors*", "*.py")
 KEPT_BESIDE_AN_EXPORT = ("README.md", "results.json", "LICENSE")
 # Files that are removed from the Hub, as code is, where they are no longer here.
 REPLACED = ("*.safetensors", "*.safetensors.index.json", NAMED_TEMPLATES)
@@ -72,16 +63,6 @@ class Proposal:
     notes: tuple[str, ...]
 
 
-def check_name(repo: str) -> None:
-    """Raise ValueError unless `repo` reads owner/name."""
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise ValueError(f"{repo!r} is no name of a repository; give owner/name.") from error
-    if repo.count("/") != 1:
-        raise ValueError(f"{repo!r} has no owner; give owner/name.")
-
-
 def propose(source: str, repo: str, about: About, choices: Choices, workshop: Path) -> Proposal:
     """Return the changes that pushing a folder would make; `workshop` is an empty folder for temporary files.
 
@@ -111,18 +92,6 @@ def propose(source: str, repo: str, about: About, choices: Choices, workshop: Pa
     return compare(repo, {**files, "README.md": write_card(upload, output).encode()}, choices.private, notes)
 
 
-def wanted_files(folder: Path) -> dict[str, Path]:
-    """Return the files of a folder that belong to a checkpoint, by their names in the repository."""
-    found = [*folder.glob("*"), *folder.glob(NAMED_TEMPLATES)]
-    names = {file.relative_to(folder).as_posix(): file for file in found if file.is_file()}
-    return {name: file for name, file in sorted(names.items()) if is_wanted(name)}
-
-
-def is_wanted(name: str) -> bool:
-    """Return whether a file belongs to a checkpoint; optimizer states, logs and the like do not."""
-    return name in flat_code() or any(fnmatch(name, pattern) for pattern in UPLOADED)
-
-
 def is_current(folder: Path) -> bool:
     """Return whether `export` would write the same code and the same defaults into a folder."""
     if not is_export(folder):
@@ -147,44 +116,6 @@ def export_beside(folder: Path, workshop: Path) -> tuple[Path, tuple[str, ...]]:
         if (folder / name).is_file():
             (fresh.folder / name).write_bytes((folder / name).read_bytes())
     return fresh.folder, fresh.notes
-
-
-def base_model(folder: Path, about: About) -> str:
-    """Return the repository of an adapter's base model.
-
-    Raises:
-        ValueError: the adapter names a folder, which nobody else can load.
-    """
-    stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = about.base_model or stored.get("base_model_name_or_path") or ""
-    if not about.base_model and Path(base).exists():
-        raise ValueError(f"The adapter's base model is the folder {base!r}; give --base-model owner/name.")
-    check_name(base)
-    return base
-
-
-def adapter_files(folder: Path, base: str, workshop: Path) -> Path:
-    """Copy an adapter's files into the workshop, with the name of its base model; return the folder."""
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ValueError(f"{folder} holds no adapter_model.safetensors; save the adapter in safetensors.")
-    copy = workshop / "adapter"
-    for name, file in wanted_files(folder).items():
-        if not any(fnmatch(name, pattern) for pattern in NOT_OF_ADAPTERS):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes(file.read_bytes())
-    change_json(copy / "adapter_config.json", lambda stored: {**stored, "base_model_name_or_path": base})
-    if (copy / "tokenizer_config.json").is_file():
-        change_json(
-            copy / "tokenizer_config.json",
-            lambda stored: {name: value for name, value in stored.items() if name not in ORIGIN},
-        )
-    return copy
-
-
-def change_json(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Replace the object in a JSON file by another one."""
-    changed = change(json.loads(file.read_text(encoding="utf-8")))
-    file.write_text(json.dumps(changed, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def compare(repo: str, files: dict[str, Path | bytes], private: bool, notes: tuple[str, ...]) -> Proposal:

@@ -1,18 +1,17 @@
 """Load a planned-diffusion checkpoint, or an adapter on top of one, from a folder or the Hub."""
 
-import json
 from pathlib import Path
 from typing import TypedDict, cast
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
-from transformers.utils.import_utils import is_accelerate_available, is_peft_available
-from transformers.utils.peft_utils import find_adapter_config_file
+from transformers.utils.import_utils import is_accelerate_available
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.vocabulary import check_agreement
+from .adapter_base import base_of, check_base
 from .precision import FASTEST, resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
 from .stored_dtypes import check_dtypes
@@ -66,6 +65,7 @@ def load(
     options = weight_options(chosen, device, is_stored=stored is not None)
     model = load_weights(PlannedDiffusionForCausalLM.from_pretrained, base or source, fields, **options)
     if base is not None:
+        check_base(source, base)
         with naming(source):
             model = with_adapter(model, source, merge)
     if "device_map" not in options:
@@ -119,17 +119,3 @@ def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -
             "another adapter that changes layers"
         )
     return cast(PlannedDiffusionForCausalLM, adapted.merge_and_unload() if merge else adapted.get_base_model())
-
-
-def base_of(source: str) -> str | None:
-    """Return the checkpoint that an adapter (LoRA) was trained on; None for a whole checkpoint.
-
-    Raises:
-        ValueError: an adapter, but PEFT is not installed.
-    """
-    file = find_adapter_config_file(source)
-    if file is None:
-        return None
-    if not is_peft_available():
-        raise ValueError("it is an adapter, which needs PEFT (pip install peft)")
-    return json.loads(Path(file).read_text(encoding="utf-8"))["base_model_name_or_path"]

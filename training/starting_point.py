@@ -111,6 +111,8 @@ def load_starting_point(
     assert script.model is not None
     model = _trained_model(script.model, args, adapter, options)
     check_agreement(tokenizer, model.config)
+    if Path(script.model).is_dir():
+        model.name_or_path = str(Path(script.model).resolve())  # PEFT writes it into adapters, which may lie anywhere
     return model, tokenizer
 
 

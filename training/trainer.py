@@ -7,6 +7,7 @@ targets of all of them: how the step is cut into batches, accumulation steps and
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,7 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from ..loading.adapter_base import record_base
 from .collator import PlannedDiffusionCollator
 from .dataset import COLUMNS, as_dataset
 from .examples import Example
@@ -162,6 +164,13 @@ class PlannedDiffusionTrainer(SFTTrainer):
             processes = self.accelerator.num_processes // self.get_tp_size()
             mean = loss.total / num_items_in_batch * processes
         return (mean, {"loss": mean}) if return_outputs else mean
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save as inherited, and beside an adapter the hash of its base's weights."""
+        super()._save(output_dir, state_dict)
+        adapters = getattr(self.model, "peft_config", {})
+        for base in {settings.base_model_name_or_path for settings in adapters.values()} - {None}:
+            record_base(Path(output_dir or str(self.args.output_dir)), base)
 
     def _mode(self) -> str:
         """Return the key of `_sums` to which a batch belongs now."""

@@ -43,7 +43,7 @@ def test_a_trained_prompt_is_refused_rather_than_left_out(run, checkpoint, token
 
 
 def test_a_base_that_is_gone_and_peft_that_is_missing(run, adapter, monkeypatch):
-    from planned_diffusion.loading import load as loading
+    from planned_diffusion.loading import adapter_base as loading
 
     config = adapter[1] / "adapter_config.json"
     whole = config.read_text()

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from planned_diffusion.cli.main import main
 from planned_diffusion.hub.convert.convert import convert
 from planned_diffusion.hub.export import export
-from planned_diffusion.hub.proposal import adapter_files, wanted_files
+from planned_diffusion.hub.uploaded_files import adapter_files, wanted_files
 from planned_diffusion.records.escaping import without_escapes
 
 CHATML = (

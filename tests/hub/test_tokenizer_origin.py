@@ -6,7 +6,8 @@ import pytest
 from transformers import AutoTokenizer
 from trl import SFTConfig
 
-from planned_diffusion.hub.proposal import adapter_files, is_current
+from planned_diffusion.hub.proposal import is_current
+from planned_diffusion.hub.uploaded_files import adapter_files
 from planned_diffusion.loading.load import load
 from planned_diffusion.training.adapters import AdapterArguments
 from planned_diffusion.training.model_options import model_options

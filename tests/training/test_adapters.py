@@ -1,5 +1,6 @@
 """LoRA and QLoRA through the script: training, saving, generating, refusals."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from planned_diffusion.generation.tokens import SPELLING
 from planned_diffusion.hub.export import export
 from planned_diffusion.inference.answer import open_checkpoint
+from planned_diffusion.loading.adapter_base import hash_of_weights
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
 from planned_diffusion.training.adapters import AdapterArguments, check_adapter, lora_config, target_modules
@@ -59,6 +61,10 @@ def test_only_adapters_and_control_rows_train_and_the_adapter_generates_as_train
     moved = [name for name, weight in model.named_parameters() if weight.requires_grad]
     assert any("lora_A" in name for name in moved) and any("trainable_tokens_delta" in name for name in moved)
     assert not Path("tuned/model.safetensors").exists()
+    named = json.loads(Path("tuned/adapter_config.json").read_text())["base_model_name_or_path"]
+    record = json.loads(Path("tuned/adapter_base.json").read_text())
+    assert named == str(Path("base").resolve()), "a relative path would mean another folder elsewhere"
+    assert record == {"weights_sha256": hash_of_weights(Path("base")), "relative_path": "../base"}
 
     expected = answers(model, tokenizer)
     assert not torch.equal(expected, answers(before, tokenizer))

@@ -1,0 +1,124 @@
+"""Find the checkpoint that an adapter was trained on, and make sure that it is that one.
+
+`adapter_config.json` names the base, as PEFT writes it. Beside it our training leaves RECORD: where the base lies as
+seen from the adapter's folder, so that both can move together, and a hash of its weights. Adapters without it load too.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from transformers.utils.hub import cached_file
+from transformers.utils.import_utils import is_peft_available
+from transformers.utils.peft_utils import find_adapter_config_file
+
+from ..checkpoint_planned_diffusion import CheckpointError
+
+RECORD, PLACE = "adapter_base.json", "relative_path"
+WEIGHTS = "*.safetensors"
+
+
+def base_of(source: str) -> str | None:
+    """Return the checkpoint that an adapter (LoRA) was trained on; None for a whole checkpoint.
+
+    A relative path is looked up from the adapter's folder and those above it, never from the current folder.
+
+    Raises:
+        ValueError: an adapter without a base, one whose base is not there, or PEFT is not installed.
+    """
+    file = find_adapter_config_file(source)
+    if file is None:
+        return None
+    if not is_peft_available():
+        raise ValueError("it is an adapter, which needs PEFT (pip install peft)")
+    name = _read(Path(file)).get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        raise CheckpointError(
+            f"{source} is an adapter whose adapter_config.json names no base model (base_model_name_or_path is "
+            f"{name!r}); write the path or Hub repository of its base there."
+        )
+    folder = Path(source).resolve() if Path(source).is_dir() else None
+    return name if folder is None else _located(folder, name)
+
+
+def _located(folder: Path, name: str) -> str:
+    """Return the base of an adapter in a folder: a folder, or the name of a Hub repository."""
+    beside = recorded(str(folder)).get(PLACE)
+    named = Path(name).expanduser()
+    candidates = [named] if named.is_absolute() else [above / named for above in (folder, *folder.parents)]
+    candidates += [folder / beside] if isinstance(beside, str) else []
+    found = next((path for path in candidates if (path / "config.json").is_file()), None)
+    if found is not None:
+        return os.path.normpath(found)
+    if named.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise CheckpointError(
+            f"{folder} cannot be loaded: it is an adapter of {name}, and there is no such checkpoint; put it back, or "
+            "write its path or Hub repository as base_model_name_or_path into adapter_config.json."
+        )
+    return name
+
+
+def recorded(source: str) -> dict[str, Any]:
+    """Return the content of an adapter's RECORD; nothing where it has none."""
+    try:
+        file = cached_file(source, RECORD, _raise_exceptions_for_missing_entries=False)
+    except OSError:
+        file = None
+    return {} if file is None else _read(Path(file))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON ({error}); save the adapter again.") from error
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{file} holds no JSON object; save the adapter again.")
+    return stored
+
+
+def record_base(adapter: Path, base: str) -> None:
+    """Write into an adapter's folder where its base lies, if that is a folder, and the hash of its weights."""
+    record: dict[str, Any] = {"weights_sha256": hash_of_weights(_fetched(base))}
+    if Path(base).is_dir():
+        record[PLACE] = Path(os.path.relpath(Path(base).resolve(), adapter.resolve())).as_posix()
+    (adapter / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def check_base(source: str, base: str) -> None:
+    """Refuse a base with other weights than those that an adapter was trained on, where its folder has their hash.
+
+    Raises:
+        CheckpointError: names both.
+    """
+    expected = recorded(source).get("weights_sha256")
+    if expected is None:
+        return
+    if hash_of_weights(_fetched(base)) != expected:
+        raise CheckpointError(
+            f"{source} is an adapter of {base}, whose weights are no longer those that it was trained on; put those "
+            f"back, or train the adapter again ({RECORD} has their hash)."
+        )
+
+
+def _fetched(base: str) -> Path:
+    """Return the folder of a base that has been loaded: its own, or that of the Hub's cache."""
+    is_folder = Path(base).is_dir()
+    return Path(base if is_folder else snapshot_download(base, allow_patterns=WEIGHTS, local_files_only=True))
+
+
+def hash_of_weights(folder: Path) -> str:
+    """Return the SHA-256 of all tensors by name, type, shape and bytes; how they are spread over files is no matter."""
+    lines = []
+    for file in folder.glob("model*.safetensors"):
+        with safe_open(file, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                tensor = stored.get_tensor(name)
+                content = hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+                lines.append(f"{name} {tensor.dtype} {list(tensor.shape)} {content}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

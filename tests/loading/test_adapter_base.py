@@ -1,0 +1,118 @@
+"""An adapter finds its own base, wherever it is loaded from, and no other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from planned_diffusion.cli.main import main
+from planned_diffusion.loading.adapter_base import RECORD, base_of, check_base, hash_of_weights, record_base
+from planned_diffusion.loading.load import load
+from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+
+peft = pytest.importorskip("peft")
+
+
+@pytest.fixture
+def places(build_model, byte_tokenizer, tmp_path, monkeypatch):
+    """A folder "work" with the base "base" and its adapter "runs/adapter", as training leaves it; cwd is elsewhere."""
+    work = tmp_path / "work"
+    build_model("qwen3").save_pretrained(work / "base")
+    byte_tokenizer.save_pretrained(work / "base")
+    model = PlannedDiffusionForCausalLM.from_pretrained(work / "base")
+    settings = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    peft.get_peft_model(model, settings).save_pretrained(work / "runs/adapter")
+    byte_tokenizer.save_pretrained(work / "runs/adapter")
+    record_base(work / "runs/adapter", str(work / "base"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return work
+
+
+def name_base(adapter: Path, name: object, keep_record: bool = True) -> None:
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": name}))
+    if not keep_record:
+        (adapter / RECORD).unlink()
+
+
+def change_weights(folder: Path) -> None:
+    """Change one number of a checkpoint."""
+    stored = load_file(folder / "model.safetensors")
+    stored["model.norm.weight"][3] += 0.5
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("name", ["absolute", "base", "../../base", "runs/../base"])
+@pytest.mark.parametrize("keep_record", [True, False], ids=["today's", "without a hash"])
+def test_found_from_anywhere(name, keep_record, places):
+    adapter = places / "runs/adapter"
+    name_base(adapter, str(places / "base") if name == "absolute" else name, keep_record)
+    assert Path(base_of(str(adapter))).resolve() == (places / "base").resolve()
+    load(str(adapter))
+
+
+def test_found_when_both_have_moved(places, tmp_path):
+    places.rename(tmp_path / "moved")
+    adapter = tmp_path / "moved/runs/adapter"
+    assert Path(base_of(str(adapter))).resolve() == tmp_path / "moved/base"
+    load(str(adapter))
+
+
+def test_a_folder_of_that_name_in_the_current_folder_is_not_taken(places, tmp_path, capsys):
+    shutil.copytree(places / "base", "other/base")
+    name_base(places / "runs/adapter", "other/base", keep_record=False)
+    assert base_of(str(places / "runs/adapter")) == "other/base"  # a Hub repository, if anything
+    name_base(places / "runs/adapter", "./other/base")
+    (places / "base").rename(places / "gone")
+    assert main(["generate", "Hi", "--model", str(places / "runs/adapter")]) == 2
+    said = capsys.readouterr().err
+    assert "is an adapter of ./other/base, and there is no such checkpoint; put it back" in said
+
+
+@pytest.mark.parametrize("name", ["/nowhere/base", "base-that-is-gone", "~/nobody/base", "./base-that-is-gone"])
+def test_a_base_that_is_gone_is_named(name, places, capsys):
+    (places / "base").rename(places / "gone")
+    name_base(places / "runs/adapter", name)
+    assert main(["generate", "Hi", "--model", str(places / "runs/adapter")]) == 2
+    said = capsys.readouterr().err
+    assert f"it is an adapter of {name}, and there is no such checkpoint" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", [None, "", 5, ["base"]])
+def test_a_base_that_is_not_named(name, places, capsys):
+    name_base(places / "runs/adapter", name)
+    assert main(["generate", "Hi", "--model", str(places / "runs/adapter")]) == 2
+    said = capsys.readouterr().err
+    assert f"adapter_config.json names no base model (base_model_name_or_path is {name!r}); write the path" in said
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", RECORD])
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_broken_files(file, text, places, capsys):
+    (places / "runs/adapter" / file).write_text(text)
+    assert main(["generate", "Hi", "--model", str(places / "runs/adapter")]) == 2
+    said = capsys.readouterr().err
+    assert file in said and said.count("\n") == 1
+
+
+def test_a_base_with_other_weights_is_refused(places):
+    adapter = places / "runs/adapter"
+    change_weights(places / "base")
+    with pytest.raises(ValueError, match=r"is an adapter of .*base, whose weights are no longer those that it was tra"):
+        load(str(adapter))
+    (adapter / RECORD).unlink()
+    load(str(adapter))  # as adapters of others are, which have no hash
+
+
+def test_the_hash_is_that_of_the_weights_alone(places, tmp_path):
+    model = PlannedDiffusionForCausalLM.from_pretrained(places / "base")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="60KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    assert hash_of_weights(tmp_path / "shards") == hash_of_weights(places / "base")
+    check_base(str(places / "runs/adapter"), str(tmp_path / "shards"))
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "rounded")
+    assert hash_of_weights(tmp_path / "rounded") != hash_of_weights(places / "base")
