@@ -1,12 +1,20 @@
 """Load a checkpoint only if it is whole: every weight is there, is the model's, and has its shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_utils import load_state_dict
+from transformers.utils.hub import cached_file
 
 # Errors of libraries that mean broken files; they are raised in words that name no file.
 BROKEN = (AssertionError, AttributeError, IndexError, KeyError, TypeError)
 BY_NAME = ("SafetensorError", "JSONDecodeError")  # the same, of libraries that exported code does not import
+ADAPTER = "adapter_model.safetensors"
+ROWS = "trainable_tokens_delta"
+PLACES = ("cache_dir", "revision", "subfolder", "token")
 AGAIN = "save the checkpoint again, or download it again"
 Source = str | PathLike[str]
 
@@ -60,6 +68,34 @@ def check_weights(source: Source | None, info: dict[str, Any], may_differ: bool 
             f"{source} stores {_first(left_over)}, which its config.json has no place for; take the config.json that "
             "belongs to these weights (output_loading_info=True loads the others)."
         )
+
+
+def load_trained_rows(model: nn.Module, adapter: Source, name: str, place: Mapping[str, Any]) -> None:
+    """Give a model with an adapter the adapter's trained rows of tokens (`trainable_token_indices` of PEFT).
+
+    transformers 5.17 does not find them in the adapter's file, and later versions miss those of a tied head.
+
+    Args:
+        name: name of the adapter in the model.
+        place: where on the Hub the adapter lies (revision, token, ...).
+    """
+    options = {key: place[key] for key in PLACES if place.get(key) is not None}
+    file = cached_file(str(adapter), ADAPTER, **options, _raise_exceptions_for_missing_entries=False)
+    for key, rows in ({} if file is None else load_state_dict(file)).items():
+        path, _, is_row = key.removeprefix("base_model.model.").partition(f".{ROWS}")
+        if ROWS in key and not is_row:
+            module: Any = model.get_submodule(path)
+            with torch.no_grad():
+                module.trainable_tokens_delta[name].copy_(rows)
+
+
+def without_trained_rows(info: Any) -> Any:  # noqa: ANN401
+    """Return what transformers says of an adapter's loading, without the rows that `load_trained_rows` loads."""
+    for keys in ("missing_keys", "unexpected_keys"):
+        found = getattr(info, keys, None)
+        if found:
+            setattr(info, keys, {key for key in found if ROWS not in key})
+    return info
 
 
 def _first(names: list[str]) -> str:

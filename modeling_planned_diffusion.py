@@ -11,7 +11,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.hub import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-from .checkpoint_planned_diffusion import load_whole
+from .checkpoint_planned_diffusion import load_trained_rows, load_whole, without_trained_rows
 from .configuration_planned_diffusion import PlannedDiffusionConfig
 from .generation.cache_names import OUTPUT_FIELD, cache_argument
 from .generation.config import PlannedDiffusionGenerationConfig
@@ -55,6 +55,14 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
         """
         load = super().from_pretrained
         return load_whole(load, pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True})
+
+    def load_adapter(self, peft_model_id: str | None = None, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Load an adapter as inherited, with its trained rows of tokens, which transformers may lose."""
+        info = super().load_adapter(peft_model_id, *args, **kwargs)
+        if peft_model_id is not None:
+            name = kwargs.get("adapter_name") or (args[0] if args else None) or "default"
+            load_trained_rows(self, peft_model_id, name, kwargs.get("adapter_kwargs") or {})
+        return without_trained_rows(info)
 
     def save_pretrained(
         self, save_directory: str | PathLike[str], is_main_process: bool = True, *args: Any, **kwargs: Any

@@ -111,7 +111,7 @@ def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -
     """
     from peft import PeftModel, PeftType
 
-    adapted = PeftModel.from_pretrained(model, source)  # transformers 5.17's own way would lose the control tokens
+    adapted = PeftModel.from_pretrained(model, source)
     kind = adapted.active_peft_config
     if kind.is_prompt_learning:
         raise ValueError(
