@@ -16,7 +16,10 @@ from transformers import PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
 from ..generation.tokens import SPELLING
+from ..loading.adapter_base import base_of
 from ..loading.load import load
+from ..loading.stored_quantisation import stored_quantisation
+from ..loading.weights import naming, stored_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.chat_templates import DEFAULT, named_templates, tidy_templates
 from ..records.escaping import escape_contents, save_tokenizer
@@ -53,11 +56,12 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         max_shard_size: largest size of a weights file, as transformers writes it ("5GB").
 
     Raises:
-        ValueError: no checkpoint that can be exported, tags that the tokenizer splits, `out` in use, or code that could
-            not be loaded back.
+        ValueError: no checkpoint that can be exported (one that is stored quantised cannot), tags that the tokenizer
+            splits, `out` in use, or code that could not be loaded back.
     """
     out = Path(out).expanduser().absolute()
     check_destination(out, overwrite)
+    check_plain(source)
     model, tokenizer = load(source, merge=True)
     notes = set_pipeline_defaults(model, tokenizer)
     escape_contents(tokenizer)
@@ -70,6 +74,22 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         files = tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
         put_in_place(out, fresh, Path(workshop) / "before")
     return Exported(out, files, notes)
+
+
+def check_plain(source: str) -> None:
+    """Refuse a checkpoint, or an adapter on one, whose weights are stored quantised.
+
+    Raises:
+        ValueError: names the quantisation, and what to export instead.
+    """
+    with naming(source):
+        weights = base_of(source) or source
+    stored = stored_quantisation(stored_config(weights))
+    if stored is not None:
+        raise ValueError(
+            f"{weights} is stored quantised as {stored}, which export cannot write; export the checkpoint from "
+            "which it was quantised, and quantise it while loading (--dtype nf4 or int8, or a quantization_config)."
+        )
 
 
 def check_destination(out: Path, overwrite: bool) -> None:

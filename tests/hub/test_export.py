@@ -8,6 +8,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from planned_diffusion.cli.main import main
 from planned_diffusion.hub import export as module
 from planned_diffusion.hub.export import export
 from planned_diffusion.hub.flat import AUTO_MAP, STARTER, ExportError, flat_code
@@ -184,3 +185,26 @@ def test_code_without_one_of_its_files_is_noticed(tmp_path):
     (tmp_path / "generation_decoders_planned.py").write_text("")
     with pytest.raises((ExportError, FileNotFoundError), match="generation_decoders_canvas.py"):
         module.check_loadable(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "nf4"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8"),
+        ({"quant_method": "gptq", "bits": 4}, "gptq"),
+        ({"quant_method": "fp8"}, "fp8"),
+    ],
+)
+def test_what_is_stored_quantised_is_refused_before_it_is_loaded(settings, name, tiny, tmp_path, capsys):
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tiny)}))
+    for source in (tiny, tmp_path / "adapter"):
+        assert main(["export", str(source), str(tmp_path / "out")]) == 2
+        said = capsys.readouterr().err
+        assert f"{tiny} is stored quantised as {name}, which export cannot write; export the checkpoint from" in said
+        assert said.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert main(["push", str(tiny), "user/x", "--license", "mit", "--no-run"]) == 2
+    assert f"is stored quantised as {name}" in capsys.readouterr().err
