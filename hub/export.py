@@ -16,7 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
 from ..generation.tokens import SPELLING
-from ..loading.load import load
+from ..loading.load import base_of, load
+from ..loading.stored_quantisation import check_unquantised
+from ..loading.weights import naming, stored_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.chat_templates import DEFAULT, named_templates, tidy_templates
 from ..records.escaping import escape_contents, save_tokenizer
@@ -53,11 +55,14 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         max_shard_size: largest size of a weights file, as transformers writes it ("5GB").
 
     Raises:
-        ValueError: no checkpoint that can be exported, tags that the tokenizer splits, `out` in use, or code that could
-            not be loaded back.
+        ValueError: no checkpoint that can be exported, weights that are stored quantised, tags that the tokenizer
+            splits, `out` in use, or code that could not be loaded back.
     """
     out = Path(out).expanduser().absolute()
     check_destination(out, overwrite)
+    with naming(source):
+        base = base_of(source)
+    check_unquantised(source, base, stored_config(base or source))
     model, tokenizer = load(source, merge=True)
     notes = set_pipeline_defaults(model, tokenizer)
     escape_contents(tokenizer)
