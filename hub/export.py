@@ -1,8 +1,8 @@
 """`planned-diffusion export`: write a checkpoint as a folder that loads anywhere with `trust_remote_code=True`.
 
-The folder holds weights in safetensors, the configuration with `auto_map`, decoding defaults, tokenizer and the flat
-code (flat.py). It is written beside its destination and renamed when it is complete, so that no half-written folder is
-left behind.
+The folder holds weights in safetensors, the configuration with `auto_map`, decoding defaults, tokenizer, the flat code
+(flat.py) and the owner's model card and results (carried.py). It is written beside its destination and renamed when it
+is complete, so that no half-written folder is left behind.
 """
 
 import os
@@ -23,6 +23,7 @@ from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.chat_templates import DEFAULT, named_templates, tidy_templates
 from ..records.escaping import escape_contents, save_tokenizer
 from ..records.vocabulary import check_agreement
+from .carried import carry_over
 from .flat import AUTO_MAP, ExportError, flat_code, is_flat_code
 
 SHARD_SIZE = "5GB"
@@ -50,7 +51,7 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         source: folder or Hub repository of a planned-diffusion checkpoint with its tokenizer, or of an adapter, which
             is merged into the weights of its base.
         out: folder that does not exist, is empty, or holds an earlier export. Other files beside an earlier export
-            (model card, results) stay.
+            stay, also its model card, which may have been edited there; else that of `source` is carried over.
         overwrite: replace a checkpoint of any kind.
         max_shard_size: largest size of a weights file, as transformers writes it ("5GB").
 
@@ -72,6 +73,7 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         model.save_pretrained(fresh, max_shard_size=max_shard_size)
         save_tokenizer(tokenizer, fresh)
         check_loadable(fresh)
+        notes += carry_over(source, base, fresh, out)
         files = tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
         put_in_place(out, fresh, Path(workshop) / "before")
     return Exported(out, files, notes)
