@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint suite docs checkpoint flat bench compatibility clean
+.PHONY: demo test test-all lint suite docs checkpoint flat bench compatibility clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,10 @@ demo: $(VENV)/runtime flat
 
 # The checks take a minute, most of it for types; they run beside the tests.
 test: $(VENV)/development flat
+	@$(MAKE) --no-print-directory --jobs=2 lint suite TESTS='-m "not slow"'
+
+# With the tests that take more than a few seconds: other interpreters, killed processes, training, compilation.
+test-all: $(VENV)/development flat
 	@$(MAKE) --no-print-directory --jobs=2 lint suite
 
 lint: $(VENV)/development
@@ -34,7 +38,7 @@ lint: $(VENV)/development
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 suite: $(VENV)/development
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=8 --dist=loadfile $(TESTS)
 
 # The documentation as a site, build/docs/site; links that lead nowhere and docstrings that do not parse are errors.
 docs: $(VENV)/development

@@ -1,6 +1,6 @@
 """Read the generation_config.json of a checkpoint: none is fine, a broken one is not."""
 
-from typing import Any
+from typing import Any, cast
 
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
@@ -23,7 +23,9 @@ def stored_defaults(source: str, **options: Any) -> PlannedDiffusionGenerationCo
         ValueError: a file that is no JSON object, or holds fields or values that cannot be used.
     """
     try:
-        return PlannedDiffusionGenerationConfig.from_pretrained(source, **options)
+        return cast(
+            PlannedDiffusionGenerationConfig, PlannedDiffusionGenerationConfig.from_pretrained(source, **options)
+        )
     except OSError as error:
         places = {name: options[name] for name in PLACES if options.get(name) is not None}
         try:

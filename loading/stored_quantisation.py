@@ -17,7 +17,10 @@ def stored_quantisation(config: Mapping[str, Any]) -> str | None:
     Args:
         config: the contents of config.json, with the backbone's part in `backbone_config`.
     """
-    stored = config.get("quantization_config") or (config.get("backbone_config") or {}).get("quantization_config")
+    backbone = config.get("backbone_config")
+    stored = config.get("quantization_config")
+    if not stored and isinstance(backbone, Mapping):
+        stored = backbone.get("quantization_config")
     return quantisation_named(stored) if stored else None
 
 

@@ -41,6 +41,8 @@ def stored_config(source: str, **place: str | bool) -> dict[str, Any]:
     """Return the contents of a checkpoint's config.json; `place` says where on the Hub it lies (revision, ...)."""
     with naming(source):
         config, _ = PreTrainedConfig.get_config_dict(source, **place)
+    if not isinstance(config, dict):
+        raise ValueError(f"The config.json of {source} holds no JSON object; save the checkpoint again.")
     return config
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -19,13 +20,16 @@ SCALARS = {int: ("an integer", "integers"), float: ("a number", "numbers"), str:
 Kinds = Sequence[type["DataclassInstance"]]
 
 
+hints_of = cache(get_type_hints)  # reading the annotations of a class takes milliseconds
+
+
 def check_recipe(path: str, recipe: Mapping[Any, Any], kinds: Kinds) -> None:
     """Reject a recipe with a field that no dataclass of `kinds` has, or with a value that its field cannot take.
 
     Raises:
         ValueError: the first fault, with the field's name and what it takes.
     """
-    known = {field.name: (field, get_type_hints(kind)[field.name]) for kind in kinds for field in fields(kind)}
+    known = {field.name: (field, hints_of(kind)[field.name]) for kind in kinds for field in fields(kind)}
     for name, value in recipe.items():
         if name == ENVIRONMENT and isinstance(value, Mapping):
             continue
@@ -44,7 +48,7 @@ def check_recipe(path: str, recipe: Mapping[Any, Any], kinds: Kinds) -> None:
 
 def expectation(name: str, kinds: Kinds) -> str:
     """Return what the field `name` takes, in words."""
-    return next((expected(get_type_hints(kind)[name]) for kind in kinds if name in get_type_hints(kind)), "a value")
+    return next((expected(hints_of(kind)[name]) for kind in kinds if name in hints_of(kind)), "a value")
 
 
 def _check_choices(path: str, field: Field[Any], value: object) -> None:

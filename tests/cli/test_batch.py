@@ -73,6 +73,7 @@ def alone(loaded, row: dict) -> dict:
     return answer_module.ask(loaded, row.get("prompt") or row["messages"], with_sampling(fields), plan=plan).as_json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_every_answer_is_that_of_the_request_alone_in_the_order_of_the_input(
     batch_size, run, loaded, checkpoint, file, tmp_path

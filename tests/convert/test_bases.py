@@ -197,6 +197,7 @@ def test_a_cache_that_cannot_be_written(install, tmp_path, monkeypatch):
         bring(SMOLLM2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", ["0.2", "0.8"])
 def test_a_conversion_that_was_killed_is_begun_anew(stop_at, install, cache, monkeypatch):
     site = install()

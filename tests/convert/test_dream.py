@@ -34,6 +34,7 @@ def weights(dream_config, tmp_path_factory):
     return Qwen2ForCausalLM._from_config(read_config(folder).backbone, dtype=torch.bfloat16).eval()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_dream_gets_the_ids_of_the_published_checkpoints(weights, dream_folder, qwen2_files, tmp_path):
     source = tmp_path / "source"
@@ -56,6 +57,7 @@ def test_dream_gets_the_ids_of_the_published_checkpoints(weights, dream_folder, 
     assert ours.generation_config.eos_token_id == [151645, 151643]
 
 
+@pytest.mark.slow
 def test_published_checkpoints_keep_every_byte_of_their_weights(weights, dream_folder, qwen2_files, tmp_path):
     source, out = tmp_path / "source", tmp_path / "out"
     dream_folder(source, weights.state_dict(), model_type="dream", is_causal=False, disable_block_sparsity=True)

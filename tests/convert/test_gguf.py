@@ -107,6 +107,7 @@ def test_the_frequencies_of_llama_3(tokenizer, tmp_path):
         convert(tmp_path / "odd.gguf", tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_memory_is_at_most_one_and_a_half_times_the_bf16_weights(tmp_path):
     """134 MB of bf16 weights, on top of what the imports take; the file, which is mapped, counts."""
     vocabulary, hidden = 32_768, 2_048

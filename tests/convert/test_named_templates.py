@@ -42,6 +42,7 @@ def source(request, native_folder, bytes_of_others, tmp_path):
     return name, tmp_path / "source"
 
 
+@pytest.mark.slow
 def test_every_door(source, tmp_path, capsys):
     name, folder = source
     out, exported = tmp_path / "out", tmp_path / "exported"

@@ -147,6 +147,7 @@ def test_what_a_killed_conversion_left_is_replaced(native_folder, tmp_path):
     PlannedDiffusionForCausalLM.from_pretrained(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_checkpoint(tmp_path, native_folder):
     """An embedding and a head of 100 MB each, one file: less than a third of one on top of what the imports take."""
     source, hidden, rows = tmp_path / "source", 512, 49_152

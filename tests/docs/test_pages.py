@@ -114,6 +114,7 @@ def test_examples_in_formats_are_json():
             rest = rest[end:].strip()
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning():
     pytest.importorskip("zensical")
     command = [sys.executable, str(DOCS / "build.py")]

@@ -39,10 +39,12 @@ def measured(model, tokenizer):
     }
 
 
+@pytest.mark.slow
 def test_facts_are_right(measured):
     assert {name: row.facts_right for name, row in measured.items() if row.facts_right < RIGHT} == {}
 
 
+@pytest.mark.slow
 def test_planning_saves_forwards(measured):
     planned, left_to_right = measured["planned, threshold 0.9"], measured["autoregressive"]
     assert planned.many_parts_forwards < 0.55 * left_to_right.many_parts_forwards

@@ -47,6 +47,7 @@ def test_an_example_says_what_one_sees(name):
     assert docstring is not None and "\nOne sees" in docstring
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", sorted(set(SAID) - {"new_decoder"}))
 def test_an_example_runs(name, capfd):

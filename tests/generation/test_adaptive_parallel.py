@@ -30,6 +30,7 @@ def test_r_of_1_accepts_every_draft(temperature, model):
     assert (ran.denoising, ran.scoring, ran.forwards) == (5, 5, 10)
 
 
+@pytest.mark.slow
 def test_accepted_length_falls_with_r(model):
     lengths = []
     for weight in (1.0, 0.9, 0.6, 0.3, 0.0):

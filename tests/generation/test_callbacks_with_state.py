@@ -212,6 +212,7 @@ def test_left_to_right_answers_are_the_native_ones(kind, model, native, batch):
     assert not ours.equal(natively(native, ids, mask)), "the state would not be missed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PROCESSORS + CRITERIA)
 @pytest.mark.parametrize("decoding", [name for name, decoder in DECODERS.items() if not decoder.left_to_right])
 def test_other_answers_are_those_of_the_prompts_alone(decoding, kind, model, planner, batch):

@@ -425,6 +425,7 @@ def algorithm_1(model, scorer, prompt, length, weight, window, lookahead, temper
     return answer_of(ids[:accepted], start)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 @pytest.mark.parametrize("weight, window, lookahead", [(0.7, 99, 24), (0.5, 3, 8), (0.9, 1, 5), (0.3, 16, 1)])
 @pytest.mark.parametrize("has_assistant", [False, True])

@@ -51,6 +51,7 @@ def outcomes(engine: Engine, requests) -> list[tuple]:
     return [seen[number] for number in numbers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "samplings",
     [[Sampling()], [Sampling(temperature=0.8, seed=3), Sampling(), Sampling(temperature=1.0, top_p=0.9, seed=4)]],

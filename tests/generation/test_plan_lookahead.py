@@ -47,6 +47,7 @@ class ModelWithStates:
         return Reply(drawn, [0.0] * len(drawn), [0.0] * len(drawn))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", [planned, parallel_autoregressive, self_verified])
 @pytest.mark.parametrize("lookahead", [1, 3, 8])
 def test_plans_are_those_without_guesses(decoder, lookahead, drive, request_in_letters):
@@ -78,6 +79,7 @@ def test_a_plan_that_repeats_itself_takes_few_forwards(drive, request_in_letters
     assert run == ["P<", "a", "1><a1", "><a1>", "<a1><"]
 
 
+@pytest.mark.slow
 def test_the_distribution_of_sampled_plans_stays(drive, request_in_letters):
     """Independent draws per row: as many promises, on average, as without guesses."""
     means = []

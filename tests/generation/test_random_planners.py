@@ -68,6 +68,7 @@ def check_written(written: str, request, letters) -> int:
     return rounds
 
 
+@pytest.mark.slow
 def test_a_thousand_random_answers(drive, request_in_letters, letters):
     endings, rounds, plain = {"eos": 0, "length": 0}, [], 0
     for seed in range(1000):

@@ -99,6 +99,7 @@ def test_a_draft_that_agrees_costs_two_forwards_a_round(build_model):
     assert out.trace[0].tokens == 5 + 3 + 9
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_the_left_to_right_mode(build_model):
     """Two tokens, temperature 1: the shares of the pairs, drafts included or not."""
     model = build_model(seed=1, tokens_per_length_unit=1)

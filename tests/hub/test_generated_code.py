@@ -35,6 +35,7 @@ def clone(embedded, tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_without_its_code_the_error_names_the_command(clone, bare, stranger):
     printed = stranger(
         PROGRAM.format(question=QUESTION, folder=str(clone))
@@ -55,6 +56,7 @@ print(json.dumps(said))
     assert json.loads(printed) == [says] * 2
 
 
+@pytest.mark.slow
 def test_with_its_code_it_loads_and_what_is_saved_loads_again(clone, bare, stranger):
     """The command of the error writes the code; checkpoints saved from there are like all others."""
     subprocess.run([sys.executable, str(ROOT / "hub" / "flat.py"), str(clone)], check=True)
@@ -77,6 +79,7 @@ print(json.dumps([first, answer(*load({str(saved)!r})), model.config.model_type]
     assert {file.name for file in saved.glob("*.py")} == set(flat_code())
 
 
+@pytest.mark.slow
 def test_the_installed_package_needs_no_code(clone, stranger):
     """Imported, it serves every checkpoint of its model type, trusted or not."""
     program = "import planned_diffusion; planned_diffusion.PlannedDiffusionForCausalLM\n"

@@ -137,6 +137,7 @@ def test_an_upload_that_breaks_off_is_repeated(hub, trained, send, tmp_path):
     assert hub.files("user/broken")["config.json"] == (folder / "config.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_adapter_names_a_base_that_others_can_load(hub, tiny, embedded, adapter, send, tmp_path):
     send(embedded, "user/base")
     with pytest.raises(ValueError, match=r"The adapter's base model is the folder .* give --base-model owner/name"):
@@ -159,6 +160,7 @@ def test_an_adapter_names_a_base_that_others_can_load(hub, tiny, embedded, adapt
 # The card
 
 
+@pytest.mark.slow
 def test_the_card_of_the_embedded_model(hub, embedded, send):
     """Run as it stands in the card; results, code and metadata complete; what its owner wrote is kept."""
     about = About(datasets=("user/facts-data",), base_model="user/earlier", prompt="What is the capital of Kenya?")

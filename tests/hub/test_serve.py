@@ -83,6 +83,7 @@ def test_what_generate_refuses_is_the_clients_error(fields, says, address, embed
         client.chat.completions.create(model=str(embedded), messages=QUESTION, **fields)
 
 
+@pytest.mark.slow
 def test_transformers_chat(address, embedded):
     """The client of transformers, which samples unless told otherwise."""
     done = subprocess.run(

@@ -74,6 +74,7 @@ def expected(embedded):
     return answers
 
 
+@pytest.mark.slow
 def test_folders_with_only_torch_and_transformers(embedded, bare, stranger, expected, build_model, tmp_path):
     """From a folder, through every Auto class; load -> save -> load, the same bytes each time.
 
@@ -116,6 +117,7 @@ print(json.dumps([found, got == again, got, kind, fields.confidence_threshold, f
     assert contents[0] == contents[1] == contents[2] and len(contents[0]) > 20
 
 
+@pytest.mark.slow
 def test_from_the_hub(hub, embedded, bare, stranger, expected, tmp_path, tmp_path_factory):
     """By id, of a pinned revision, in shards, and again from the cache when the Hub is gone."""
     say = tmp_path.joinpath("said").write_text
@@ -141,6 +143,7 @@ print(json.dumps([
     assert offline == [expected, expected] and len(hub.requests) == asked
 
 
+@pytest.mark.slow
 def test_an_adapter_on_its_base_and_a_private_repository(hub, embedded, adapter, stranger, tmp_path):
     """With peft beside: the adapter's id loads base, code and adapter; without a token nothing private is shown."""
     from peft import PeftModel

@@ -9,6 +9,7 @@ from trl import SFTConfig
 from planned_diffusion.hub.proposal import adapter_files, is_current
 from planned_diffusion.loading.load import load
 from planned_diffusion.training.adapters import AdapterArguments
+from planned_diffusion.training.model_options import model_options
 from planned_diffusion.training.script_arguments import ScriptArguments
 from planned_diffusion.training.starting_point import load_starting_point
 
@@ -20,7 +21,8 @@ def settings(folder) -> dict:
 
 
 def for_training(folder):
-    return load_starting_point(ScriptArguments(model=folder), SFTConfig(bf16=False, use_cpu=True), AdapterArguments())
+    given = (ScriptArguments(model=folder), SFTConfig(bf16=False, use_cpu=True), AdapterArguments())
+    return load_starting_point(*given, model_options(*given))
 
 
 @pytest.mark.parametrize("door", [load, for_training])

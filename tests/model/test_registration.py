@@ -39,6 +39,7 @@ def folder(build_model, byte_tokenizer, tmp_path):
     return str(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("imports", "names"),
     [(PACKAGE + CHEAP + TRANSFORMERS + SMALL, list(DOORS)), (TRANSFORMERS + PACKAGE, ["causal model"])],

@@ -46,8 +46,9 @@ def test_a_commit_is_checked_by_the_tools_of_make_lint():
 
 
 def test_make_test_checks_and_tests():
-    assert "lint" in recipe("test") and "pytest" in recipe("suite")
-    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().endswith("make test")
+    assert all("lint suite" in recipe(target) for target in ("test", "test-all")) and "pytest" in recipe("suite")
+    assert "not slow" in recipe("test") and "slow" not in recipe("test-all")
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().endswith("make test-all")
 
 
 def test_tools_are_pinned():

@@ -45,6 +45,7 @@ def answers(model, tokenizer):
     return model.generate(**inputs, max_new_tokens=60, keep_plan=True, decoding="planned")
 
 
+@pytest.mark.slow
 def test_only_adapters_and_control_rows_train_and_the_adapter_generates_as_trained(base, monkeypatch):
     trained = []
     monkeypatch.setattr(sft, "leave_the_process_group", trained.append)
@@ -131,6 +132,7 @@ def test_untied_heads_learn_their_control_rows_too(config_for, tokenizer):
         assert rows == ({"embed_tokens": ids} if tie else {"embed_tokens": ids, "lm_head": ids})
 
 
+@pytest.mark.slow
 def test_a_resumed_adapter_equals_an_uninterrupted_one(base):
     common = ["--config", "lora.yaml", "--save_strategy", "steps", "--save_steps", "3"]
     assert sft.main([*common, "--output_dir", "whole"]) == 0
@@ -140,6 +142,7 @@ def test_a_resumed_adapter_equals_an_uninterrupted_one(base):
     assert whole.keys() == again.keys() and all(torch.equal(whole[key], again[key]) for key in whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
 def test_quantised_training_lowers_the_loss(bits, base, monkeypatch):
     pytest.importorskip("bitsandbytes")

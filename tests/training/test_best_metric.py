@@ -27,6 +27,7 @@ def trained(workspace, monkeypatch):
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chosen", "samples"),
     [(slice(None), 2), (slice(None), 0), (slice(0, 2), 1), (slice(2, 3), 1), (slice(0, 2), 0)],
@@ -46,6 +47,7 @@ def test_the_names_are_those_of_a_real_evaluation(
     assert set(metrics_of(examples, objective, samples)) == given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["plan_loss", "well_formed", "room_used"])
 def test_each_metric_chooses_the_best_checkpoint(metric, trained):
     trainer = trained("--metric_for_best_model", metric, "--save_strategy", "best", "--load_best_model_at_end", "true")

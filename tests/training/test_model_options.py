@@ -42,6 +42,7 @@ def trained(base, monkeypatch):
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "name", "expected"),
     [

@@ -22,6 +22,7 @@ def options(workspace):
     return ["--config", "tune.yaml", "--model", "base", "--max_steps", "1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "what"),
     [

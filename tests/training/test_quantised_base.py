@@ -59,6 +59,7 @@ def write_recipe(**changes):
     Path("lora.yaml").write_text(yaml.safe_dump({**recipe, **lora, **changes}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_an_adapter_on_a_stored_quantisation_is_that_of_quantising_while_loading(name, stored):
     stored(name)

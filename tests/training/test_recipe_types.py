@@ -28,11 +28,12 @@ class Foreign:
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.__name__ for kind in KINDS])
 def test_every_field_takes_its_default_and_no_foreign_value(kind):
+    hints = get_type_hints(kind)
     for field in fields(kind):
         default = getattr(kind(), field.name) if kind is not SFTConfig else field.default
         if isinstance(default, (bool, int, float, str, list, type(None))):
             check_recipe("a.yaml", {field.name: default}, KINDS)
-        takes = expected(get_type_hints(kind)[field.name])
+        takes = expected(hints[field.name])
         if takes == "another value":  # typed as anything
             continue
         with pytest.raises(ValueError, match=re.escape(f"a.yaml: {field.name} is foreign; give {takes}")):

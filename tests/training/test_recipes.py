@@ -120,6 +120,7 @@ def test_a_recipe_that_cannot_be_read_is_refused_in_a_sentence(content, complain
             sft.main(argv)
 
 
+@pytest.mark.slow
 def test_the_module_ends_with_one_line_and_status_2(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "planned_diffusion.training.sft", "--config", "absent.yaml"],

@@ -96,6 +96,7 @@ STATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", STATES)
 def test_a_checkpoint_without_a_state_is_not_resumed(file, whole, capsys):
     """Its weights are whole, but a run from it would end with others than an uninterrupted one."""
