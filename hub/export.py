@@ -1,8 +1,8 @@
 """`planned-diffusion export`: write a checkpoint as a folder that loads anywhere with `trust_remote_code=True`.
 
-The folder holds weights in safetensors, the configuration with `auto_map`, decoding defaults, tokenizer and the flat
-code (flat.py). It is written beside its destination and renamed when it is complete, so that no half-written folder is
-left behind.
+The folder holds weights in safetensors, the configuration with `auto_map`, decoding defaults, tokenizer, the flat code
+(flat.py) and the owner's model card and results (carried.py). It is written beside its destination and renamed when it
+is complete, so that no half-written folder is left behind.
 """
 
 import os
@@ -18,12 +18,13 @@ from transformers.dynamic_module_utils import check_imports, get_relative_import
 from ..generation.tokens import SPELLING
 from ..loading.adapter_base import base_of
 from ..loading.load import load
-from ..loading.stored_quantisation import stored_quantisation
+from ..loading.stored_quantisation import check_unquantised
 from ..loading.weights import naming, stored_config
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.chat_templates import DEFAULT, named_templates, tidy_templates
 from ..records.escaping import escape_contents, save_tokenizer
 from ..records.vocabulary import check_agreement
+from .carried import carry_over
 from .flat import AUTO_MAP, ExportError, flat_code, is_flat_code
 
 SHARD_SIZE = "5GB"
@@ -51,17 +52,19 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         source: folder or Hub repository of a planned-diffusion checkpoint with its tokenizer, or of an adapter, which
             is merged into the weights of its base.
         out: folder that does not exist, is empty, or holds an earlier export. Other files beside an earlier export
-            (model card, results) stay.
+            stay, also its model card, which may have been edited there; else that of `source` is carried over.
         overwrite: replace a checkpoint of any kind.
         max_shard_size: largest size of a weights file, as transformers writes it ("5GB").
 
     Raises:
-        ValueError: no checkpoint that can be exported (one that is stored quantised cannot), tags that the tokenizer
+        ValueError: no checkpoint that can be exported, weights that are stored quantised, tags that the tokenizer
             splits, `out` in use, or code that could not be loaded back.
     """
     out = Path(out).expanduser().absolute()
     check_destination(out, overwrite)
-    check_plain(source)
+    with naming(source):
+        base = base_of(source)
+    check_unquantised(source, base, stored_config(base or source))
     model, tokenizer = load(source, merge=True)
     notes = set_pipeline_defaults(model, tokenizer)
     escape_contents(tokenizer)
@@ -71,25 +74,10 @@ def export(source: str, out: str | Path, overwrite: bool = False, max_shard_size
         model.save_pretrained(fresh, max_shard_size=max_shard_size)
         save_tokenizer(tokenizer, fresh)
         check_loadable(fresh)
+        notes += carry_over(source, base, fresh, out)
         files = tuple(sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file()))
         put_in_place(out, fresh, Path(workshop) / "before")
     return Exported(out, files, notes)
-
-
-def check_plain(source: str) -> None:
-    """Refuse a checkpoint, or an adapter on one, whose weights are stored quantised.
-
-    Raises:
-        ValueError: names the quantisation, and what to export instead.
-    """
-    with naming(source):
-        weights = base_of(source) or source
-    stored = stored_quantisation(stored_config(weights))
-    if stored is not None:
-        raise ValueError(
-            f"{weights} is stored quantised as {stored}, which export cannot write; export the checkpoint from "
-            "which it was quantised, and quantise it while loading (--dtype nf4 or int8, or a quantization_config)."
-        )
 
 
 def check_destination(out: Path, overwrite: bool) -> None:

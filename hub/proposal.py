@@ -22,7 +22,6 @@ from .export import export, is_export
 from .flat import AUTO_MAP, flat_code, is_flat_code
 from .uploaded_files import NAMED_TEMPLATES, adapter_files, base_model, check_name, wanted_files
 
-KEPT_BESIDE_AN_EXPORT = ("README.md", "results.json", "LICENSE")
 # Files that are removed from the Hub, as code is, where they are no longer here.
 REPLACED = ("*.safetensors", "*.safetensors.index.json", NAMED_TEMPLATES)
 
@@ -82,7 +81,8 @@ def propose(source: str, repo: str, about: About, choices: Choices, workshop: Pa
         folder = adapter_files(folder, base, workshop)
         whole_model = Path(HfApi().hf_hub_download(base, "config.json", cache_dir=workshop / "base")).parent
     elif not is_current(folder):
-        folder, notes = export_beside(folder, workshop)
+        exported = export(str(folder), workshop / "export")
+        folder, notes = exported.folder, exported.notes
     files = wanted_files(folder)
     # 2. Card
     config = PlannedDiffusionConfig.from_pretrained(whole_model)
@@ -107,15 +107,6 @@ def is_current(folder: Path) -> bool:
     return prepared and all(
         (folder / name).is_file() and (folder / name).read_bytes() == content for name, content in flat_code().items()
     )
-
-
-def export_beside(folder: Path, workshop: Path) -> tuple[Path, tuple[str, ...]]:
-    """Export a checkpoint into the workshop with its owner's files; return the folder and notes."""
-    fresh = export(str(folder), workshop / "export")
-    for name in KEPT_BESIDE_AN_EXPORT:
-        if (folder / name).is_file():
-            (fresh.folder / name).write_bytes((folder / name).read_bytes())
-    return fresh.folder, fresh.notes
 
 
 def compare(repo: str, files: dict[str, Path | bytes], private: bool, notes: tuple[str, ...]) -> Proposal:

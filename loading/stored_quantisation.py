@@ -63,3 +63,29 @@ def check_known(source: str, config: Mapping[str, Any]) -> None:
             f"{source} is stored quantised by {stored}, which this version of transformers does not know; take the "
             "checkpoint from which it was quantised, or upgrade transformers."
         )
+
+
+def check_unquantised(source: str, base: str | None, config: Mapping[str, Any]) -> None:
+    """Reject a checkpoint that is stored quantised where its weights are to be merged or written anew.
+
+    Args:
+        source: the checkpoint, or an adapter.
+        base: the checkpoint that the adapter was trained on; None for a whole checkpoint.
+        config: the contents of config.json, of the base where there is one.
+
+    Raises:
+        ValueError: quantised weights.
+    """
+    stored = stored_quantisation(config)
+    if stored is None:
+        return
+    if base is None:
+        raise ValueError(
+            f"{source} is stored quantised as {stored}, and quantised weights are not written again; export the "
+            "checkpoint from which it was quantised."
+        )
+    raise ValueError(
+        f"The base of the adapter {source}, {base}, is stored quantised as {stored}, and adapters are not merged into "
+        "quantised weights; set base_model_name_or_path in adapter_config.json to the checkpoint from which it was "
+        "quantised, or push the adapter as it is."
+    )

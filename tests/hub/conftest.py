@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -56,6 +57,15 @@ def adapter(embedded, tmp_path_factory) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that will go
         peft.get_peft_model(model, settings).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def own_adapter(adapter, embedded, tmp_path) -> Path:
+    """A copy of the adapter with its tokenizer, as training saves it."""
+    folder = shutil.copytree(adapter, tmp_path / "own_adapter")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(embedded / name, folder)
     return folder
 
 

@@ -254,6 +254,21 @@ def test_without_a_token_or_a_hub_one_sentence_says_so(hub, trained, send, monke
         send(trained, "user/hidden")
 
 
+def test_an_export_is_pushed_with_the_card_of_its_source(hub, embedded, own_adapter, tmp_path, capsys):
+    """The two commands of the README, from a folder, from the Hub and from an adapter, with nothing between them."""
+    sources = {"folder": embedded, "hub": "user/folder", "adapter": own_adapter}
+    for name, source in sources.items():
+        out = tmp_path / name
+        assert main(["export", str(source), str(out)]) == 0, capsys.readouterr().err
+        assert main(["push", str(out), f"user/{name}", "--yes", "--no-run"]) == 0, capsys.readouterr().err
+        said = metadata(hub, f"user/{name}")
+        assert (said["license"], said["language"], said["library_name"]) == ("apache-2.0", "en", "transformers")
+        assert ("model-index" in said) == (name != "adapter"), "results are those of the model that was measured"
+        assert "lora" not in said["tags"]
+    own = (embedded / "README.md").read_text().split("---", 2)[2].strip()
+    assert all(own in hub.files(f"user/{name}")["README.md"].decode() for name in ("folder", "hub"))
+
+
 def test_the_command_line(hub, trained, capsys, tmp_path):
     out = tmp_path / "out"
     assert main(["export", str(trained), str(out), "--max-shard-size", "100KB"]) == 0

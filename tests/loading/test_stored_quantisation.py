@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BitsAndBytesConfig
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
+from planned_diffusion.cli.main import main
+from planned_diffusion.hub.export import export
 from planned_diffusion.loading.load import load
 from planned_diffusion.loading.stored_quantisation import stored_quantisation
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
@@ -90,6 +92,61 @@ def test_every_other_quantisation_loads_whole_or_is_named(name, facts):
     else:  # some are turned into ordinary numbers where there is no GPU
         expected = load_file(FACTS / "model.safetensors")["model.layers.1.mlp.up_proj.weight"]
         assert model.model.layers[1].mlp.up_proj.weight.equal(expected)
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """`adapter(base)`: a folder with the settings of an adapter on a base; nothing else is read before the refusal."""
+
+    def on(base):
+        folder = tmp_path / "adapter"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": base}))
+        return str(folder)
+
+    return on
+
+
+def refused_export(source, out):
+    """Return the sentence with which the command line refuses to export, after it has left nothing behind."""
+    with pytest.raises(ValueError) as refusal:
+        export(source, out / "new" / "exported")
+    assert not (out / "new").exists() and "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_export_refuses_each_quantisation_of_bitsandbytes(name, stored, tmp_path):
+    assert refused_export(stored(name), tmp_path) == (
+        f"{stored(name)} is stored quantised as {name}, and quantised weights are not written again; export the "
+        "checkpoint from which it was quantised."
+    )
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "nonsense"])
+def test_export_refuses_every_other_quantisation(name, facts, tmp_path):
+    """Also those that are turned into ordinary numbers where there is no GPU: what is written depends on no machine."""
+    folder = facts(quantization_config={"quant_method": name, "bits": 4, "group_size": 128})
+    assert f"{folder} is stored quantised as {name}, and quantised" in refused_export(folder, tmp_path)
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, *OTHERS])
+def test_export_merges_no_adapter_into_quantised_weights(name, facts, adapter, tmp_path):
+    base = facts(quantization_config=SETTINGS.get(name) or {"quant_method": name, "bits": 4})
+    source = adapter(base)
+    said = refused_export(source, tmp_path)
+    assert said.startswith(
+        f"The base of the adapter {source}, {base}, is stored quantised as {name}, and adapters are "
+    )
+    assert "set base_model_name_or_path in adapter_config.json to the checkpoint from which it was quantised" in said
+
+
+@pytest.mark.parametrize("quantised", ["int8", "gptq"])
+def test_the_command_line_refuses_them_in_one_line(quantised, facts, tmp_path, capsys):
+    folder = facts(quantization_config=SETTINGS.get(quantised) or {"quant_method": quantised})
+    assert main(["export", folder, str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {folder} is stored quantised as {quantised}") and said.count("\n") == 1
 
 
 @pytest.mark.parametrize("settings", [{"quant_method": "nonsense"}, {"bits": 4}, {"quant_method": None}, ["int8"], 4])
