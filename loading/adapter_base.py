@@ -6,6 +6,7 @@ seen from the adapter's folder, so that both can move together, and a hash of it
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..checkpoint_planned_diffusion import CheckpointError
 
 RECORD, PLACE = "adapter_base.json", "relative_path"
 WEIGHTS = "*.safetensors"
-SAMPLED_ROWS = 16
+SAMPLED_ROWS, SMALL = 16, 1 << 16  # numbers in a tensor that is read whole
 
 
 def base_of(source: str) -> str | None:
@@ -130,7 +131,7 @@ def hash_of_weights(folder: Path) -> str:
 
 def _hash_of_rows(stored: Any, name: str) -> str:  # noqa: ANN401  # safetensors does not export the type
     part, shape = stored.get_slice(name), stored.get_slice(name).get_shape()
-    if not shape or shape[0] <= SAMPLED_ROWS:
+    if math.prod(shape) <= SMALL or shape[0] <= SAMPLED_ROWS:
         rows = [stored.get_tensor(name)]
     else:
         rows = [part[row] for row in (index * (shape[0] - 1) // (SAMPLED_ROWS - 1) for index in range(SAMPLED_ROWS))]

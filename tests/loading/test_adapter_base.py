@@ -116,3 +116,21 @@ def test_the_hash_is_that_of_the_weights_alone(places, tmp_path):
     check_base(str(places / "runs/adapter"), str(tmp_path / "shards"))
     model.to(torch.bfloat16).save_pretrained(tmp_path / "rounded")
     assert hash_of_weights(tmp_path / "rounded") != hash_of_weights(places / "base")
+
+
+def test_of_a_large_tensor_rows_from_the_first_to_the_last_count(tmp_path):
+    """And it is the bytes that count, not how tensors lie in files."""
+    large = torch.arange(2.0 * (1 << 16)).reshape(512, 256)
+    file = tmp_path / "model.safetensors"
+    hashes = []
+    for row in (None, 0, 511):
+        changed = large.clone()
+        if row is not None:
+            changed[row, 7] += 1
+        save_file({"large": changed, "other": torch.ones(3)}, file)
+        hashes.append(hash_of_weights(tmp_path))
+    assert len(set(hashes)) == 3
+    file.unlink()
+    save_file({"large": large}, tmp_path / "model-00001-of-00002.safetensors")
+    save_file({"other": torch.ones(3)}, tmp_path / "model-00002-of-00002.safetensors")
+    assert hash_of_weights(tmp_path) == hashes[0]
