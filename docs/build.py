@@ -18,9 +18,9 @@ BUILD = ROOT / "build" / "docs"
 PACKAGE = "planned_diffusion"
 # Rooms of the reference, in the order of their layers; a module belongs to the longest name that it starts with.
 ROOMS = (
-    "modeling_planned_diffusion", "configuration_planned_diffusion", "versions_planned_diffusion", "generation",
-    "generation.decoders", "generation.engine", "records", "loading", "facts", "inference", "training", "annotation",
-    "hub", "evaluation", "cli",
+    "modeling_planned_diffusion", "configuration_planned_diffusion", "checkpoint_planned_diffusion",
+    "versions_planned_diffusion", "generation", "generation.decoders", "generation.engine", "records", "loading",
+    "facts", "inference", "training", "annotation", "hub", "evaluation", "cli",
 )  # fmt: skip
 LINK = re.compile(r"\]\(\.\./([^)#\s]+)")  # from a page to a file outside docs/
 
