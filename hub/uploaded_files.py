@@ -9,7 +9,8 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..loading.adapter_base import PLACE, RECORD
+from ..loading.adapter_base import PLACE, RECORD, named_base
+from ..loading.locate import is_path
 from ..loading.tokenizer_origin import ORIGIN
 from .card import About
 from .flat import flat_code
@@ -49,11 +50,12 @@ def base_model(folder: Path, about: About) -> str:
     """Return the repository of an adapter's base model.
 
     Raises:
-        ValueError: the adapter names a folder, which nobody else can load.
+        ValueError: the adapter names no base, or a folder, which nobody else can load.
     """
-    stored = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = about.base_model or stored.get("base_model_name_or_path") or ""
-    if not about.base_model and Path(base).exists():
+    base = about.base_model or named_base(folder / "adapter_config.json")
+    if base is None:
+        raise ValueError(f"The adapter in {folder} names no base model; give --base-model owner/name.")
+    if not about.base_model and (is_path(base) or Path(base).exists()):
         raise ValueError(f"The adapter's base model is the folder {base!r}; give --base-model owner/name.")
     check_name(base)
     return base

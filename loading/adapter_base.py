@@ -19,7 +19,9 @@ from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..checkpoint_planned_diffusion import CheckpointError
+from .locate import REPOSITORY, is_path
 
+KEY = "base_model_name_or_path"
 RECORD, PLACE = "adapter_base.json", "relative_path"
 WEIGHTS = "*.safetensors"
 SAMPLED_ROWS, SMALL = 16, 1 << 16  # numbers in a tensor that is read whole
@@ -38,31 +40,51 @@ def base_of(source: str) -> str | None:
         return None
     if not is_peft_available():
         raise ValueError("it is an adapter, which needs PEFT (pip install peft)")
-    name = _read(Path(file)).get("base_model_name_or_path")
-    if not isinstance(name, str) or not name:
+    name = named_base(Path(file))
+    if name is None:
         raise CheckpointError(
-            f"{source} is an adapter whose adapter_config.json names no base model (base_model_name_or_path is "
-            f"{name!r}); write the path or Hub repository of its base there."
+            f"{source} is an adapter whose adapter_config.json names no base model ({KEY}); write the path or Hub "
+            "repository of its base there."
         )
-    folder = Path(source).resolve() if Path(source).is_dir() else None
-    return name if folder is None else _located(folder, name)
-
-
-def _located(folder: Path, name: str) -> str:
-    """Return the base of an adapter in a folder: a folder, or the name of a Hub repository."""
-    beside = recorded(str(folder)).get(PLACE)
-    named = Path(name).expanduser()
-    candidates = [named] if named.is_absolute() else [above / named for above in (folder, *folder.parents)]
-    candidates += [folder / beside] if isinstance(beside, str) else []
-    found = next((path for path in candidates if (path / "config.json").is_file()), None)
+    found = _folder_of(source, name)
     if found is not None:
-        return os.path.normpath(found)
-    if named.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        return found
+    if _is_folder_name(source, name):
         raise CheckpointError(
-            f"{folder} cannot be loaded: it is an adapter of {name}, and there is no such checkpoint; put it back, or "
-            "write its path or Hub repository as base_model_name_or_path into adapter_config.json."
+            f"{source} cannot be loaded: it is an adapter of {name}, and there is no such checkpoint; put it back, or "
+            f"write its path or Hub repository as {KEY} into adapter_config.json."
         )
     return name
+
+
+def named_base(file: Path) -> str | None:
+    """Return the base that an adapter_config.json names; None where it names none.
+
+    Raises:
+        CheckpointError: a file that is no JSON object.
+    """
+    name = _read(file).get(KEY)
+    return name if isinstance(name, str) and name.strip() else None
+
+
+def _folder_of(source: str, name: str) -> str | None:
+    """Return the folder of an adapter's base, looked up from the adapter's folder; None where there is none."""
+    folder, named = Path(source).resolve(), Path(name).expanduser()
+    if not folder.is_dir():  # an adapter on the Hub: the paths of whoever saved it mean nothing here
+        return None
+    beside = recorded(str(folder)).get(PLACE)
+    candidates = [above / named for above in (folder, *folder.parents)]  # an absolute path is the same in all of them
+    candidates += [folder / beside] if isinstance(beside, str) else []
+    found = next((path for path in candidates if (path / "config.json").is_file()), None)
+    return None if found is None else os.path.normpath(found)
+
+
+def _is_folder_name(source: str, name: str) -> bool:
+    """Tell whether the name of a base that is nowhere was meant as a path: not one of the Hub, or in a folder here."""
+    if is_path(name) or not REPOSITORY.fullmatch(name):
+        return True
+    folder = Path(source).resolve()
+    return folder.is_dir() and any((above / Path(name).parent).is_dir() for above in (folder, *folder.parents))
 
 
 def recorded(source: str) -> dict[str, Any]:

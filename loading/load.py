@@ -107,11 +107,14 @@ def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -
     """Return the model with an adapter in its layers, or merged into its weights.
 
     Raises:
-        ValueError: an adapter that trains a prompt, which lies outside the layers.
+        ValueError: an adapter that trains a prompt, which lies outside the layers, or one of another model.
     """
     from peft import PeftModel, PeftType
 
-    adapted = PeftModel.from_pretrained(model, source)
+    try:
+        adapted = PeftModel.from_pretrained(model, source)
+    except RuntimeError as error:
+        raise ValueError(f"the adapter's weights do not fit its base ({first_line(error)})") from error
     kind = adapted.active_peft_config
     if kind.is_prompt_learning:
         raise ValueError(

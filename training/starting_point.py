@@ -1,6 +1,5 @@
 """Load the model and tokenizer that a run starts from: a checkpoint, or a configuration file and random weights."""
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..loading.adapter_base import named_base
 from ..loading.bases import base_named
 from ..loading.locate import locate
 from ..loading.stored_quantisation import stored_quantisation
@@ -79,7 +79,7 @@ def _refuse_adapter(model: str, place: dict[str, Any]) -> None:
     """Raise ValueError where the model is an adapter."""
     file = find_adapter_config_file(model, **place)
     if file is not None:
-        base = json.loads(Path(file).read_text(encoding="utf-8")).get("base_model_name_or_path")
+        base = named_base(Path(file)) or "a base that it does not name"
         raise ValueError(
             f"{model} is an adapter of {base}, and training on top of it would lose it; merge it first "
             f"(planned-diffusion export {model} merged, then model: merged), or train from its base."
