@@ -1,7 +1,7 @@
 """Load the weights of a checkpoint and refuse what does not fit: nothing is left out, made up or misread silently."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from transformers import PreTrainedConfig
@@ -39,7 +39,8 @@ def naming(source: str) -> Iterator[None]:
 
 def stored_config(source: str, **place: str | bool) -> dict[str, Any]:
     """Return the contents of a checkpoint's config.json; `place` says where on the Hub it lies (revision, ...)."""
-    with naming(source):
+    config: object = None
+    with naming(source), suppress(TypeError, AttributeError):  # older versions of transformers take it for an object
         config, _ = PreTrainedConfig.get_config_dict(source, **place)
     if not isinstance(config, dict):
         raise ValueError(f"The config.json of {source} holds no JSON object; save the checkpoint again.")

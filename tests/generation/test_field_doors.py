@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import CompileConfig, GenerationConfig, pipeline
+from transformers import CompileConfig, GenerationConfig, Pipeline, pipeline
 
 from planned_diffusion.generation import field_resolution
 from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
@@ -155,7 +155,12 @@ def test_a_pipeline_takes_a_plain_config_with_fields_of_ours(build_model, byte_t
     expected = pipe("hello", **theirs, **fields)
     assert pipe("hello", **theirs, generation_config=GenerationConfig(**fields)) == expected
     pipe.model.generation_config = GenerationConfig(**fields)
-    assert pipe("hello", **theirs) == expected
+    if CONFIGS_ADD:
+        assert pipe("hello", **theirs) == expected
+
+
+# In older versions of transformers a pipeline copies the model's config once, and a given config replaces the copy.
+CONFIGS_ADD = hasattr(Pipeline, "_prepare_generate_kwargs")
 
 
 class ReachedError(Exception):
@@ -199,6 +204,8 @@ def test_a_field_through_a_pipeline(name, door, piped):
     found, without = piped(*THROUGH_A_PIPELINE[door](fields)), piped({}, {})
     assert {field: found[field] for field in fields} == fields
     others = {field for field in found if found[field] != without[field]} - fields.keys()
+    if "config" in door and not CONFIGS_ADD:
+        return
     assert others <= {"max_new_tokens", "do_sample", "temperature", "pad_token_id", "eos_token_id"}
 
 

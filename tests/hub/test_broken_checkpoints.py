@@ -70,7 +70,10 @@ def test_the_command_line(name, broken, capsys):
 @pytest.mark.parametrize("loader", [PlannedDiffusionForCausalLM, AutoModelForCausalLM])
 def test_the_classes(loader, name, broken):
     folder = broken(name)
-    with pytest.raises((ValueError, OSError)) as caught:
+    faults = (ValueError, OSError)
+    if loader is AutoModelForCausalLM and name == "config.json a list":  # which older versions of it take for an object
+        faults = (*faults, TypeError)
+    with pytest.raises(faults) as caught:
         loader.from_pretrained(folder)
     assert str(caught.value).strip() and (name in OTHERS or "\n" not in str(caught.value).strip())
 
