@@ -59,5 +59,5 @@ else:
     def __dir__() -> list[str]:
         return sorted(__all__)
 
-    if __package__:  # pytest imports this file as a module without a package where the folder's name has a hyphen
+    if __name__ == "planned_diffusion":  # pytest imports a clone's root under the name of its folder as well
         importlib.import_module(f"{__name__}.registration").register_auto_classes()

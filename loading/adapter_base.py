@@ -19,8 +19,10 @@ from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..checkpoint_planned_diffusion import CheckpointError
+from .json_object import read_object
 from .locate import REPOSITORY, is_path
 
+AGAIN = "save the adapter again"
 KEY = "base_model_name_or_path"
 RECORD, PLACE = "adapter_base.json", "relative_path"
 WEIGHTS = "*.safetensors"
@@ -63,7 +65,7 @@ def named_base(file: Path) -> str | None:
     Raises:
         CheckpointError: a file that is no JSON object.
     """
-    name = _read(file).get(KEY)
+    name = read_object(file, AGAIN).get(KEY)
     return name if isinstance(name, str) and name.strip() else None
 
 
@@ -93,17 +95,7 @@ def recorded(source: str) -> dict[str, Any]:
         file = cached_file(source, RECORD, _raise_exceptions_for_missing_entries=False)
     except OSError:
         file = None
-    return {} if file is None else _read(Path(file))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON ({error}); save the adapter again.") from error
-    if not isinstance(stored, dict):
-        raise CheckpointError(f"{file} holds no JSON object; save the adapter again.")
-    return stored
+    return {} if file is None else read_object(Path(file), AGAIN)
 
 
 def record_base(adapter: Path, base: str) -> None:

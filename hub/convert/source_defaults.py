@@ -4,7 +4,6 @@ As in transformers, generation_config.json says it where it is there, and config
 one of config.json, generation_config.json and the tokenizer only are taken from there.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from ...generation.config import METADATA, PlannedDiffusionGenerationConfig
 from ...generation.fields import SHARED_FIELDS
 from ...generation.neutral_values import is_neutral
+from ...loading.json_object import read_object
 from .source_tokenizer import Vocabulary
 
 FILE = "generation_config.json"
@@ -57,13 +57,7 @@ def read_defaults(folder: Path) -> SourceDefaults:
 
 
 def _stored(file: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}); fetch it anew.") from error
-    if not isinstance(stored, dict):
-        raise ValueError(f"{file} holds no JSON object; fetch it anew.")
-    return {name: value for name, value in stored.items() if value is not None}
+    return {name: value for name, value in read_object(file, "fetch it anew").items() if value is not None}
 
 
 def complete_tokenizer(tokenizer: PreTrainedTokenizerBase, defaults: SourceDefaults) -> None:

@@ -1,9 +1,14 @@
 """`import planned_diffusion` registers every Auto class, in a fresh interpreter with nobody to answer a question."""
 
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
+
+import planned_diffusion
 
 PACKAGE = """
 import planned_diffusion
@@ -66,6 +71,20 @@ for name in {names!r}:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_a_clone_that_is_imported_under_another_name_registers_nothing(monkeypatch):
+    """pytest does so with the folder of a clone; two packages would each take the other's configurations for foreign."""
+    root = Path(planned_diffusion.__file__).parent
+    spec = importlib.util.spec_from_file_location(
+        "a_clone", root / "__init__.py", submodule_search_locations=[str(root)]
+    )
+    clone = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "a_clone", clone)
+    before = AutoConfig.from_pretrained.__func__, list(sys.meta_path)
+    spec.loader.exec_module(clone)
+    assert (AutoConfig.from_pretrained.__func__, list(sys.meta_path)) == before
+    assert not [name for name in sys.modules if name.startswith("a_clone.")]
 
 
 def test_unknown_attributes_are_unknown():
