@@ -74,7 +74,7 @@ for name in {names!r}:
 
 
 def test_a_clone_that_is_imported_under_another_name_registers_nothing(monkeypatch):
-    """pytest does so with the folder of a clone; two packages would each take the other's configurations for foreign."""
+    """pytest does so with a clone's folder; of two packages each would take the other's configurations for foreign."""
     root = Path(planned_diffusion.__file__).parent
     spec = importlib.util.spec_from_file_location(
         "a_clone", root / "__init__.py", submodule_search_locations=[str(root)]
