@@ -21,7 +21,7 @@ UPLOADED = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
     "special_tokens_map.json", "chat_template.jinja", NAMED_TEMPLATES, "README.md", "results.json", "LICENSE",
 )  # fmt: skip
-NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model*.safetensors*", "*.py")
+NOT_OF_ADAPTERS = ("config.json", "model*.safetensors*", "*.py")
 
 
 def check_name(repo: str) -> None:

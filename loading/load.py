@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrain
 from transformers.utils.import_utils import is_accelerate_available
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..generation.stored_defaults import stored_defaults
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.vocabulary import check_agreement
@@ -34,7 +35,8 @@ def load(
     """Load a model and its tokenizer; code in the checkpoint's folder is not run.
 
     Args:
-        source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
+        source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base; its own
+            generation_config.json, if there is one, takes the place of the base's.
         dtype: "auto" (that of the file, quantised or not), "fastest" (the same, or see `resolved_dtype`), "float32",
             "bfloat16", or "nf4" or "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in
             bfloat16.
@@ -68,6 +70,7 @@ def load(
         check_base(source, base)
         with naming(source):
             model = with_adapter(model, source, merge)
+            model.generation_config = stored_defaults(source) or model.generation_config
     if "device_map" not in options:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
     return model, tokenizer

@@ -151,3 +151,15 @@ def test_an_adapter_of_another_model_is_refused(places, build_model):
     name_base(places / "runs/adapter", str(places / "other"), keep_record=False)
     with pytest.raises(ValueError, match="the adapter's weights do not fit its base"):
         load(str(places / "runs/adapter"))
+
+
+def test_an_adapter_has_its_own_generation_defaults(places):
+    adapter, file = places / "runs/adapter", "generation_config.json"
+    base = load(str(places / "base"))[0].generation_config
+    assert load(str(adapter))[0].generation_config.to_diff_dict() == base.to_diff_dict()
+    (adapter / file).write_text(json.dumps({"decoding": "parallel_autoregressive", "max_new_tokens": 77}))
+    own = load(str(adapter))[0].generation_config
+    assert (own.decoding, own.max_new_tokens) == ("parallel_autoregressive", 77)
+    (adapter / file).write_text('{"max_new_tokens": 7')
+    with pytest.raises(ValueError, match=f"{file} is not JSON"):
+        load(str(adapter))
