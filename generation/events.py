@@ -109,6 +109,15 @@ class TokensBlanked:
 
 
 @dataclass(frozen=True)
+class DraftsChecked:
+    """Guesses were checked: how many each open part had, and how many of them, from the first on, were right."""
+
+    round: int
+    offered: tuple[int, ...]
+    accepted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class SpanClosed:
     """A span has no blanks left; `token_ids` is its content, pads included."""
 
@@ -175,6 +184,7 @@ Event = (
     | BlanksPlaced
     | TokensWritten
     | TokensBlanked
+    | DraftsChecked
     | SpanClosed
     | RoundClosed
     | Text

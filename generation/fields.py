@@ -93,6 +93,12 @@ FIELDS: dict[str, Field] = {
         "Tokens of the plan that are guessed and checked in one forward; the plan stays the same, or of the same "
         "distribution where it is sampled.",
     ),
+    "draft_tokens": Field(
+        8,
+        Whole(at_least=0),
+        "Tokens that are guessed behind the last one of every open part, at most; the next forward checks them, and the "
+        "answer stays the same, or of the same distribution where it is sampled.",
+    ),
     "length_scale": Field(
         1.0,
         Number("a factor on promised lengths", above=0, at_most=LARGEST_FACTOR),

@@ -3,7 +3,10 @@
 Strictly causal, prompt included, over the same exact cache; control tags are suppressed, so the text is prose.
 """
 
-from ..events import Decoding, Text, TokensWritten
+from collections.abc import Generator
+from typing import Any
+
+from ..events import Decoding, Event, Text, TokensWritten
 from ..query import Request
 from ..tokens import Allowed
 from .canvas import Canvas
@@ -25,18 +28,21 @@ def write_on(canvas: Canvas, request: Request, first: int | None = None) -> Deco
             process = request.process_after(canvas.ids)
             reply = yield canvas.query(canvas.stale, [len(canvas.ids)], allowed, "decoding", process=process)
             token, score = reply.token_ids[0], reply.confidences[0]
-        (position,) = canvas.append([token], is_text=True)
-        yield TokensWritten(canvas.round, (position,), (token,), (score,))
-        if token in request.control.eos:
-            reason = "eos"
-        else:
-            yield Text(canvas.prose.read_on())
-            if canvas.prose.stopped:
-                reason = "stop"
-            elif canvas.room_used >= request.settings.max_new_tokens:
-                reason = "length"
+        reason = yield from write_token(canvas, request, token, score)
         token = None
     yield canvas.prose.ended(reason)
+
+
+def write_token(canvas: Canvas, request: Request, token: int, score: float) -> Generator[Event, Any, str | None]:
+    """Write a token at the end of the canvas; return why the answer ends with it, None where it goes on."""
+    position = canvas.append_again(token, is_text=True)
+    yield TokensWritten(canvas.round, (position,), (token,), (score,))
+    if token in request.control.eos:
+        return "eos"
+    yield Text(canvas.prose.read_on())
+    if canvas.prose.stopped:
+        return "stop"
+    return "length" if canvas.room_used >= request.settings.max_new_tokens else None
 
 
 AUTOREGRESSIVE = Decoder(

@@ -8,7 +8,7 @@ from ..events import PlacedSpan, TokensWritten
 from ..plan import Round
 from ..query import Drawn, Query, Request
 from ..tokens import Allowed
-from ..visibility import CAUSAL, CLEAN, NO_SPAN
+from ..visibility import CAUSAL, CLEAN, DRAFT, NO_SPAN
 from .prose import Prose
 
 
@@ -69,9 +69,9 @@ class Canvas:
             self.text_outside.update(added)
         return added
 
-    def append_planned(self, token: int) -> int:
-        """Append a token of the plan and return its position; if the same was just taken back, its state is right."""
-        (position,) = self.append([token])
+    def append_again(self, token: int, is_text: bool = False) -> int:
+        """Append a token and return its position; if the same was just taken back there, its state is right."""
+        (position,) = self.append([token], is_text=is_text)
         if self._taken_back.get(position) == token:
             self.stale.discard(position)
             del self._taken_back[position]
@@ -156,6 +156,7 @@ class Canvas:
         allowed: Allowed | list[Allowed],
         purpose: str,
         causal: Container[int] = (),
+        guesses: Mapping[int, int] | None = None,
         **fields: Any,
     ) -> Query:
         """Build the query that runs positions and asks for tokens; the positions that run are fresh from then on.
@@ -166,6 +167,7 @@ class Canvas:
             allowed: tokens that may be drawn, for all of them or one entry each.
             purpose: as in `Query`.
             causal: positions that run in the CAUSAL stream, where they see their span to the left only.
+            guesses: position -> token that runs there in place of the one that stands there.
             fields: further fields of `Query`.
         """
         run = sorted(run)
@@ -177,6 +179,8 @@ class Canvas:
         forget = sorted(self._taken_back.keys() - set(clean))
         self._taken_back.clear()
         ids, spans, rounds = (list(map(column.__getitem__, run)) for column in (self.ids, self.spans, self.rounds))
+        if guesses:
+            ids = [guesses.get(position, token) for position, token in zip(run, ids, strict=True)]
         if not self._exact.isdisjoint(predict) and isinstance(allowed, Allowed):
             without_pad = replace(allowed, ids=allowed.ids | {self.control.span_pad})
             allowed = [without_pad if position in self._exact else allowed for position in predict]
@@ -192,6 +196,31 @@ class Canvas:
             forget=forget,
             commits=commits,
             **fields,
+        )
+
+
+    def with_drafts(self, query: Query, anchors: Mapping[int, int], allowed: Allowed) -> Query:
+        """Add blanks that guess what follows: for each anchor, a position, so many of them behind it.
+
+        Args:
+            allowed: tokens that may be guessed.
+        """
+        anchored = [anchor for anchor, count in anchors.items() for _ in range(count)]
+        if not anchored:
+            return query
+        first, wanted = len(query.token_ids), len(query.wanted)
+        is_alike = query.allowed == allowed
+        already = [query.allowed] * wanted if isinstance(query.allowed, Allowed) else query.allowed
+        return replace(
+            query,
+            token_ids=query.token_ids + [self.control.mask] * len(anchored),
+            positions=query.positions + [a + 1 + offset for a, count in anchors.items() for offset in range(count)],
+            spans=query.spans + [self.spans[anchor] for anchor in anchored],
+            rounds=query.rounds + [self.rounds[anchor] for anchor in anchored],
+            streams=query.streams + [DRAFT + anchor for anchor in anchored],
+            wanted=[*query.wanted, *range(first, first + len(anchored))],
+            allowed=allowed if is_alike else [*already, *[allowed] * len(anchored)],
+            drafts=len(anchored),
         )
 
 

@@ -11,47 +11,82 @@ from collections.abc import Generator, Sequence
 from ..events import Event
 from ..grammar import RoundGrammar
 from ..query import Query, Reply, Request
-from ..tokens import Allowed, ControlTokens
+from ..tokens import EVERYTHING, Allowed, ControlTokens
 from .canvas import Canvas
+from .drafting import Drafting, Thread
 
 LONGEST_MATCH = 3
 SEARCHED = 512  # tokens back from the end
 
 
-def next_tokens(
-    canvas: Canvas, grammar: RoundGrammar, request: Request, may_decline: bool
-) -> Generator[Query | Event, Reply, list[int]]:
-    """Draw the next token of the plan, in front of it the guesses that were right; at least one token.
+class PlanAhead:
+    """Guesses for the plan of one request: prompt lookup, and with `drafts` those of blanks (drafting.py).
 
     Args:
-        grammar: of the round; it is not changed.
-        may_decline: the first token may begin plain text instead.
+        drafts: guesses by blanks, at most; they come first, and the lookup goes on behind them.
     """
-    # A logits processor is asked with the tokens before one row, so nothing is guessed under one.
-    guesses, allowed = look_ahead(grammar, canvas.ids, 0 if request.process else request.settings.plan_lookahead)
-    if may_decline:
-        allowed[0] = Allowed(only=False, ids=request.control.tags - {request.control.promise_start})
-    end = len(canvas.ids)
-    canvas.append(guesses)
-    predict = list(range(end, end + len(allowed)))
-    process = request.process_after(canvas.ids)
-    reply = yield canvas.query(canvas.stale, predict, allowed if guesses else allowed[0], "planning", process=process)
-    canvas.take_back(end)
-    agreeing = next((index for index, guess in enumerate(guesses) if reply.token_ids[index] != guess), len(guesses))
-    return reply.token_ids[: agreeing + 1]
+
+    def __init__(self, canvas: Canvas, request: Request, drafts: int) -> None:
+        self.canvas, self.request = canvas, request
+        # A logits processor is asked with the tokens before one row, so nothing is guessed under one.
+        self.lookups = 0 if request.process else request.settings.plan_lookahead
+        self.drafting = Drafting(canvas, drafts) if drafts and not request.process else None
+        self.thread = Thread(0, canvas.prompt_length + request.settings.max_new_tokens)
+
+    def next_tokens(self, grammar: RoundGrammar, may_decline: bool) -> Generator[Query | Event, Reply, list[int]]:
+        """Draw the next token of the plan, in front of it the guesses that were right; at least one token.
+
+        Args:
+            grammar: of the round; it is not changed.
+            may_decline: the first token may begin plain text instead.
+        """
+        canvas, thread, control = self.canvas, self.thread, self.request.control
+        if thread.next != len(canvas.ids):  # a new round, or tokens were refused
+            thread.guesses = []
+        thread.next = len(canvas.ids)
+        thread.guesses, allowed = look_ahead(grammar, canvas.ids, self.lookups, thread.guesses)
+        if may_decline:
+            allowed[0] = Allowed(only=False, ids=control.tags - {control.promise_start})
+        if self.drafting:
+            self.drafting.prepare([thread])
+        canvas.append(thread.guesses)
+        predicted = thread.predicted
+        query = canvas.query(
+            canvas.stale,
+            predicted,
+            allowed[: len(predicted)] if thread.guesses else allowed[0],
+            "planning",
+            process=self.request.process_after(canvas.ids),
+        )
+        if self.drafting is None:
+            reply = yield query
+            canvas.take_back(thread.next)
+            agreed = thread.take(reply.token_ids, [()] * len(predicted))
+            return reply.token_ids[: agreed + 1]
+        reply = yield self.drafting.with_blanks(query, [thread], EVERYTHING)
+        canvas.take_back(thread.next)
+        (row,), checked = self.drafting.read([thread], reply)
+        if checked:
+            yield checked
+        return row.token_ids
 
 
-def look_ahead(grammar: RoundGrammar, written: Sequence[int], most: int) -> tuple[list[int], list[Allowed]]:
-    """Guess up to `most` tokens of the plan; return them, and the tokens allowed at each and behind the last.
+def look_ahead(
+    grammar: RoundGrammar, written: Sequence[int], lookups: int, drafts: Sequence[int] = ()
+) -> tuple[list[int], list[Allowed]]:
+    """Guess tokens of the plan; return them, and the tokens allowed at each and behind the last.
 
     Args:
         grammar: of the round; it is not changed.
         written: prompt and plan so far.
+        lookups: guesses of the lookup, at most.
+        drafts: guesses that come first, as far as the grammar allows them.
     """
     ahead, seen, allowed = grammar.copy(), list(written[-SEARCHED:]), [grammar.allowed()]
-    guesses = []
-    while len(guesses) < most:
-        token = _guess(seen, ahead.in_promise, grammar.control)
+    guesses: list[int] = []
+    while len(guesses) < max(lookups, len(drafts)):
+        is_draft = len(guesses) < len(drafts)
+        token = drafts[len(guesses)] if is_draft else _guess(seen, ahead.in_promise, grammar.control)
         if token is None or token not in allowed[-1] or not ahead.push(token):
             break
         guesses.append(token)

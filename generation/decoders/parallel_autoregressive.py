@@ -15,37 +15,50 @@ Cache: exact. A token runs once in each of the two streams.
 A span ends with its first `[PAD]`, or with its room.
 """
 
+from functools import partial
+
 from ..events import Decoding, PlacedSpan, SpanClosed
 from ..query import Drawn, Request
 from ..tokens import Allowed
 from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
+from .drafting import Drafting, Thread
 from .planned import PLANNING_FIELDS, in_rounds
 
 
 def parallel_autoregressive(request: Request) -> Decoding:
     """Answer one request."""
-    yield from in_rounds(request, fill=write_spans, is_dense=False)
+    yield from in_rounds(request, fill=partial(write_spans, guesses=0), is_dense=False)
 
 
-def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request) -> Decoding:
-    """Write all spans of a round from left to right."""
+def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request, guesses: int) -> Decoding:
+    """Write all spans of a round from left to right; `guesses` tokens ahead are drafted in each (drafting.py)."""
     pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    following = {span: span.start for span in spans}  # open span -> the position that is written next
-    while following:
-        run = (canvas.stale - inside) | {position - 1 for position in following.values()}
-        reply = yield canvas.query(run, list(following.values()), allowed, "denoising", causal=inside)
+    drafting, threads = Drafting(canvas, guesses), {span: Thread(span.start, span.stop) for span in spans}
+    while threads:
+        writing = list(threads.values())
+        drafting.prepare(writing)
+        guessed = {position: token for thread in writing for position, token in thread.guessed.items()}
+        predicted = [position for thread in writing for position in thread.predicted]
+        run = (canvas.stale - inside) | {position - 1 for position in predicted}
+        query = canvas.query(run, predicted, allowed, "denoising", causal=inside, guesses=guessed)
+        firsts = [thread.next for thread in writing]
+        rows, checked = drafting.read(writing, (yield drafting.with_blanks(query, writing, allowed)))
+        if checked:
+            yield checked
         written = {}
-        for (span, position), token, score in zip(following.items(), reply.token_ids, reply.confidences, strict=True):
-            last = span.stop if token == pad else position + 1
-            written[position] = Drawn(token, score, score)
-            written |= {place: Drawn(pad, score, None) for place in range(position + 1, last)}
-            following[span] = last
+        for thread, first, row in zip(writing, firsts, rows, strict=True):
+            for position, token, score in zip(range(first, thread.stop), row.token_ids, row.confidences, strict=False):
+                written[position] = Drawn(token, score, score)
+                if token == pad:
+                    written |= {place: Drawn(pad, score, None) for place in range(position + 1, thread.stop)}
+                    thread.next = thread.stop
+                    break
         yield canvas.write(written)
-        for span in [span for span, position in following.items() if position == span.stop]:
-            del following[span]
+        for span in [span for span, thread in threads.items() if thread.next == span.stop]:
+            del threads[span]
             yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))
         yield from canvas.prose.new_text()
         if canvas.prose.stopped:

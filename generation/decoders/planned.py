@@ -26,7 +26,7 @@ from .autoregressive import write_on
 from .canvas import Canvas, open_blanks
 from .decoder import Decoder, all_but_pad
 from .denoising import reveal_shares, step
-from .lookahead import next_tokens
+from .lookahead import PlanAhead
 from .refine import refine
 from .unmasking import UNMASKING_FIELDS
 
@@ -40,10 +40,21 @@ def planned(request: Request) -> Decoding:
 
 
 def in_rounds(
-    request: Request, fill: Callable[[Canvas, tuple[PlacedSpan, ...], Request], Decoding], is_dense: bool
+    request: Request,
+    fill: Callable[[Canvas, tuple[PlacedSpan, ...], Request], Decoding],
+    is_dense: bool,
+    write: Callable[[Canvas, Request, int | None], Decoding] = write_on,
+    drafts: int = 0,
 ) -> Decoding:
-    """Plan and fill round after round; `fill` writes the spans of one."""
+    """Plan and fill round after round.
+
+    Args:
+        fill: writes the spans of a round.
+        write: writes the text of an answer without a plan, whose first token may be drawn already.
+        drafts: tokens of the plan that blanks guess, at most (drafting.py).
+    """
     canvas = Canvas(request, hold=request.settings.refine_share > 0)
+    ahead = PlanAhead(canvas, request, drafts)
     given = list(request.plan.rounds) if request.plan else []
     while True:
         # 1. Draft the promises, unless the caller gave them.
@@ -51,9 +62,9 @@ def in_rounds(
             promises = given.pop(0)
             canvas.append(promises.plan_ids)
         else:
-            promises = yield from draft(canvas, request)
+            promises = yield from draft(canvas, request, ahead)
             if isinstance(promises, PlainText):
-                yield from write_on(canvas, request, first=promises.first)
+                yield from write(canvas, request, promises.first)
                 return
         if canvas.prose.stopped or not promises.spans:
             break
@@ -87,7 +98,9 @@ class PlainText:
     first: int | None = None
 
 
-def draft(canvas: Canvas, request: Request) -> Generator[Query | Event, Reply, Round | PlainText]:
+def draft(
+    canvas: Canvas, request: Request, ahead: PlanAhead
+) -> Generator[Query | Event, Reply, Round | PlainText]:
     """Plan one round under the grammar, as far as the room goes; plain text where that is not even one promise.
 
     A stopping criterion ends it in the middle of a plan (`canvas.prose.stopped`).
@@ -102,14 +115,14 @@ def draft(canvas: Canvas, request: Request) -> Generator[Query | Event, Reply, R
     )
     may_decline = canvas.round == 0
     while not (grammar.ended or canvas.prose.stopped):
-        drawn = yield from next_tokens(canvas, grammar, request, may_decline)
+        drawn = yield from ahead.next_tokens(grammar, may_decline)
         if may_decline and drawn[0] not in grammar.allowed():
             return PlainText(drawn[0])
         may_decline = False
         for token in drawn:
             if canvas.prose.stopped or not grammar.push(token):
                 break
-            yield PlanToken(canvas.round, canvas.append_planned(token), token)
+            yield PlanToken(canvas.round, canvas.append_again(token), token)
             canvas.prose.read_on()  # nothing to read, but time may be up
     return (yield from shorten(canvas, grammar, start))
 

@@ -11,6 +11,7 @@ from .fast_dllm import FAST_DLLM
 from .parallel_autoregressive import PARALLEL_AUTOREGRESSIVE
 from .planned import PLANNED
 from .self_verified import SELF_VERIFIED
+from .speculative import SPECULATIVE
 
 DECODERS: dict[str, Decoder] = {
     "planned": PLANNED,
@@ -21,6 +22,7 @@ DECODERS: dict[str, Decoder] = {
     "block_diffusion": BLOCK_DIFFUSION,
     "parallel_autoregressive": PARALLEL_AUTOREGRESSIVE,
     "self_verified": SELF_VERIFIED,
+    "speculative": SPECULATIVE,
 }
 
 

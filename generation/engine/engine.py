@@ -34,6 +34,8 @@ from .runner import Runner
 from .sampling import AllowedTable, draw, in_vocabulary, processed_scores
 
 LIVE_REQUESTS = 64  # a forward of a few hundred tokens keeps the machine busy; wider ones only take memory
+# Rows up to which a forward takes about as long as with one (benchmarks/results/profile.md): they are free for drafts.
+FLAT_ROWS = {"cpu": 32, "cuda": 128}
 TOKENS_PER_FORWARD = 4096  # bounds the memory of a mask, which has a row per token
 
 
@@ -174,7 +176,7 @@ class Engine:
 
     def _hand_out(self, selected: list[LiveRequest], drawn: list[list[float]]) -> None:
         """Give each request its rows (tokens, scores, confidences); it goes on to its next query, or to its end."""
-        start = 0
+        start, share = 0, FLAT_ROWS.get(self.device.type, 32) // max(1, len(self._live))
         for request in selected:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
             start = rows.stop
@@ -185,8 +187,10 @@ class Engine:
                 request.has_run = request.has_run or not leading(request.rest)
                 continue
             request.has_run = True
+            if query.drafts:
+                self.runners[query.runner].slots.drop_drafts(request.document, query.streams, query.positions)
             tokens, scores, confidences = (row[rows] for row in drawn)
-            self._advance(request, Reply(list(map(int, tokens)), scores, confidences))
+            self._advance(request, Reply(list(map(int, tokens)), scores, confidences, share))
 
     def _advance(self, request: LiveRequest, reply: Reply | None) -> None:
         """Resume a decoder and collect its events up to its next query, or its end; no reply starts it."""

@@ -128,6 +128,6 @@ def group_rows(requests: Sequence[LiveRequest]) -> list[RowGroup]:
                 draft=draft,
                 mix=query.mix,
             )
-            groups.append(group)
+            groups.append(group.greedy() if rows.start >= len(query.wanted) - query.drafts else group)
         start += len(query.wanted)
     return groups

@@ -58,6 +58,11 @@ class RowGroup:
     draft: "Draft | None" = None
     mix: float | None = None
 
+    def greedy(self) -> "RowGroup":
+        """Return the group as guesses are drawn: the most likely tokens, and no noise taken for them."""
+        sampling = replace(self.sampling, temperature=0.0)
+        return replace(self, sampling=sampling, noise=None, process=None, draft=None, mix=None)
+
 
 class Draft:
     """Rows of a query as they were drawn, for a later query that scores them: logits and noise (None when greedy)."""

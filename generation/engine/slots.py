@@ -7,7 +7,7 @@ state again overwrites its slot. Slots are taken from the bottom, because attent
 import heapq
 from collections.abc import Collection, Iterable
 
-from ..visibility import CLEAN
+from ..visibility import CLEAN, DRAFT
 from .cache import SlotCache
 
 State = tuple[int, int]  # (stream, position)
@@ -63,6 +63,11 @@ class SlotTable:
         """Free the slots of positions whose tokens were taken back, in the CLEAN stream."""
         held = self._of[document]
         self._give_back([held.pop((CLEAN, position)) for position in positions])
+
+    def drop_drafts(self, document: int, streams: Iterable[int], positions: Iterable[int]) -> None:
+        """Free the slots of those states that are drafts: nothing reads them after the forward that ran them."""
+        held = self._of[document]
+        self._give_back([held.pop(state) for state in zip(streams, positions, strict=True) if state[0] >= DRAFT])
 
     def release(self, document: int) -> None:
         """Free all slots of a request."""

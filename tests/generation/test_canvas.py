@@ -129,8 +129,8 @@ def test_a_plan_token_that_was_taken_back_is_fresh_where_it_comes_again(letters)
     canvas.append(ids("<a1"))
     canvas.query(canvas.stale, [], EVERYTHING, "planning")
     canvas.take_back(2)  # P< is left
-    assert canvas.append_planned(ord("a")) == 2 and not canvas.stale
-    assert canvas.append_planned(ord("2")) == 3 and canvas.stale == {3}
+    assert canvas.append_again(ord("a")) == 2 and not canvas.stale
+    assert canvas.append_again(ord("2")) == 3 and canvas.stale == {3}
     assert canvas.query([1], [2], EVERYTHING, "planning").forget == [3]
 
 

@@ -1,0 +1,164 @@
+"""Drafts: several tokens per forward where text is written left to right, and not one token changed.
+
+One forward checks the guesses of the last one and makes the next. With `x` the last written token, `d1 d2` the guesses
+for what follows, and two blanks per group:
+
+    runs        x    d1   d2  |  # #  |  # #  |  # #        a group of blanks behind x, behind d1, behind d2
+    predicts    t1   t2   t3  |  what follows if t1 alone is right, if d1 was, if d1 and d2 were
+
+t1 is written, and behind it as long as the guesses agree (d1 = t1, ...) one more token; the group behind the last
+token that agreed has guessed what comes next. Every token is drawn from the row that left-to-right decoding would draw
+it from, so the text is the same at temperature 0, and a sample of the same distribution above it.
+
+Rows are free up to some width of the forward, and are spent where they promise most (`Drafting.prepare`): a blank that
+guesses the i-th token ahead behind j agreeing guesses is worth the probability that exactly j agree, times that of i
+right guesses in a row. Both are counted as the request goes on; where guesses fail, none are made.
+
+Labels: blanks run in a stream of their own (visibility.py, DRAFT), and leave no states behind.
+Source: verification and drafting in one forward as in arXiv 2511.08923 (TiDAR) and 2507.11851; in parts of a plan, ours.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..events import DraftsChecked
+from ..query import Query, Reply
+from ..tokens import Allowed
+from .canvas import Canvas
+
+WORTH_A_ROW = 0.05  # tokens that a row must be expected to save
+MEMORY = 0.9  # weight of what was counted before, relative to the newest forward
+EXPECTED = 0.8  # share of guesses that are right behind right ones, before anything was counted
+FORWARDS_WITHOUT = 16  # before a request whose guesses failed tries again
+
+
+@dataclass(eq=False)
+class Thread:
+    """One place where text is written left to right: a span, or what stands outside spans.
+
+    Attributes:
+        next: position that is written next; what stands before it is final.
+        stop: the end of its room.
+        guesses: tokens for `next` and what follows, unchecked.
+        blanks: how many run behind each number of agreeing guesses, none agreeing first.
+    """
+
+    next: int
+    stop: int
+    guesses: list[int] = field(default_factory=list)
+    blanks: list[int] = field(default_factory=list)
+
+    @property
+    def guessed(self) -> dict[int, int]:
+        """The guesses by position."""
+        return dict(enumerate(self.guesses, self.next))
+
+    @property
+    def predicted(self) -> list[int]:
+        """Positions whose tokens are wanted: that of each guess, and the one behind."""
+        return list(range(self.next, self.next + len(self.guesses) + 1))
+
+    @property
+    def anchors(self) -> dict[int, int]:
+        """How many blanks run behind each position."""
+        return dict(enumerate(self.blanks, self.next - 1))
+
+    def take(self, drawn: Sequence[int], guesses: Sequence[Sequence[int]]) -> int:
+        """Go on behind the guesses that were right and the token after them; return how many were right.
+
+        Args:
+            drawn: the token of each predicted position.
+            guesses: of each group of blanks.
+        """
+        agreed = next((index for index, guess in enumerate(self.guesses) if drawn[index] != guess), len(self.guesses))
+        self.next += agreed + 1
+        self.guesses = list(guesses[agreed])
+        return agreed
+
+
+class Acceptance:
+    """How likely the first i guesses are all right, as counted over a request's forwards.
+
+    Args:
+        most: guesses, at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.rates = [EXPECTED**length for length in range(most + 1)]
+        self._without = 0  # forwards since the last guess
+
+    def learn(self, offered: int, accepted: int) -> None:
+        """Take in that of `offered` guesses the first `accepted` were right."""
+        for length in range(1, offered + 1):
+            self.rates[length] = MEMORY * self.rates[length] + (1 - MEMORY) * (length <= accepted)
+        for length in range(offered + 1, len(self.rates)):
+            self.rates[length] = min(self.rates[length], self.rates[length - 1])
+
+    def try_again(self, has_guesses: bool) -> None:
+        """Be told of each forward whether it checks guesses; after many without, expect the next one to be right."""
+        self._without = 0 if has_guesses else self._without + 1
+        if self._without > FORWARDS_WITHOUT and len(self.rates) > 1:
+            self._without, self.rates[1] = 0, 2 * WORTH_A_ROW
+
+
+class Drafting:
+    """The drafts of a request: plans each forward of its threads, and reads the reply.
+
+    Args:
+        canvas: its canvas.
+        most: guesses per thread, at most; 0 drafts nothing.
+    """
+
+    def __init__(self, canvas: Canvas, most: int) -> None:
+        self.canvas, self.most = canvas, most
+        self.acceptance = Acceptance(most)
+        self.share = most + 1  # rows that are free; the first forward says how many they are
+
+    def prepare(self, threads: Sequence[Thread]) -> None:
+        """Decide which guesses the next forward checks, and where blanks run: as many as there are free rows."""
+        rates, each = self.acceptance.rates, max(1, self.share // len(threads))
+        for thread in threads:
+            thread.guesses = thread.guesses[: min(each, thread.stop - thread.next) - 1]
+            thread.blanks = [0] * (len(thread.guesses) + 1)
+        self.acceptance.try_again(any(thread.guesses for thread in threads))
+        spare = self.share - sum(len(thread.blanks) for thread in threads)
+        worth = sorted(
+            (
+                (chance * rates[length], -length, number, agreed)
+                for number, thread in enumerate(threads)
+                for agreed, chance in enumerate(self._chances(len(thread.guesses)))
+                for length in range(1, min(self.most, thread.stop - thread.next - 1 - agreed) + 1)
+            ),
+            reverse=True,
+        )
+        for value, _, number, agreed in worth[: max(0, spare)]:
+            threads[number].blanks[agreed] += value >= WORTH_A_ROW
+
+    def _chances(self, guesses: int) -> list[float]:
+        """Return the probability that exactly 0, 1, ... of so many guesses are right."""
+        rates = self.acceptance.rates[: guesses + 1]
+        return [more - fewer for more, fewer in zip(rates, [*rates[1:], 0.0], strict=True)]
+
+    def with_blanks(self, query: Query, threads: Iterable[Thread], allowed: Allowed) -> Query:
+        """Return a query for the predicted positions of the threads, in turn, with blanks behind them.
+
+        Args:
+            allowed: tokens that may be guessed.
+        """
+        anchors = dict(item for thread in threads for item in thread.anchors.items())
+        return self.canvas.with_drafts(query, anchors, allowed)
+
+    def read(self, threads: Sequence[Thread], reply: Reply) -> tuple[list[Reply], DraftsChecked | None]:
+        """Let each thread go on; return the rows of the tokens that it writes, and an event if guesses were checked."""
+        offered = [len(thread.guesses) for thread in threads]
+        pieces = iter(reply.split([*(count + 1 for count in offered), *(n for one in threads for n in one.blanks)]))
+        rows = [next(pieces) for _ in threads]
+        written, accepted = [], []
+        for thread, row in zip(threads, rows, strict=True):
+            agreed = thread.take(row.token_ids, [next(pieces).token_ids for _ in thread.blanks])
+            written += row.split([agreed + 1])
+            accepted.append(agreed)
+            self.acceptance.learn(len(row.token_ids) - 1, agreed)
+        self.share = reply.share
+        checked = DraftsChecked(self.canvas.round, tuple(offered), tuple(accepted)) if any(offered) else None
+        return written, checked
