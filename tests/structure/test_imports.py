@@ -9,7 +9,7 @@ from product_source import MODULES, ROOT
 
 LAYERS = (  # from the top down; names on one line are siblings, which do not import each other
     ("cli",),
-    ("evaluation",),
+    ("evaluation", "distillation"),
     ("hub", "inference", "training", "annotation"),
     ("facts",),
     ("loading",),
