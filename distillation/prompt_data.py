@@ -74,6 +74,13 @@ def prompt_data(held_out: bool = False) -> PromptData:
     )
 
 
+def hints(parts: bool | None) -> tuple[str, ...]:
+    """Return the hints for prompts that ask for parts (or must not be split); none where that is not known."""
+    if parts is None:
+        return ()
+    return _entries(_read("forms.toml")["training"]["hint"]["parts" if parts else "whole"])
+
+
 def _read(name: str) -> dict[str, dict[str, dict[str, str]]]:
     return tomllib.loads((FOLDER / name).read_text(encoding="utf-8"))
 

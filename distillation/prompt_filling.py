@@ -13,7 +13,7 @@ COUNTS = (2, 3, 3, 3, 4, 4, 5, 5, 6)
 FEW = (2, 2, 3)  # where a form asks for the count twice, or for differences
 IN_A_ROW = (2, 3, 3, 4, 5)  # terms, aspects, topics
 DAYS = (2, 3, 3, 4, 5)
-CHANCE_OF_BRIEF, CHANCE_OF_PRONOUN = 0.55, 0.6
+CHANCE_OF_BRIEF, CHANCE_OF_PRONOUN = 0.65, 0.6
 PRONOUNS = {"they": "they", "them": "them", "it": "it", "in_it": "there"}
 
 
