@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent
 
@@ -81,7 +82,7 @@ def hints(parts: bool | None) -> tuple[str, ...]:
     return _entries(_read("forms.toml")["training"]["hint"]["parts" if parts else "whole"])
 
 
-def _read(name: str) -> dict[str, dict[str, dict[str, str]]]:
+def _read(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
