@@ -15,16 +15,15 @@ from typing import Any
 UNREADABLE = (OSError, EOFError, zlib.error)  # raised by a file that is damaged, or gzip in name only
 
 
-def open_bytes(path: Path, gzipped: bool = True) -> BufferedIOBase:
-    """Open a file for reading; one whose name ends in .gz is unpacked, unless `gzipped` is false."""
-    return gzip.open(path) if gzipped and path.name.lower().endswith(".gz") else path.open("rb")
+def open_bytes(path: Path) -> BufferedIOBase:
+    """Open a file for reading; one whose name ends in .gz is unpacked."""
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def json_lines(path: Path, gzipped: bool = True, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+def json_lines(path: Path, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each line, counted from 1, and its object; empty lines are skipped.
 
     Args:
-        gzipped: unpack a file whose name ends in .gz.
         name: name for the messages; by default the path.
 
     Raises:
@@ -32,7 +31,7 @@ def json_lines(path: Path, gzipped: bool = True, name: str = "") -> Iterator[tup
     """
     number, name = 0, name or str(path)
     try:
-        with open_bytes(path, gzipped) as lines:
+        with open_bytes(path) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, _object(line, f"{name}, line {number}")
