@@ -121,7 +121,7 @@ def _task(index: int, number: int, row: dict[str, Any]) -> Task:
     if line.get("plan") is not None:
         read_plan(line["plan"])
     fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
-    return Task(index, id_, fingerprint, _prompt(line), with_sampling(fields), line.get("plan"), row)
+    return Task(index, id_, fingerprint, prompt_of(line), with_sampling(fields), line.get("plan"), row)
 
 
 @lru_cache(maxsize=1024)
@@ -130,7 +130,12 @@ def _check_fields(fields: str) -> None:
     PlannedDiffusionGenerationConfig(**json.loads(fields))
 
 
-def _prompt(row: dict[str, Any]) -> str | list[dict[str, Any]]:
+def prompt_of(row: dict[str, Any]) -> str | list[dict[str, Any]]:
+    """Return the prompt of a line, or its messages.
+
+    Raises:
+        ValueError: neither or both of them, or one that is no text.
+    """
     if ("prompt" in row) == ("messages" in row):
         has = "both prompt and messages" if "prompt" in row else "neither prompt nor messages"
         raise ValueError(f"it has {has}; give one of them.")
