@@ -1,4 +1,4 @@
-"""The gain of a plan: the ideal critical path of an answer beside its length; where it is too small, answers stay plain.
+"""The gain of a plan: an answer's ideal critical path beside its length; where it is too small, the answer stays plain.
 
 Critical path: per round the tokens of the plan, its terminator (`<sync/>` or EOS) and the longest span, one forward per
 token, as if every other span were free. Sequential: the tokens of all spans and EOS, which is the answer without plan.

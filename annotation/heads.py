@@ -7,7 +7,7 @@ from .words import EMPTY, ORDERS, WEAK
 
 LONGEST_LABEL = 6  # words
 LONGEST_WORD = 24  # characters
-LONGEST_TELLING = 12  # letters: a longer word takes many tokens
+LONGEST_TELLING = 9  # letters: a longer word takes many tokens
 _LONGEST_UNSPACED = 8  # of scripts that write no spaces between words
 _FIRST_UNSPACED = "\u2e80"  # Chinese, Japanese and the scripts behind them in Unicode
 _READ = 240  # characters of a passage

@@ -8,8 +8,8 @@ topic is, in order of preference,
     3. a telling word that is no topic yet
     4. two words, and last of all a word and a number word
 
-A part of several passages has a word of each of the first two. "Day 1" stays what it is. The order is English; in other
-languages the topic is an unused word of the label or beginning.
+A part of several passages is called by its first one where it can. "Day 1" stays what it is. The order is English; in
+other languages the topic is an unused word of the label or beginning.
 """
 
 from collections import Counter
@@ -20,7 +20,6 @@ from itertools import chain, count, pairwise
 from .heads import Head, head_of, is_weak, stem, telling
 from .words import NUMBERS
 
-MOST_WORDS = 2
 INTRODUCTION, CLOSING = "introduction", "closing"  # topics of preambles and closings
 LEAST_ASKED = 0.5  # of the parts: so many have an aspect that the request asks for, where it asks for aspects
 _LEAD = 4  # words of a beginning in which an aspect is looked for
@@ -51,11 +50,7 @@ def _topic(heads: Sequence[Head], ranking: "_Ranking", used: Collection[str]) ->
     """Return the topic of a part that has such heads of its passages."""
     if heads[0].period:
         return _numbered([heads[0].period], used)
-    ranked = [ranking.ordered(head) for head in heads]
-    firsts = list(dict.fromkeys(words[0] for words in ranked if words))
-    if len(firsts) > 1 and (topic := _fresh([" ".join(firsts[:MOST_WORDS])], used)):
-        return topic
-    words = list(dict.fromkeys(chain.from_iterable(ranked)))
+    words = list(dict.fromkeys(chain.from_iterable(map(ranking.ordered, heads))))
     return _fresh(words, used) or _fresh(map(" ".join, pairwise(words)), used) or _numbered(words, used)
 
 

@@ -1,8 +1,8 @@
 """Measures length units: what plans of natural answers cost, and how much of the promised room is used.
 
-    python benchmarks/length_unit.py POOL --model FOLDER --out benchmarks/results/length_unit.json
+    python benchmarks/length_unit.py POOL --model smollm2 --out benchmarks/results/length_unit.json
 
-POOL is JSON Lines with `prompt` and `response`; FOLDER is a checkpoint whose tokenizer counts. The structure annotator
+POOL is JSON Lines with `prompt` and `response`; the tokenizer of the checkpoint counts. The structure annotator
 plans every answer once; per unit the promises are written, and the answers kept whose plan gains enough (0.7). All
 answers, and those as short as a small model's. Columns, over the answers that are planned:
 
@@ -28,6 +28,7 @@ from planned_diffusion.annotation.gain import critical_path, plan_tokens, sequen
 from planned_diffusion.annotation.pipeline import counter_of
 from planned_diffusion.annotation.structure import annotate_by_structure
 from planned_diffusion.annotation.tagging import Sizes, TokenCounter, tagged_answer
+from planned_diffusion.cli.model_names import checkpoint_of
 from planned_diffusion.records.jsonl import json_lines
 
 UNITS = (4, 5, 8, 10)
@@ -99,18 +100,17 @@ def covering(counts: Counter[int]) -> int:
 def main(args: Namespace) -> None:
     """Measure every unit and print the table."""
     rows = [row for _, row in json_lines(args.pool)]
-    counter = counter_of(args.model, UNITS[0])
+    counter = counter_of(checkpoint_of(args.model), UNITS[0])
     planned = plan_all(rows, counter)
     lengths = [length + 1 for length in counter.count([row["response"] for row in rows])]
     short = [one for one in planned if one.length <= SHORT]
     table = [row_of("all", unit, planned, len(rows)) for unit in UNITS]
     table += [row_of(f"up to {SHORT} tokens", unit, short, sum(n <= SHORT for n in lengths)) for unit in UNITS]
-    model, pool = Path(args.model).name, args.pool.name
-    report("length units", table, stamp(model=model, pool=pool, min_gain=MIN_GAIN, answers=len(rows)), args.out)
+    report("length units", table, stamp(pool=args.pool.name, min_gain=MIN_GAIN, answers=len(rows)), args.out)
 
 
 if __name__ == "__main__":
     parser = arguments(__doc__ or "")
     parser.add_argument("pool", type=Path, help="JSON Lines with prompt and response, plain or gzipped")
-    parser.add_argument("--model", required=True, help="checkpoint folder")
+    parser.add_argument("--model", required=True, help="checkpoint folder, or a base by name")
     main(parser.parse_args())
