@@ -275,9 +275,9 @@ def less_work() -> list[str]:
     return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
 
-def small_rooms() -> list[str]:
-    """Return what becomes of answers that have little room."""
-    results = loaded(RESULTS / "small_rooms.json")
+def rows_of(name: str) -> list[str]:
+    """Return the rows of a results file as they are."""
+    results = loaded(RESULTS / name)
     return [*rows_as_table(results["rows"]), "", stamp_line(results["stamp"])]
 
 
@@ -321,7 +321,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "objective": partial(objective, "objective.json"),
     "objective_examples": partial(objective, "objective_examples.json"),
     "less_work": less_work,
-    "small_rooms": small_rooms,
+    "small_rooms": partial(rows_of, "small_rooms.json"),
+    "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,
     "new_decoder": partial(example, "new_decoder.py"),
