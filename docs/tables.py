@@ -235,8 +235,8 @@ def speed() -> list[str]:
     rows = [
         ("denoising tick / transformer and head alone on the same tokens (630 M, 6 spans of 40, one thread)",
          f"{row_of(large, 'fill', step='denoising')['x ideal']:.2f}"),
-        ("the engine's own time per tick, included model: planning, denoising 252 tokens (below 0: attention in parts "
-         "computes less than the comparison)", f"{planning:.2f}, {denoising:.2f} ms"),
+        ("the engine's own time per tick, included model: planning, denoising 252 tokens (below 0: attention in "
+         "segments computes less than the comparison)", f"{planning:.2f}, {denoising:.2f} ms"),
         ('`decoding="autoregressive"` / native `generate`: 630 M, included model', f"{ours[0]:.2f}, {ours[1]:.2f}"),
         ("included model, 3+ parts, one at a time: seconds left to right / at threshold 0.9, / also with lookahead 3",
          f"{gains['planned, threshold 0.9']:.1f}, {gains[fastest]:.1f}"),

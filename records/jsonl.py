@@ -5,11 +5,12 @@ import gzip
 import json
 import shutil
 import sys
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 UNREADABLE = (OSError, EOFError, zlib.error)  # raised by a file that is damaged, or gzip in name only
@@ -50,20 +51,27 @@ def kept_input(name: str) -> Callable[[], Iterator[tuple[int, dict[str, Any]]]]:
         name: name for the messages.
 
     Raises:
-        ValueError: standard input is a terminal, where nothing has been piped in.
+        ValueError: as `KeptInput`.
     """
-    if sys.stdin.isatty():
-        raise ValueError("There is nothing on standard input; pipe JSON Lines in, or name a file.")
-    folder = TemporaryDirectory(prefix="planned-diffusion-")
-    path = Path(folder.name) / "input.jsonl"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+    kept = KeptInput()
+    return lambda: json_lines(kept.path, name=name)
 
-    def read() -> Iterator[tuple[int, dict[str, Any]]]:
-        assert folder  # it lives as long as this function
-        return json_lines(path, name=name)
 
-    return read
+class KeptInput:
+    """Standard input in a temporary file, which is removed with this object.
+
+    Raises:
+        ValueError: standard input is closed, or a terminal, where nothing has been piped in.
+    """
+
+    def __init__(self) -> None:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise ValueError("There is nothing on standard input; pipe JSON Lines in, or name a file.")
+        folder = mkdtemp(prefix="planned-diffusion-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        self.path = Path(folder) / "input.jsonl"
+        with self.path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
