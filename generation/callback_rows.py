@@ -139,7 +139,7 @@ class RowAlone:
         return said[self.row : self.row + 1]
 
 
-def rehearse(processor: Callable[..., Any], ids: torch.Tensor, vocabulary: int, eos: int) -> None:
+def rehearse(processor: Callable[..., Any], ids: torch.Tensor, vocabulary: int, eos: Sequence[int]) -> None:
     """Ask a copy of a processor as `RowAlone` will ask it: with one and the same answer in every row.
 
     The answer goes on with tokens that one row allows and another does not, where there are such. So a processor that
@@ -148,7 +148,7 @@ def rehearse(processor: Callable[..., Any], ids: torch.Tensor, vocabulary: int, 
     Args:
         processor: a copy that nobody else calls.
         ids: the prompts as the caller padded them, int64 [B, N].
-        vocabulary: the number of scores of a row; eos: the token that ends an answer.
+        vocabulary: the number of scores of a row; eos: the tokens that end an answer.
 
     Raises:
         ValueError: it fails.
@@ -169,12 +169,12 @@ def rehearse(processor: Callable[..., Any], ids: torch.Tensor, vocabulary: int, 
         if not isinstance(result, torch.Tensor) or result.shape != scores.shape:
             return  # the run says what is wrong
         allowed = result > -torch.inf  # [B, V]
-        allowed[:, eos] = False
+        allowed[:, list(eos)] = False
         only_some = allowed & ~allowed.all(0)
         if writer is None and only_some.any():
             writer = int(only_some.any(1).nonzero()[0, 0])
         own = (only_some if only_some[writer or 0].any() else allowed)[writer or 0].nonzero()[:, 0]
-        if len(own) in (0, vocabulary - 1):
+        if len(own) in (0, vocabulary - len(set(eos))):
             return  # the end of a grammar, or none
         so_far = torch.cat([so_far, own[:1].expand(len(ids), 1)], dim=1)
 

@@ -31,7 +31,7 @@ class CallbackReader:
     Args:
         generation_config: its max_time and stop_strings are criteria as well.
         tokenizer: spells the stop strings.
-        pad: the token behind rows that have ended; eos: the token that ends one.
+        pad: the token behind rows that have ended; eos: the tokens that end one.
         vocabulary: the number of scores of a row.
 
     Raises:
@@ -43,7 +43,7 @@ class CallbackReader:
         generation_config: PlannedDiffusionGenerationConfig,
         tokenizer: PreTrainedTokenizerBase | None,
         pad: int,
-        eos: int,
+        eos: Sequence[int],
         vocabulary: int,
     ) -> None:
         self.generation_config, self.tokenizer = generation_config, tokenizer
