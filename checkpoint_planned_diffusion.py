@@ -15,6 +15,7 @@ BY_NAME = ("SafetensorError", "JSONDecodeError")  # the same, of libraries that 
 ADAPTER = "adapter_model.safetensors"
 ROWS = "trainable_tokens_delta"
 PLACES = ("cache_dir", "revision", "subfolder", "token")
+SAVE_ADAPTER = "save the adapter again with model.save_pretrained of PEFT"
 AGAIN = "save the checkpoint again, or download it again"
 Source = str | PathLike[str]
 
@@ -78,15 +79,48 @@ def load_trained_rows(model: nn.Module, adapter: Source, name: str, place: Mappi
     Args:
         name: name of the adapter in the model.
         place: where on the Hub the adapter lies (revision, token, ...).
+
+    Raises:
+        CheckpointError: the file lacks rows that the adapter's config names, or has another number of them.
+    """
+    settings: Any = getattr(model, "peft_config", {}).get(name)
+    for path, rows in trained_rows(adapter, settings, place).items():
+        module: Any = model.get_submodule(path)
+        expected = module.trainable_tokens_delta[name]
+        if rows.shape != expected.shape:
+            raise CheckpointError(
+                f"{adapter} stores {list(rows.shape)} trained rows of {path}, and its adapter_config.json says "
+                f"{list(expected.shape)}; {SAVE_ADAPTER}."
+            )
+        with torch.no_grad():
+            expected.copy_(rows)
+
+
+def trained_rows(adapter: Source, settings: Any, place: Mapping[str, Any]) -> dict[str, torch.Tensor]:  # noqa: ANN401
+    """Return the trained rows in an adapter's file by the module whose they are; none where it is no safetensors file.
+
+    Args:
+        settings: the adapter's config (`PeftConfig`).
+        place: as for `load_trained_rows`.
+
+    Raises:
+        CheckpointError: the file lacks rows that the config names.
     """
     options = {key: place[key] for key in PLACES if place.get(key) is not None}
     file = cached_file(str(adapter), ADAPTER, **options, _raise_exceptions_for_missing_entries=False)
-    for key, rows in ({} if file is None else load_state_dict(file)).items():
-        path, _, is_row = key.removeprefix("base_model.model.").partition(f".{ROWS}")
-        if ROWS in key and not is_row:
-            module: Any = model.get_submodule(path)
-            with torch.no_grad():
-                module.trainable_tokens_delta[name].copy_(rows)
+    if file is None:
+        return {}
+    stored = {key.removeprefix("base_model.model."): rows for key, rows in load_state_dict(file).items()}
+    found = {key.removesuffix(f".{ROWS}"): rows for key, rows in stored.items() if key.endswith(f".{ROWS}")}
+    named = getattr(settings, "trainable_token_indices", None) or ()
+    wanted = named if isinstance(named, dict) else ("embed_tokens",) if named else ()
+    missing = [module for module in wanted if not any(module in path.split(".") for path in found)]
+    if missing:
+        raise CheckpointError(
+            f"{adapter} lacks the trained rows of {' and '.join(missing)}, which its adapter_config.json names "
+            f"(trainable_token_indices); {SAVE_ADAPTER}, or take those indices out to go without them."
+        )
+    return found
 
 
 def without_trained_rows(info: Any) -> Any:  # noqa: ANN401

@@ -18,7 +18,8 @@ DIRECTIONS = {
     "code_signs": -1, "quotes": -1, "asks_creation": -1, "asks_code": -1,
     "has_code": 0, "says_steps": 0, "opens_sequence": 0, "imperative": 0, "asks_procedure": 0, "asks_making": 0,
     "asks_ideas": 0, "asks_story": 0, "asks_quantity": 0, "asks_several": 0, "asks_algebra": 0, "announces_steps": 0,
-    "has_directions": 0, "asks_steps": 0, "asks_proof": 0, "opens_consequence": 0,
+    "has_directions": 0, "asks_days": 0, "asks_plan": 0, "days": 0, "asks_steps": 0, "asks_proof": 0,
+    "opens_consequence": 0,
 }  # fmt: skip
 
 _OPENINGS = ("sequence", "link", "pronoun", "person")
@@ -56,6 +57,7 @@ def features_of(prompt: str, answer: str, outline: Outline) -> dict[str, float]:
         ),
         "announces_steps": float(_announces_steps(answer, outline)),
         "has_directions": float(any(is_directions(answer[start:stop]) for start, stop in outline.passages[1:])),
+        "days": sum(phrases.DAY.match(passage) is not None for passage in passages) / len(passages),
         "asks_algebra": float(phrases.ALGEBRA.search(asked) is not None),
         "asks_quantity": float(phrases.QUANTITY.search(asked) is not None and _NUMBER.search(asked) is not None),
         "asks_making": float(phrases.MAKING.search(asked) is not None),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-PROMISE_COST = 24  # characters: a promise takes about 6 plan tokens of about 4 characters
+PROMISE_COST = 28  # characters: a promise takes about 6 plan tokens, and a token is 4 to 5 characters of text
 LEAST_STEP = 160  # characters of a round that holds one step
 _LADDER = 1.2  # each tried size is so much larger than the one before
 

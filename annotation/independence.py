@@ -24,6 +24,7 @@ LEAST_IMPERATIVE_OF_STEPS = 0.3  # where steps were asked for or announced
 LEAST_SEQUENCE_OPENINGS = 0.3
 MOST_LINKED_OPENINGS = 0.25
 LEAST_CONSEQUENCES = 0.3
+LEAST_DAYS = 0.6  # of the passages: so many are headed by a day where a plan of days was asked for
 MARGIN_OF_PROSE = 0.6  # paragraphs flow on unless much speaks against it (chosen on folds 0 to 3)
 
 
@@ -62,6 +63,8 @@ def ruled(answer: str, outline: Outline, features: dict[str, float]) -> Verdict 
     asks_several = features["asks_several"] or features["asks_list"]
     if features["asks_story"] and not features["asks_ideas"] and not (outline.kind is LIST and asks_several):
         return Verdict(PLAIN, "narrative")
+    if features["asks_plan"] and features["asks_days"] and features["days"] >= LEAST_DAYS:
+        return Verdict(PARALLEL, "days")
     if is_procedure(outline, features):
         return Verdict(PLAIN, "chain") if outline.kind is PARAGRAPHS else Verdict(STEPS, "procedure")
     if features["opens_consequence"] >= LEAST_CONSEQUENCES or (features["asks_proof"] and not features["asks_list"]):

@@ -12,10 +12,9 @@ from ..records.checks import check_utf8
 from ..records.tagged import Rounds, is_tagged
 from .schemas import Message
 from .structure import MOST_SPANS
-from .topics import MOST_WORDS
 
 MOST_REPLY_ROUNDS = 16  # as generation allows by default
-LONGEST_TOPIC = 100  # characters
+MOST_WORDS, LONGEST_TOPIC = 3, 100  # words and characters
 
 SYSTEM = """\
 You plan how an answer can be written in parallel. The answer is cut into numbered pieces. Group neighbouring pieces
@@ -24,13 +23,14 @@ into spans, and spans into rounds:
 - All spans of one round are written at the same time, by writers who see the request and the topics but not each
   other's text. Put two spans into one round only if each makes sense without the other: items of a list of
   alternatives, sections on different subjects, pros and cons.
-- A later round sees everything written in earlier rounds. A conclusion that refers to the parts is a later round; so
-  are the parts that a preamble such as "Here are three tips:" announces.
+- A preamble such as "Here are three tips:" shares the round of the parts that it announces.
+- A later round sees everything written in earlier rounds. A conclusion that refers to the parts is a later round.
 - Steps that build on each other get one round each. Reasoning, calculations, code and stories are never split: reply
   with no rounds at all.
 - Every piece belongs to exactly one span, in order, without gaps. A span should have a sentence or two at least; put
   small neighbours together.
-- A topic is one to three words taken from the span's text; the topics of a round differ.
+- A topic is one short word of the span's text, or two or three where one does not tell it from the others; the topics
+  of a round differ.
 - A round has at most {most_spans} spans, and there are at most {most_rounds} rounds.
 
 Reply with one JSON object and nothing else:
@@ -42,10 +42,9 @@ Example 1. Request: Give two tips for sleeping well.
 [3] Your body likes routine.
 [4] 2. Avoid screens late in the evening.
 [5] In short, routine and darkness help.
-Reply: {"rounds": [
-[{"topic": "two tips", "first": 1, "last": 1}],
-[{"topic": "regular schedule", "first": 2, "last": 3}, {"topic": "avoid screens", "first": 4, "last": 4}],
-[{"topic": "in short", "first": 5, "last": 5}]]}
+Reply: {"rounds": [[{"topic": "introduction", "first": 1, "last": 1},
+{"topic": "schedule", "first": 2, "last": 3}, {"topic": "screens", "first": 4, "last": 4}],
+[{"topic": "closing", "first": 5, "last": 5}]]}
 
 Example 2. Request: Compare cats and dogs.
 [1] Cats are independent.

@@ -169,8 +169,3 @@ def refers_to_passages(closing: str) -> bool:
         or is_directions(closing)
         or phrases.REFERS_BACK.search(closing) is not None
     )
-
-
-def announces_passages(preamble: str) -> bool:
-    """Tell whether a preamble speaks of the passages behind it ("Here are three tips:"), so that they should see it."""
-    return preamble.rstrip().endswith((":", ",", "...")) or phrases.ANNOUNCES.search(preamble[-200:]) is not None

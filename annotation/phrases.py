@@ -67,6 +67,11 @@ PHRASES: dict[str, dict[str, str]] = {
         r"day|week": "Day 1",
         r"chapter|scene|act|verse|stanza": "Chapter IV",
     },
+    "day": {
+        r"(?:day|week|month) (?:\d|one|two|three)": "Day 1",
+        r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?": "Monday",
+        r"(?:early |late |mid-?)?(?:morning|afternoon|evening|night)": "Late morning",
+    },
     "directions_heading": {
         r"(?:[\w-]+ ){0,2}(?:instructions|directions)": "**Cooking instructions:**\n",
         r"method|preparation|procedure|steps": "## Method\n",
@@ -102,12 +107,6 @@ PHRASES: dict[str, dict[str, str]] = {
             "Keep to the steps.",
         r"this (?:list|is|was|way|will|approach|can)": "Go on this way.",
         r"and (?:many )?more|more examples|etc": "There are pears and many more.",
-    },
-    "announces": {
-        r"following|here (?:are|is)|here's|these|below|as follows": "Here are my thoughts",
-        r"such as|include|includes|including": "Pets include",
-        r"one|two|three|four|five|six|seven|eight|nine|ten|several|few|some|many": "There are several",
-        r"list|steps|tips|ways|reasons|examples|ideas": "Consider my tips",
     },
     # Signs of arithmetic and of program code in an answer.
     "computation": {
@@ -145,11 +144,11 @@ PROOF = _pattern("proof", r"\b", r"\b")
 STEPS_FOLLOW = _pattern("steps_follow")
 CONSEQUENCE = _pattern("consequence", end=r"\b", flags=re.IGNORECASE)
 SEQUENCE_LABEL = _pattern("sequence_label", end=r"\s*(?:\d|one|two|three|[ivx]+\b)", flags=re.IGNORECASE)
+DAY = _pattern("day", r"[*_]*", r"\b", re.IGNORECASE)
 DIRECTIONS_HEADING = _pattern("directions_heading", r"[\s#*_]*", r"[*_]*:?[*_ \t]*\n", re.IGNORECASE)
 _MARKERS = r"(?:[-#*_+\u2022\u2013\u2014\s]|\(?(?:\d{1,2}|[a-z]|[ivx]{1,4})[.):])*"  # of headings and items
 CONCLUSION = _pattern("conclusion", _MARKERS, r"\b", re.IGNORECASE)
 CLOSING = _pattern("closing", r"\W*", flags=re.IGNORECASE)
 REFERS_BACK = _pattern("refers_back", r"\b", r"\b", re.IGNORECASE)
-ANNOUNCES = _pattern("announces", r"\b", r"\b", re.IGNORECASE)
 COMPUTATION = _pattern("computation")
 CODE_LINE = _pattern("code_line", r"^\s*", flags=re.MULTILINE)

@@ -19,6 +19,7 @@ from typing import Any
 from ..records.journal import Journal
 from ..records.output import beside, make_place_for
 from .assembly import write_outputs
+from .gain import check_min_gain
 from .outcomes import Asked, Refused, finished, records
 from .reading import Source, open_source
 from .structure import LEAST_SPANS, MOST_SPANS, annotate_by_structure
@@ -45,6 +46,8 @@ class AnnotationJob:
     limit: the number of rows to read, by default all.
     most_spans: of a round.
     price: per million prompt and completion tokens, for the report.
+    min_gain: the largest ideal critical path of a plan, as a share of the plain length (gain.py); None keeps every
+        plan, and the command line asks for 0.7.
     """
 
     source: str
@@ -59,6 +62,7 @@ class AnnotationJob:
     llm: str = ""
     price: tuple[float, float] | None = None
     thoughts: str = "keep"
+    min_gain: float | None = None
 
 
 def check_annotation_job(job: AnnotationJob) -> None:
@@ -70,6 +74,7 @@ def check_annotation_job(job: AnnotationJob) -> None:
         value = getattr(job, name)
         if value is not None and value < least:
             raise ValueError(f"{name} is {value}; give {least} or more.")
+    check_min_gain(job.min_gain)
     make_place_for(job.out)
 
 
@@ -101,7 +106,7 @@ def annotate_file(
         missing = (one for one in records(source, drop) if not journal.is_done(one.index, one.fingerprint))
         advance(source.count - _count_missing(source, journal))
         annotator(missing, journal, counter, advance)
-        report = write_outputs(job.out, journal, source.count, job.plain == "keep", job.price)
+        report = write_outputs(job.out, journal, source.count, job.plain == "keep", job.price, job.min_gain)
     journal.path.unlink()
     return report
 

@@ -1,8 +1,7 @@
 """The report of an annotation: counts, spans and lengths, and the ideal critical path; as a table, JSON and a plot.
 
-Definitions. Share with two spans: records written as plans with at least two spans, of all records read. Critical path:
-per round the tokens of the plan, its terminator (`<sync/>` or EOS) and the longest span, one forward per token, as if
-every other span were free. Sequential: the tokens of all spans and EOS. Both over the records with plans.
+Definitions. Share with two spans: records written as plans with at least two spans, of all records read. Critical path
+and sequential tokens are those of `gain.py`, over the records with plans.
 """
 
 from collections import Counter
@@ -10,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .gain import critical_path, plan_tokens, sequential
 from .outcomes import Outcome, Refused, Usage
 from .tagging import Sizes
 
@@ -68,14 +68,13 @@ class _Plans:
     def add(self, sizes: Sizes) -> None:
         """Count a plan."""
         rounds = sizes.spans
-        plan = sum(sizes.plan) + len(rounds)  # a round's plan ends in <sync/>, the last one's in EOS
         self.spans[sum(map(len, rounds))] += 1
         self.widest[max(map(len, rounds))] += 1
         self.rounds[len(rounds)] += 1
         self.lengths.update(_bin(length) for lengths in rounds for length in lengths)
-        self.tokens["plan"] += plan
-        self.tokens["critical_path"] += plan + sum(map(max, rounds))
-        self.tokens["sequential"] += sum(map(sum, rounds)) + 1
+        self.tokens["plan"] += plan_tokens(sizes)
+        self.tokens["critical_path"] += critical_path(sizes)
+        self.tokens["sequential"] += sequential(sizes)
 
     def report(self, read: int) -> dict[str, Any]:
         """Return the numbers, with shares of all records read."""

@@ -1,110 +1,132 @@
-"""Topics of one to three words, taken from the text that they announce."""
+"""Topics of the parts of an answer: one short word each that tells it from the others, two where one does not.
 
-import re
-from collections.abc import Collection, Sequence
-from itertools import chain, count
+The words of a part are those of its label ("Fresh air" in "1. **Fresh air**: open ...") and then of its beginning. Its
+topic is, in order of preference,
 
-from .words import EMPTY, NUMBERS
+    1. an aspect that the request asks for ("its look and history"), where most parts have one of their own
+    2. a telling word that no other part has; adjectives, verbs and words such as "benefits" after the others
+    3. a telling word that is no topic yet
+    4. two words, and last of all a word and a number word
 
-MOST_WORDS = 3
-LONGEST_WORD = 24  # characters
-_LONGEST_UNSPACED = 8  # of scripts that write no spaces between words
-_FIRST_UNSPACED = "\u2e80"  # Chinese, Japanese and the scripts behind them in Unicode
-_READ = 240  # characters of a passage
-_LETTER = re.compile(r"[^\W\d_]")
-_BARE = re.compile(r"[a-zA-Z]|\d+")
-_PREPOSITIONS = frozenset(("of", "for", "in", "with", "to", "from", "on", "at", "by", "and", "or"))
+A part of several passages is called by its first one where it can. "Day 1" stays what it is. The order is English; in
+other languages the topic is an unused word of the label or beginning.
+"""
 
-# The marker before the words of a passage: "## ", "- ", "(2) ", "b. ", "iv) ", "Step 3: ", and bold signs or quotes.
-_MARKER = re.compile(
-    r"\s*(?:#{1,6}\s|[-*+\u2022\u2023\u25aa\u25cf\u25cb\u00b7\u2013\u2014]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.):]\s*|"
-    r"(?:step|day|week|month|phase|stage|tip|reason|option|idea|point)\s+\d{1,2}\s*[:.)-]\s*)?[\s*_\"'`]*",
-    re.IGNORECASE,
-)
-# A label: "Fresh air" before ":", "**", " - ", or the end of its line.
-_LABEL = re.compile(r"[^\n.!?:]{2,60}?(?=:|\*\*|\s[-\u2013\u2014]\s|\s*\n|\s*$)")
-_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, pairwise
 
+from .heads import Head, head_of, is_weak, stem, telling
+from .words import NUMBERS
 
-def topic_of(passages: Sequence[str], used: Collection[str] = ()) -> str:
-    """Return an unused topic for a span of one or more passages; "" for a text without words.
-
-    In order of preference: a short label, the words that stand for the passages, further words of the span, and the
-    first words with a number word behind them.
-
-    Args:
-        used: topics that must not come again, in small letters.
-    """
-    if len(passages) > 1:
-        heads = dict.fromkeys(_head(passage) for passage in passages)
-        words = [word for word in heads if _LETTER.search(word)]
-    else:
-        label, is_label = _leading(passages[0])
-        topic = " ".join(label)
-        if is_label and len(label) <= MOST_WORDS and _LETTER.search(topic) and topic.lower() not in used:
-            return topic
-        words = [] if is_label and len(label) <= MOST_WORDS else _telling(label)
-    telling = _telling(_beginnings(passages))
-    return _fresh(words, used) or _fresh(telling, used) or _numbered(words or telling, used)
+INTRODUCTION, CLOSING = "introduction", "closing"  # topics of preambles and closings
+LEAST_ASKED = 0.5  # of the parts: so many have an aspect that the request asks for, where it asks for aspects
+_LEAD = 4  # words of a beginning in which an aspect is looked for
 
 
-def _after_marker(passage: str) -> int:
-    """Return where the words of a passage begin."""
-    marker = _MARKER.match(passage)
-    assert marker is not None  # the pattern matches an empty text too
-    return marker.end()
+@dataclass(frozen=True)
+class Part:
+    """The text of a span, the passages in it, and the topic of a text without passages, as a preamble."""
+
+    text: str
+    passages: tuple[str, ...] = ()
+    topic: str = ""
 
 
-def _leading(passage: str) -> tuple[list[str], bool]:
-    """Return the words of a passage's label, or else of its beginning, and whether it is a label."""
-    start = _after_marker(passage)
-    label = _LABEL.match(passage, start)
-    if label and (words := _words(label[0])) and len(words) <= 2 * MOST_WORDS:
-        return words, True
-    return _words(passage[start : start + _READ]), False
+def topics_of(parts: Sequence[Part], prompt: str = "") -> list[str]:
+    """Return a topic for each part, all different in small letters; "" for a part without words."""
+    heads = [[head_of(passage) for passage in part.passages] for part in parts]
+    ranking = _Ranking(heads, prompt)
+    topics, used = [], set[str]()
+    for part, of_part in zip(parts, heads, strict=True):
+        topic = _topic(of_part, ranking, used) if of_part else _numbered([part.topic], used)
+        topics.append(topic)
+        used.add(topic.lower())
+    return topics
 
 
-def _words(text: str) -> list[str]:
-    """Return the words of a text, cut at a greatest length."""
-    return [word[: LONGEST_WORD if word[0] < _FIRST_UNSPACED else _LONGEST_UNSPACED] for word in _WORD.findall(text)]
+def _topic(heads: Sequence[Head], ranking: "_Ranking", used: Collection[str]) -> str:
+    """Return the topic of a part that has such heads of its passages."""
+    if heads[0].period:
+        return _numbered([heads[0].period], used)
+    words = list(dict.fromkeys(chain.from_iterable(map(ranking.ordered, heads))))
+    return _fresh(words, used) or _fresh(map(" ".join, pairwise(words)), used) or _numbered(words, used)
 
 
-def _telling(words: list[str]) -> list[str]:
-    """Return the words that tell something about a topic: no empty words, numbers and single letters.
-
-    Where no word does, all are returned, since a topic of empty words ("Is it") is better than none.
-    """
-    return [word for word in words if word.lower() not in EMPTY and not _BARE.fullmatch(word)] or words
-
-
-def _head(passage: str) -> str:
-    """Return the word that stands for a passage among others: a short label's last telling word, else the first one."""
-    words, is_label = _leading(passage)
-    cut = next((place for place, word in enumerate(words) if place and word.lower() in _PREPOSITIONS), len(words))
-    telling = _telling(words[:cut])
-    if not telling:
-        return ""
-    return telling[-1] if is_label and len(telling) <= MOST_WORDS else telling[0]
-
-
-def _beginnings(passages: Sequence[str]) -> list[str]:
-    """Return the words at the beginning of each passage."""
-    starts = map(_after_marker, passages)
-    return [
-        word for passage, start in zip(passages, starts, strict=True) for word in _words(passage[start : start + _READ])
-    ]
-
-
-def _fresh(words: list[str], used: Collection[str]) -> str:
-    """Return the first three words in a row that are not used yet; "" if all are."""
-    starts = range(max(1, len(words) - MOST_WORDS + 1))
-    topics = (" ".join(words[start : start + MOST_WORDS]) for start in starts)
+def _fresh(topics: Iterable[str], used: Collection[str]) -> str:
+    """Return the first topic that is not used yet; "" if all are."""
     return next((topic for topic in topics if topic.lower() not in used), "")
 
 
-def _numbered(words: list[str], used: Collection[str]) -> str:
-    """Return the first two words with the first number that makes the topic unused."""
+def _numbered(words: Sequence[str], used: Collection[str]) -> str:
+    """Return the first word, with the first number word behind it that makes it unused; "" without words."""
     if not words:
         return ""
-    topics = (" ".join((*words[: MOST_WORDS - 1], number)) for number in chain(NUMBERS, map(str, count(2))))
-    return next(topic for topic in topics if topic.lower() not in used)
+    return _fresh(chain(words[:1], (f"{words[0]} {number}" for number in chain(NUMBERS, map(str, count(2))))), used)
+
+
+class _Ranking:
+    """Ranks the words of the parts of one answer by the parts that have them, and by what the request asks for.
+
+    Attributes:
+        asked: the stems of the request's words.
+        in_names: stem -> the parts that have it in a label, or in a beginning without label; in_texts: in either.
+        aspects: the stems that the request asks for and one part each begins with.
+    """
+
+    def __init__(self, heads: Sequence[Sequence[Head]], prompt: str) -> None:
+        parts = [part for part in heads if part]
+        self.asked = set(map(stem, telling(prompt)))
+        self.in_names = _owners(_stems(part, lambda head: head.label or head.beginning) for part in parts)
+        self.in_texts = _owners(_stems(part, lambda head: (*head.label, *head.beginning)) for part in parts)
+        self.aspects = _own_words([self.asked & _stems(part, _lead) for part in parts])
+
+    def ordered(self, head: Head) -> list[str]:
+        """Return the words of a passage, the best topic first; words of one rank stay in their order."""
+        ranked = [(self._rank_in_label(word), word) for word in head.label]
+        ranked += [(self._rank_in_beginning(word, bool(head.label)), word) for word in head.beginning]
+        return [word for _, word in sorted(ranked, key=lambda pair: pair[0])]
+
+    def _rank_in_label(self, word: str) -> int:
+        """Return the rank of a label's word; the smallest is the best topic."""
+        root = stem(word)
+        if self.in_names[root] > 1:
+            return 7 + is_weak(word)
+        return 0 if root in self.aspects else 1 + (is_weak(word) or root in self.asked)
+
+    def _rank_in_beginning(self, word: str, is_labelled: bool) -> int:
+        """Return the rank of a beginning's word, whose passage may have a label too."""
+        root = stem(word)
+        if root in self.aspects and not is_labelled:
+            return 0
+        if (self.in_texts if is_labelled else self.in_names)[root] > 1:
+            return 9 + is_weak(word)
+        return 3 + is_weak(word) + 2 * (root in self.asked)
+
+
+def _lead(head: Head) -> Sequence[str]:
+    """Return the words by which a passage is known to be about an aspect."""
+    return head.label or head.beginning[:_LEAD]
+
+
+def _stems(part: Sequence[Head], words_of: Callable[[Head], Sequence[str]]) -> set[str]:
+    """Return the stems of words of a part's passages."""
+    return {stem(word) for head in part for word in words_of(head)}
+
+
+def _owners(parts: Iterable[set[str]]) -> Counter[str]:
+    """Return stem -> the number of parts that have it."""
+    return Counter(chain.from_iterable(parts))
+
+
+def _own_words(parts: Sequence[set[str]]) -> set[str]:
+    """Return the words that are the only one of just one part; none where too few parts have such a word.
+
+    Words of more than half of the parts are the subject of all and do not count.
+    """
+    owners = _owners(parts)
+    rest = [{word for word in words if owners[word] <= len(parts) / 2} for words in parts]
+    single = Counter(word for words in rest if len(words) == 1 for word in words)
+    own = {word for word, count_ in single.items() if count_ == 1}
+    return own if len(own) > 1 and len(own) >= LEAST_ASKED * len(parts) else set()

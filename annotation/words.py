@@ -43,6 +43,14 @@ _ASKED = {
         "tips ways ideas advice suggestions reasons examples things activities strategies methods options "
         "recommendations benefits factors questions"
     ),
+    "asks_days": (
+        "day days daily week weeks weekly weekend itinerary schedule timetable menu meals workout routine monday "
+        "tuesday wednesday thursday friday saturday sunday morning"
+    ),
+    "asks_plan": (
+        "plan plans planner itinerary schedule timetable menu menus meal meals workout routine breakdown trip tour "
+        "vacation holiday"
+    ),
     "asks_story": (
         "story poem tale novel song lyrics letter dialogue conversation scene rap haiku sonnet fiction narrative wp "
         "roleplay monologue diary script skit plot"
@@ -69,6 +77,30 @@ _OTHERS = {
         "scrape screw scrub seal search secure separate sew sift sit slide snip soak solve stand steam sweep swipe "
         "tape taste tear thread tighten transplant trace try turn unscrew vacuum water weigh work"
     ),
+    "orders": (
+        "adopt drink eat embrace engage exercise express focus invest join learn leverage limit listen lose meditate "
+        "participate practice practise prioritize protect quit ride share sleep speak spend stay stick stretch swim "
+        "talk travel treat volunteer wake walk"
+    ),
+    "nouns": (
+        "brush cream design drink dust exercise glue heat market nail paint plant practice press print record research "
+        "review sand search season sleep steam test track train travel walk watch water"
+    ),
+    "weak": (
+        "type kind form part piece way thing number amount range variety series set group member example source "
+        "factor feature aspect fact tip reason benefit advantage disadvantage effect impact importance significance "
+        "role purpose use result level process system method technique strategy approach option idea point quality "
+        "management development change information knowledge people person human time year day lot bit sense great "
+        "good better best bad worse new old big large small high low long short many few several different various "
+        "similar unique important essential vital crucial key main major common popular famous significant simple "
+        "easy hard strong weak rich fast quick regular proper right balanced healthy plenty enough daily often "
+        "always usually never sometimes first last least only also just even well get make take give go come become "
+        "keep help use need want try find know see look feel think say like allow provide offer contain consist "
+        "belong live eat play work start begin lead cause reduce increase improve create involve require mean "
+        "become ensure enhance boost promote adopt stick wake known called considered found used made based located "
+        "designed available capable able likely something someone everything anything oneself yourself themselves "
+        "itself same own whole every entire world"
+    ),
     "numbers": ("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"),
     "empty": (
         "a an the and or but nor of in on at to for from by with without into onto over under as is are was were be "
@@ -76,7 +108,8 @@ _OTHERS = {
         "us do does did can could may might will would shall should must have has had not no if then than so such "
         "also very more most some any each other others when while which who whom whose what how why where about "
         "between through during before after one first second third next finally lastly additionally furthermore "
-        "moreover however overall let's it's sure certainly yes well include includes including"
+        "moreover however overall let's it's don't doesn't isn't aren't can't just both all up out off down two "
+        "three four five per via it'll you'll you're they're sure certainly yes well include includes including"
     ),
 }
 
@@ -85,4 +118,7 @@ CLASSES = tuple(_CLASSES)
 ASKED = {name: frozenset(words.split()) for name, words in _ASKED.items()}
 IMPERATIVE = frozenset(_OTHERS["imperative"].split())  # with which the steps of a procedure begin
 EMPTY = frozenset(_OTHERS["empty"].split())  # words that tell nothing about a topic
+ORDERS = IMPERATIVE | set(_OTHERS["orders"].split())  # verbs that open a piece of advice
+# Words that tell too little to be a topic where there is a better one: general ones, and verbs that are no nouns.
+WEAK = set(_OTHERS["weak"].split()) | (ORDERS - set(_OTHERS["nouns"].split()))
 NUMBERS = tuple(_OTHERS["numbers"].split())  # from the second on

@@ -31,6 +31,13 @@ class Planning:
     thoughts: Annotated[
         str, Option(metavar="keep|drop", help="Keep or drop <think> ... </think> before answers; kept, it is a round.")
     ] = "keep"
+    min_gain: Annotated[
+        str,
+        Option(
+            metavar="X|none",
+            help="Plan an answer only where its ideal critical path is at most this share of its length; none: always.",
+        ),
+    ] = "0.7"
     max_spans: Annotated[int, Option(help="Spans that a round may have, at most.")] = 16
 
 
@@ -105,6 +112,7 @@ def annotate(
         most_spans=planning.max_spans,
         llm=asking.llm,
         price=asking.price,
+        min_gain=read_number("min_gain", planning.min_gain),
     )
     finished = 0
     with progress_bar("annotating", MofNCompleteColumn()) as show:
@@ -134,14 +142,14 @@ def annotator_of(planning: Planning, asking: Asking) -> "Annotator | None":
     from ..annotation.llm_endpoint import Endpoint, check_endpoint
     from ..annotation.llm_request import Form
 
-    form = Form(read_temperature(asking.temperature), asking.system)
+    form = Form(read_number("temperature", asking.temperature), asking.system)
     endpoint = Endpoint(asking.llm, asking.endpoint, asking.concurrency, form=form)
     check_endpoint(endpoint)
     return partial(ask_all, endpoint=endpoint, most_spans=planning.max_spans)
 
 
-def read_temperature(text: str) -> float | None:
-    """Return a temperature; None for "none".
+def read_number(name: str, text: str) -> float | None:
+    """Return the number of an option that may be "none", which is None.
 
     Raises:
         ValueError: neither a number nor "none".
@@ -149,7 +157,7 @@ def read_temperature(text: str) -> float | None:
     try:
         return None if text.lower() == "none" else float(text)
     except ValueError as error:
-        raise ValueError(f"temperature is {text!r}; give a number of at least 0, or none.") from error
+        raise ValueError(f"{name} is {text!r}; give a number of at least 0, or none.") from error
 
 
 def print_report(report: dict[str, Any], job: "AnnotationJob", as_json: bool) -> None:

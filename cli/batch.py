@@ -35,7 +35,11 @@ class Scheduling:
 
 def batch(
     source: Annotated[
-        Path, Argument(metavar="IN", help="JSONL file of requests: prompt or messages; optional: id, plan, fields.")
+        Path,
+        Argument(
+            metavar="IN",
+            help="JSONL file of requests (prompt or messages; optional: id, plan, fields); - is standard input.",
+        ),
     ],
     out: Annotated[Path, Argument(metavar="OUT", help="JSONL file of answers to write, in the order of IN.")],
     loading: Loading,

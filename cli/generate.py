@@ -89,10 +89,11 @@ def show_answer(
 
 def read_prompt(words: list[str]) -> str:
     """Return the words of the command line as a prompt, or standard input."""
-    if not words and sys.stdin.isatty():
+    is_piped = words in ([], ["-"])
+    if is_piped and (sys.stdin is None or (not words and sys.stdin.isatty())):
         raise ValueError("There is no prompt; give one as an argument, or pipe one in.")
     try:
-        if words in ([], ["-"]):
+        if is_piped:
             text = sys.stdin.buffer.read().decode("utf-8").removesuffix("\n").removesuffix("\r")
         else:
             text = " ".join(words)

@@ -235,8 +235,8 @@ def speed() -> list[str]:
     rows = [
         ("denoising tick / transformer and head alone on the same tokens (630 M, 6 spans of 40, one thread)",
          f"{row_of(large, 'fill', step='denoising')['x ideal']:.2f}"),
-        ("the engine's own time per tick, included model: planning, denoising 252 tokens (below 0: attention in parts "
-         "computes less than the comparison)", f"{planning:.2f}, {denoising:.2f} ms"),
+        ("the engine's own time per tick, included model: planning, denoising 252 tokens (below 0: attention in "
+         "segments computes less than the comparison)", f"{planning:.2f}, {denoising:.2f} ms"),
         ('`decoding="autoregressive"` / native `generate`: 630 M, included model', f"{ours[0]:.2f}, {ours[1]:.2f}"),
         ("included model, 3+ parts, one at a time: seconds left to right / at threshold 0.9, / also with lookahead 3",
          f"{gains['planned, threshold 0.9']:.1f}, {gains[fastest]:.1f}"),
@@ -275,9 +275,9 @@ def less_work() -> list[str]:
     return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
 
-def small_rooms() -> list[str]:
-    """Return what becomes of answers that have little room."""
-    results = loaded(RESULTS / "small_rooms.json")
+def rows_of(name: str) -> list[str]:
+    """Return the rows of a results file as they are."""
+    results = loaded(RESULTS / name)
     return [*rows_as_table(results["rows"]), "", stamp_line(results["stamp"])]
 
 
@@ -321,7 +321,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "objective": partial(objective, "objective.json"),
     "objective_examples": partial(objective, "objective_examples.json"),
     "less_work": less_work,
-    "small_rooms": small_rooms,
+    "small_rooms": partial(rows_of, "small_rooms.json"),
+    "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,
     "new_decoder": partial(example, "new_decoder.py"),

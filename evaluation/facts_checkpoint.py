@@ -22,7 +22,8 @@ from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..training import sft
 from .facts_card import write_facts_card
 from .facts_tokenizer import train_tokenizer
-from .measure import Evaluation, measurement_stamp
+from .measure import Evaluation
+from .stamp import measurement_stamp
 from .systems import evaluate_systems
 
 VOCABULARY = 2048

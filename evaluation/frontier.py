@@ -16,9 +16,9 @@ from rich.table import Table
 
 from ..records.journal import Journal
 from .frontier_plot import draw_plot, figure_class
-from .measure import Evaluation, Measurement, compare_systems, measurement_stamp
-from .pareto import points_of, undominated
-from .systems import print_json, print_table
+from .measure import Evaluation, Measurement, compare_systems
+from .pareto import Point, undominated
+from .stamp import measurement_stamp, print_json, print_tables
 from .variants import VARIANTS, Systems, choose_systems
 
 ALONE = 100  # prompts
@@ -46,8 +46,8 @@ def evaluate_variants(
     questions = evaluation.questions
 
     def measure(name: str, fields: Mapping[str, Any]) -> tuple[Measurement, Measurement]:
-        (batched,) = compare_systems(model, tokenizer, questions, evaluation.batch_size, {name: fields})
-        (alone,) = compare_systems(model, tokenizer, questions[:ALONE], 1, {f"{name}, alone": fields})
+        (batched,) = compare_systems(model, tokenizer, questions, evaluation.batch_size, {name: fields}, evaluation.bar)
+        (alone,) = compare_systems(model, tokenizer, questions[:ALONE], 1, {f"{name}, alone": fields}, evaluation.bar)
         return batched, alone
 
     batched, alone = [], []
@@ -91,9 +91,17 @@ def report_variants(
     if evaluation.as_json:
         print_json(environment, {"results": batched, "results_alone": alone})
     else:
-        print_table(frontier_table(batched, alone, evaluation.batch_size), environment)
+        print_tables([frontier_table(batched, alone, evaluation.batch_size)], environment)
     if plot is not None:
-        draw_plot(points_of(batched, alone), environment, plot)
+        draw_plot(points_of(batched, alone), "facts right", environment, plot)
+
+
+def points_of(batched: Sequence[Measurement], alone: Sequence[Measurement]) -> list[Point]:
+    """Return a point per system; rows of the same place in both lists belong to the same system."""
+    return [
+        Point(row.system, VARIANTS[row.system]["decoding"], row.facts_right, row.forwards, one.seconds, row.seconds)
+        for row, one in zip(batched, alone, strict=True)
+    ]
 
 
 def frontier_table(batched: Sequence[Measurement], alone: Sequence[Measurement], batch_size: int) -> Table:

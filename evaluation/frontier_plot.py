@@ -6,7 +6,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from .pareto import Point, undominated
-from .systems import stamp_text
+from .stamp import stamp_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +26,12 @@ def figure_class() -> "type[Figure]":
     return Figure
 
 
-def draw_plot(points: Sequence[Point], environment: Mapping[str, Any], path: Path) -> None:
-    """Draw quality against forwards and against seconds, with the stamp below. The suffix names the file's format."""
+def draw_plot(points: Sequence[Point], quality: str, environment: Mapping[str, Any], path: Path) -> None:
+    """Draw quality against forwards and against seconds, with the stamp below. The suffix names the file's format.
+
+    Args:
+        quality: says what the points' quality is.
+    """
     costs = {"forwards": "forwards per answer", "seconds_batched": "seconds per answer, in batches"}
     figure = figure_class()(figsize=(13, 7), layout="constrained")
     all_axes = figure.subplots(1, 2, sharey=True)
@@ -40,7 +44,7 @@ def draw_plot(points: Sequence[Point], environment: Mapping[str, Any], path: Pat
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     all_axes[-1].legend(fontsize=8, loc="lower right")
-    all_axes[0].set_ylabel("facts right")
+    all_axes[0].set_ylabel(quality)
     figure.supxlabel(fill(stamp_text(environment), width=190), fontsize=6, color="0.4")
     figure.savefig(path, dpi=150)
 

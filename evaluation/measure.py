@@ -5,21 +5,13 @@ Forwards and critical path: mean per answer (generation/trace.py). Tokens: text 
 Seconds: wall clock of the whole set, batches included, divided by the answers.
 """
 
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-import transformers
-from rich.console import Console
-from rich.progress import Progress
 
 from ..facts.generator import FactsQuestion, held_out_questions
 from ..facts.metric import facts_right
@@ -29,23 +21,30 @@ from ..loading.embedded import EMBEDDED
 from ..loading.load import load
 from ..loading.precision import FASTEST
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
+from .bars import Bar, no_bar
+from .stamp import SEED
 from .variants import Systems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-HELD_OUT_SEED = 2026  # not the seed of the evaluation file in the training recipe
+HELD_OUT_SEED = SEED
 MANY_PARTS = 3
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation to run: a checkpoint (None: the included one), a number of questions, and a batch size."""
+    """An evaluation to run: a checkpoint (None: the included one), a number of questions, and a batch size.
+
+    as_json: print one JSON object instead of a table.
+    bar: opens a progress bar.
+    """
 
     model: str | None = None
     count: int = 500
     batch_size: int = 8
-    as_json: bool = False  # print one JSON object instead of a table
+    as_json: bool = False
+    bar: Bar = field(default=no_bar, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.batch_size < 1:
@@ -138,36 +137,15 @@ def compare_systems(
     questions: Sequence[FactsQuestion],
     batch_size: int,
     systems: Systems,
+    bar: Bar = no_bar,
 ) -> list[Measurement]:
-    """Measure every system on the questions; a terminal shows a progress bar."""
-    console = Console(stderr=True)
+    """Measure every system on the questions, with a progress bar for each."""
     measurements = []
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        for name, fields in systems.items():
-            task = progress.add_task(name, total=len(questions))
+    for name, fields in systems.items():
+        with bar(name) as show:
             started, answered = time.perf_counter(), []
             for one in answer_questions(model, tokenizer, questions, batch_size, **fields):
                 answered.append(one)
-                progress.advance(task)
+                show(len(answered), len(questions))
             measurements.append(summarise_answers(name, answered, time.perf_counter() - started))
     return measurements
-
-
-def measurement_stamp(model: PlannedDiffusionForCausalLM, batch_size: int) -> dict[str, Any]:
-    """Return the circumstances that a reported result carries: date, commit, machine, versions, command ..."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    ).stdout.strip()
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    return {
-        "date": date.today().isoformat(),
-        "commit": commit or "not a git checkout",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
-        "versions": ", ".join(
-            f"{name} {version}" for name, version in {**versions, "Python": platform.python_version()}.items()
-        ),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "batch": batch_size,
-        "seed": HELD_OUT_SEED,
-        "command": "planned-diffusion " + " ".join(sys.argv[1:]),
-    }

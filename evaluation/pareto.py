@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .measure import Measurement
-from .variants import VARIANTS
-
 
 @dataclass(frozen=True)
 class Point:
@@ -17,14 +14,6 @@ class Point:
     forwards: float
     seconds_alone: float
     seconds_batched: float
-
-
-def points_of(batched: Sequence[Measurement], alone: Sequence[Measurement]) -> list[Point]:
-    """Return a point per system; rows of the same place in both lists belong to the same system."""
-    return [
-        Point(row.system, VARIANTS[row.system]["decoding"], row.facts_right, row.forwards, one.seconds, row.seconds)
-        for row, one in zip(batched, alone, strict=True)
-    ]
 
 
 def undominated(points: Sequence[Point], cost: str) -> list[Point]:

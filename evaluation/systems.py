@@ -1,17 +1,12 @@
 """Evaluates a few systems: the planned decoder at several settings, beside left to right (`evaluate`)."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
-from .measure import MANY_PARTS, Evaluation, Measurement, compare_systems, measurement_stamp
+from .measure import MANY_PARTS, Evaluation, Measurement, compare_systems
+from .stamp import measurement_stamp, print_json, print_tables
 from .variants import SYSTEMS, choose_systems
-
-WIDTH_WITHOUT_TERMINAL = 150  # characters
 
 # Header of a column -> its text for a measurement.
 COLUMNS: dict[str, Callable[[Measurement], str]] = {
@@ -35,12 +30,14 @@ def evaluate_systems(evaluation: Evaluation, decoding: str | None = None) -> lis
     """
     chosen = choose_systems(SYSTEMS, decoding)
     model, tokenizer = evaluation.load()
-    measurements = compare_systems(model, tokenizer, evaluation.questions, evaluation.batch_size, chosen)
+    measurements = compare_systems(
+        model, tokenizer, evaluation.questions, evaluation.batch_size, chosen, evaluation.bar
+    )
     environment = measurement_stamp(model, evaluation.batch_size)
     if evaluation.as_json:
         print_json(environment, {"results": measurements})
     else:
-        print_table(systems_table(measurements), environment)
+        print_tables([systems_table(measurements)], environment)
     return measurements
 
 
@@ -52,23 +49,3 @@ def systems_table(measurements: Sequence[Measurement]) -> Table:
     for row in measurements:
         table.add_row(*(text(row) for text in COLUMNS.values()))
     return table
-
-
-def print_json(environment: Mapping[str, Any], results: Mapping[str, Sequence[Measurement]]) -> None:
-    """Print the stamp and lists of measurements as one JSON object."""
-    rows = {name: [asdict(row) for row in measurements] for name, measurements in results.items()}
-    print(json.dumps({"stamp": dict(environment), **rows}, indent=1))
-
-
-def print_table(table: Table, environment: Mapping[str, Any]) -> None:
-    """Print a table with its stamp below."""
-    out = Console()
-    if not out.is_terminal:
-        out = Console(width=WIDTH_WITHOUT_TERMINAL)
-    out.print(table)
-    out.print(stamp_text(environment), style="dim", highlight=False)
-
-
-def stamp_text(environment: Mapping[str, Any]) -> str:
-    """Return the stamp of a measurement as one line."""
-    return "; ".join(f"{key}: {value}" for key, value in environment.items())

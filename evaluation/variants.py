@@ -69,6 +69,15 @@ VARIANTS = {
     "APD, R 0.5": {**_APD, "mixture_weight": 0.5},
 }  # fmt: skip
 
+# The systems that a text task measures without --all.
+TEXT_SYSTEMS = {
+    name: VARIANTS[name]
+    for name in (
+        "planned, ratio 1", "planned, threshold 0.9", "planned, threshold 0.9, lookahead 3", "parallel autoregressive",
+        "parallel autoregressive, lookahead 3", "autoregressive",
+    )
+}  # fmt: skip
+
 
 def choose_systems(systems: Systems, decoding: str | None) -> Systems:
     """Return the systems that use a decoder, or all of them for None.

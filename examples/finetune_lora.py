@@ -20,8 +20,9 @@ with tempfile.TemporaryDirectory() as folder:
     lines = (RECIPES / "elements.jsonl").read_text(encoding="utf-8").splitlines()
     answers.write_text("\n".join(lines[:8]) + "\n", encoding="utf-8")
 
-    # 1. Find the independent parts of every answer. The same as `planned-diffusion annotate answers annotated`.
-    assert command(["annotate", str(answers), str(annotated)]) == 0
+    # 1. Find the independent parts of every answer. The same as `planned-diffusion annotate answers annotated
+    #    --min-gain none`: these answers are shorter than their plans, and shall be planned nevertheless.
+    assert command(["annotate", str(answers), str(annotated), "--min-gain", "none"]) == 0
     first = json.loads(annotated.read_text(encoding="utf-8").splitlines()[0])
     print(first["messages"][-1]["content"])
 

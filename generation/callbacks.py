@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.stopping_criteria import MaxTimeCriteria, StopStringCriteria
 
-from .callback_rows import Callbacks, LockstepRows, RowAlone
+from .callback_rows import Callbacks, LockstepRows, RowAlone, rehearse
 from .config import PlannedDiffusionGenerationConfig
 from .decoders.table import DECODERS, names_of
 from .own_copies import own_copies
@@ -31,7 +31,8 @@ class CallbackReader:
     Args:
         generation_config: its max_time and stop_strings are criteria as well.
         tokenizer: spells the stop strings.
-        pad: the token behind rows that have ended.
+        pad: the token behind rows that have ended; eos: the tokens that end one.
+        vocabulary: the number of scores of a row.
 
     Raises:
         ValueError: in every method, for what cannot be called or cannot be right; the message says what to do.
@@ -42,8 +43,11 @@ class CallbackReader:
         generation_config: PlannedDiffusionGenerationConfig,
         tokenizer: PreTrainedTokenizerBase | None,
         pad: int,
+        eos: Sequence[int],
+        vocabulary: int,
     ) -> None:
-        self.generation_config, self.tokenizer, self.pad = generation_config, tokenizer, pad
+        self.generation_config, self.tokenizer = generation_config, tokenizer
+        self.pad, self.eos, self.vocabulary = pad, eos, vocabulary
 
     def read(
         self,
@@ -79,16 +83,22 @@ class CallbackReader:
             lockstep = LockstepRows(ids, self.pad, processors, [*criteria, *of_fields])
             return [Asked(lockstep.stopper(row), None, lockstep) for row in range(len(ids))]
         asked = []
-        for row, copies in enumerate(self._copies([*processors, *criteria], len(ids))):
+        if len(ids) > 1:
+            for processor in self._copies(processors, 1)[0]:
+                rehearse(processor, ids, self.vocabulary, self.eos)
+        given = [*processors, *criteria]
+        for row, copies in enumerate([given] if len(ids) == 1 else self._copies(given, len(ids))):
             mine = [*copies[len(processors) :], *of_fields]
             alone = RowAlone(row, ids, lengths[row], copies[: len(processors)], mine)
             asked.append(Asked(alone.should_stop if mine else None, alone.process if processors else None))
         return asked
 
     def _copies(self, given: Callbacks, count: int) -> list[list[Callable[..., Any]]]:
-        """Return what each of so many requests calls; one alone calls what was given."""
-        if count == 1:
-            return [[*given]]
+        """Return so many copies of what was given.
+
+        Raises:
+            ValueError: something that cannot be copied.
+        """
         try:
             return own_copies(given, count)
         except Exception as error:  # of a caller's object: it may raise anything

@@ -92,7 +92,8 @@ class RequestMaker:
         if self.model_config.span_separator and self.tokenizer is not None:
             separator = tuple(self.tokenizer.encode(self.model_config.span_separator, add_special_tokens=False))
         pad = pad_id(self.generation_config, self.control.eos)
-        callbacks = CallbackReader(self.generation_config, self.tokenizer, pad)
+        vocabulary = self.model_config.get_text_config().vocab_size
+        callbacks = CallbackReader(self.generation_config, self.tokenizer, pad, self.control.eos, vocabulary)
         asked = callbacks.read(logits_processor, stopping_criteria, input_ids, prompts)
         requests = []
         for index, prompt in enumerate(prompts):

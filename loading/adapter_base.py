@@ -1,7 +1,8 @@
 """Find the checkpoint that an adapter was trained on, and make sure that it is that one.
 
 `adapter_config.json` names the base, as PEFT writes it. Beside it our training leaves RECORD: where the base lies as
-seen from the adapter's folder, so that both can move together, and a hash of its weights. Adapters without it load too.
+seen from the adapter's folder, so that both can move together, or its name, if it is a base by name (bases.py), and a
+hash of its weights. Adapters without it load too.
 """
 
 import hashlib
@@ -19,12 +20,13 @@ from transformers.utils.import_utils import is_peft_available
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..checkpoint_planned_diffusion import CheckpointError
+from .bases import BASES, Base, base_of_folder, cache_folder, conversion_of, converted
 from .json_object import read_object
 from .locate import REPOSITORY, is_path
 
 AGAIN = "save the adapter again"
 KEY = "base_model_name_or_path"
-RECORD, PLACE = "adapter_base.json", "relative_path"
+RECORD, PLACE, NAME = "adapter_base.json", "relative_path", "base"
 WEIGHTS = "*.safetensors"
 SAMPLED_ROWS, SMALL = 16, 1 << 16  # numbers in a tensor that is read whole
 
@@ -51,12 +53,36 @@ def base_of(source: str) -> str | None:
     found = _folder_of(source, name)
     if found is not None:
         return found
+    by_name = base_by_name(source)
+    if by_name is not None:
+        try:
+            return str(conversion_of(by_name, Path(name).name))
+        except ValueError as error:
+            raise CheckpointError(f"{source} is an adapter of {by_name.name}, which {by_name.missing}") from error
     if _is_folder_name(source, name):
         raise CheckpointError(
             f"{source} cannot be loaded: it is an adapter of {name}, and there is no such checkpoint; put it back, or "
             f"write its path or Hub repository as {KEY} into adapter_config.json."
         )
     return name
+
+
+def base_by_name(source: str) -> Base | None:
+    """Return the base by name that an adapter was trained on, wherever it lay then; None where it was another."""
+    name = recorded(source).get(NAME)
+    if isinstance(name, str):
+        return BASES.get(name)
+    file = find_adapter_config_file(source)
+    path = None if file is None else named_base(Path(file))
+    return None if path is None else base_of_folder(path)
+
+
+def base_to_bring(source: str) -> Base | None:
+    """Return the base by name below an adapter, where it has to be converted first; None where it has not."""
+    file = find_adapter_config_file(source)
+    name = None if file is None else named_base(Path(file))
+    base = None if name is None or _folder_of(source, name) else base_by_name(source)
+    return None if base is None or converted(base) else base
 
 
 def named_base(file: Path) -> str | None:
@@ -101,7 +127,10 @@ def recorded(source: str) -> dict[str, Any]:
 def record_base(adapter: Path, base: str) -> None:
     """Write into an adapter's folder where its base lies, if that is a folder, and the hash of its weights."""
     record: dict[str, Any] = {"weights_sha256": hash_of_weights(_fetched(base))}
-    if Path(base).is_dir():
+    by_name = base_of_folder(base)
+    if by_name is not None and Path(base).resolve().parent == cache_folder().resolve():
+        record[NAME] = by_name.name
+    elif Path(base).is_dir():
         record[PLACE] = Path(os.path.relpath(Path(base).resolve(), adapter.resolve())).as_posix()
     (adapter / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

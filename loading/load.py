@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils.import_utils import is_accelerate_available
 
+from ..checkpoint_planned_diffusion import trained_rows
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.stored_defaults import stored_defaults
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
@@ -112,8 +113,9 @@ def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -
     Raises:
         ValueError: an adapter that trains a prompt, which lies outside the layers, or one of another model.
     """
-    from peft import PeftModel, PeftType
+    from peft import PeftConfig, PeftModel, PeftType
 
+    trained_rows(source, PeftConfig.from_pretrained(source), {})  # or refuse a file that lacks them
     try:
         adapted = PeftModel.from_pretrained(model, source)
     except RuntimeError as error:

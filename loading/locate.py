@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from .bases import base_named, converted
+from .bases import base_named, conversion_of
 from .embedded import EMBEDDED
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")  # as the Hub names models
@@ -25,13 +25,7 @@ def locate(model: str | Path, option: str = "") -> str:
     """
     base = base_named(model)
     if base is not None:
-        folder = converted(base)
-        if folder is None:
-            raise ValueError(
-                f"{base.name} has not been converted on this machine; run planned-diffusion generate --model "
-                f"{base.name} Hello once ({base.install} brings its weights)."
-            )
-        return str(folder)
+        return str(conversion_of(base))
     path, text = Path(model).expanduser(), str(model)
     if path.is_dir():
         return str(path)

@@ -1,8 +1,8 @@
 """The unfinished output: an append-only file that keeps every finished record, whatever stops the run.
 
-The first line is a header with the settings of the run. Each further line is one finished record, in any order; a
-record stays finished if its row moves within the source. A run that is stopped (Ctrl-C, kill -9, a full disk) leaves
-whole lines and at most one torn line, which the next run cuts off before it goes on.
+The first line is a header with the settings of the run. Each further line is one finished record, in any order. A run
+that is stopped (Ctrl-C, kill -9, a full disk) leaves whole lines and at most one torn line, which the next run cuts off
+before it goes on.
 
     {"settings": {...}}
     {"index": 3, "hash": "9f86d081884c7d65", ...}
@@ -102,9 +102,13 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
+    def holds(self, index: int, fingerprint: str) -> bool:
+        """Tell whether a record is finished at this index, where equal rows are records of their own."""
+        return self._places.get(index, ("",))[0] == fingerprint
+
     def is_done(self, index: int, fingerprint: str) -> bool:
         """Tell whether a record is finished, here or, by an earlier run, at another index: then it is moved here."""
-        if self._places.get(index, ("",))[0] == fingerprint:
+        if self.holds(index, fingerprint):
             return True
         if fingerprint in self._restored:
             self._places[index] = (fingerprint, self._restored[fingerprint])

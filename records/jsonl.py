@@ -5,26 +5,26 @@ import gzip
 import json
 import shutil
 import sys
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 UNREADABLE = (OSError, EOFError, zlib.error)  # raised by a file that is damaged, or gzip in name only
 
 
-def open_bytes(path: Path, gzipped: bool = True) -> BufferedIOBase:
-    """Open a file for reading; one whose name ends in .gz is unpacked, unless `gzipped` is false."""
-    return gzip.open(path) if gzipped and path.name.lower().endswith(".gz") else path.open("rb")
+def open_bytes(path: Path) -> BufferedIOBase:
+    """Open a file for reading; one whose name ends in .gz is unpacked."""
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def json_lines(path: Path, gzipped: bool = True, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+def json_lines(path: Path, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each line, counted from 1, and its object; empty lines are skipped.
 
     Args:
-        gzipped: unpack a file whose name ends in .gz.
         name: name for the messages; by default the path.
 
     Raises:
@@ -32,7 +32,7 @@ def json_lines(path: Path, gzipped: bool = True, name: str = "") -> Iterator[tup
     """
     number, name = 0, name or str(path)
     try:
-        with open_bytes(path, gzipped) as lines:
+        with open_bytes(path) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, _object(line, f"{name}, line {number}")
@@ -51,20 +51,27 @@ def kept_input(name: str) -> Callable[[], Iterator[tuple[int, dict[str, Any]]]]:
         name: name for the messages.
 
     Raises:
-        ValueError: standard input is a terminal, where nothing has been piped in.
+        ValueError: as `KeptInput`.
     """
-    if sys.stdin.isatty():
-        raise ValueError("There is nothing on standard input; pipe JSON Lines in, or name a file.")
-    folder = TemporaryDirectory(prefix="planned-diffusion-")
-    path = Path(folder.name) / "input.jsonl"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+    kept = KeptInput()
+    return lambda: json_lines(kept.path, name=name)
 
-    def read() -> Iterator[tuple[int, dict[str, Any]]]:
-        assert folder  # it lives as long as this function
-        return json_lines(path, name=name)
 
-    return read
+class KeptInput:
+    """Standard input in a temporary file, which is removed with this object.
+
+    Raises:
+        ValueError: standard input is closed, or a terminal, where nothing has been piped in.
+    """
+
+    def __init__(self) -> None:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise ValueError("There is nothing on standard input; pipe JSON Lines in, or name a file.")
+        folder = mkdtemp(prefix="planned-diffusion-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        self.path = Path(folder) / "input.jsonl"
+        with self.path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:

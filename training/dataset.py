@@ -1,6 +1,7 @@
 """Read JSONL files and encode their records, once, before training; every error names file and line."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..generation.tokens import ControlTokens
-from ..records.jsonl import json_lines
+from ..records.jsonl import UNREADABLE, json_lines, open_bytes
 from .examples import Example, encode_example
 from .objective import Objective
 
@@ -18,6 +19,8 @@ _MAGIC = {b"PAR1": "Parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip"}
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
     """Return the records of a JSONL file, one JSON object with "messages" per line; empty lines are skipped.
+
+    A file whose name ends in .gz is unpacked.
 
     Raises:
         ValueError: no such file, another format, no records, or a line that is no record (with its number).
@@ -32,7 +35,7 @@ def numbered_records(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
         raise ValueError(f"There is no file {path}; give a JSONL file of records with 'messages'.")
     _refuse_other_formats(path)
     records = []
-    for number, record in json_lines(path, gzipped=False):
+    for number, record in json_lines(path):
         if not isinstance(record.get("messages"), list):
             raise ValueError(f"{path}, line {number}: no list 'messages'; write {{\"messages\": [...]}}.")
         records.append((number, record))
@@ -42,12 +45,13 @@ def numbered_records(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _refuse_other_formats(path: Path) -> None:
-    """Raise ValueError where a file begins as a packed one does, rather than as text."""
-    with path.open("rb") as file:
+    """Raise ValueError where a file, unpacked as its name says, begins as a packed one does, rather than as text."""
+    start = b""
+    with suppress(*UNREADABLE), open_bytes(path) as file:  # the reader of lines says why
         start = file.read(max(map(len, _MAGIC)))
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
     if kind:
-        raise ValueError(f"{path} is a {kind} file; training reads plain JSONL only, so convert it first.")
+        raise ValueError(f"{path} is a {kind} file; training reads JSONL, packed if named .gz; convert it.")
 
 
 def encode_records(

@@ -10,7 +10,8 @@ class ScriptArguments:
     """Fields of the script that concern data, model and rows; the objective's fields stand in `ObjectiveFields`."""
 
     train_file: list[str] = field(
-        default_factory=list, metadata={"help": "JSONL files of training records, joined in this order. Required."}
+        default_factory=list,
+        metadata={"help": "JSONL files of training records, plain or .gz, joined in this order. Required."},
     )
     model: str | None = field(
         default=None,
@@ -23,7 +24,7 @@ class ScriptArguments:
     tokenizer: str | None = field(
         default=None, metadata={"help": "Folder or Hub repository of the tokenizer; default: the model's."}
     )
-    eval_file: str | None = field(default=None, metadata={"help": "JSONL file of records to evaluate on."})
+    eval_file: str | None = field(default=None, metadata={"help": "JSONL file of records to evaluate on, or .gz."})
     samples: int = field(
         default=4, metadata={"help": "Number of prompts of eval_file that are answered at every evaluation."}
     )

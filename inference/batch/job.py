@@ -7,14 +7,14 @@ from typing import Any
 
 from ...records.output import make_place_for
 from ..answer import check_fields
-from .tasks import TaskFile
+from .tasks import STDIN, TaskFile
 
 
 @dataclass(frozen=True)
 class BatchJob:
     """A file of requests and how to answer it.
 
-    source: the file of requests; out: the file of answers.
+    source: the file of requests, "-" for standard input; out: the file of answers.
     model: folder or Hub repository of a checkpoint.
     fields: fields of `generate` for every request; those of a request come first.
     dtype, device: as `answer.open_checkpoint` takes them.
@@ -43,6 +43,11 @@ def check_batch_job(job: BatchJob) -> None:
         value = getattr(job, name)
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; give 1 or more.")
+    if job.out == STDIN:
+        raise ValueError(
+            "OUT is -, and batch keeps answers and failed requests in files, so that a stopped run can go on; name a "
+            "file, and print it when the run has ended."
+        )
     make_place_for(job.out)
     check_fields(job.fields)
 

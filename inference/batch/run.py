@@ -56,7 +56,7 @@ def answer_file(job: BatchJob, show: Show = lambda ended, total: None) -> Summar
     check_batch_job(job)
     tasks = open_tasks(job.source)
     with Journal(beside(job.out, ".partial"), header_of(job, tasks)) as journal:
-        missing = (task for task in tasks if not journal.is_done(task.index, task.fingerprint))
+        missing = (task for task in tasks if not journal.holds(task.index, task.fingerprint))
         before = len(journal)
         show(before, tasks.count)
         entries = _entries(job, missing, tasks.count - before)
@@ -100,7 +100,7 @@ def _collect(entries: Generator[dict[str, Any]], journal: Journal, count: int, s
     tokens = 0
     with closing(entries):
         for entry in entries:
-            if journal.is_done(entry["index"], entry["hash"]):
+            if journal.holds(entry["index"], entry["hash"]):
                 continue  # a worker that died had delivered it already
             journal.append(entry)
             tokens += entry.get("answered", {}).get("counts", {}).get("tokens", 0)

@@ -23,9 +23,11 @@ from ...generation.fields import FIELDS, SHARED_FIELDS
 from ...generation.skeleton import Blank
 from ...records.checks import ROLES, check_utf8
 from ...records.content import joined_text, refuse_media
-from ...records.jsonl import json_lines
+from ...records.jsonl import KeptInput, json_lines
 from ..decoding_fields import with_sampling
 from .openai_lines import is_openai_line, request_of
+
+STDIN = Path("-")
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,15 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskFile:
-    """A file in which every line is a request: their number, and a hash of the whole file."""
+    """A file in which every line is a request: their number, and a hash of the whole file.
+
+    kept: standard input, where the file holds that.
+    """
 
     path: Path
     count: int
     sha256: str
+    kept: KeptInput | None = None
 
     def __iter__(self) -> Iterator[Task]:
         """Yield the requests in order; every iteration reads the file anew."""
@@ -64,28 +70,30 @@ class TaskFile:
             yield _task(index, number, row)
 
 
-def open_tasks(path: Path) -> TaskFile:
-    """Read a file through once to check every line.
+def open_tasks(source: Path) -> TaskFile:
+    """Read a file through once to check every line; "-" stands for standard input, kept in a temporary file.
 
     Raises:
         ValueError: no such file, no requests in it, or a line that is no request (with its number).
     """
+    kept = KeptInput() if source == STDIN else None
+    path, name = (source, str(source)) if kept is None else (kept.path, "standard input")
     if not path.is_file():
-        raise ValueError(f"There is no file {path}; give IN a file with one JSON object per line.")
+        raise ValueError(f"There is no file {name}; give IN a file with one JSON object per line.")
     seen: dict[str | int, int] = {}
     index = -1
-    for index, (number, row) in enumerate(json_lines(path)):
+    for index, (number, row) in enumerate(json_lines(path, name=name)):
         try:
             task = _task(index, number, row)
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
+            raise ValueError(f"{name}, line {number}: {error}") from error
         if task.id in seen:
-            raise ValueError(f"{path}, line {number}: its id {task.id!r} is that of line {seen[task.id]}; change one.")
+            raise ValueError(f"{name}, line {number}: its id {task.id!r} is that of line {seen[task.id]}; change one.")
         seen[task.id] = number
     if index < 0:
-        raise ValueError(f"{path} holds no requests; write one JSON object per line.")
+        raise ValueError(f"{name} holds no requests; write one JSON object per line.")
     with path.open("rb") as file:
-        return TaskFile(path, index + 1, hashlib.file_digest(file, "sha256").hexdigest())
+        return TaskFile(path, index + 1, hashlib.file_digest(file, "sha256").hexdigest(), kept)
 
 
 def field_names() -> tuple[str, ...]:
@@ -121,7 +129,7 @@ def _task(index: int, number: int, row: dict[str, Any]) -> Task:
     if line.get("plan") is not None:
         read_plan(line["plan"])
     fingerprint = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
-    return Task(index, id_, fingerprint, _prompt(line), with_sampling(fields), line.get("plan"), row)
+    return Task(index, id_, fingerprint, prompt_of(line), with_sampling(fields), line.get("plan"), row)
 
 
 @lru_cache(maxsize=1024)
@@ -130,7 +138,12 @@ def _check_fields(fields: str) -> None:
     PlannedDiffusionGenerationConfig(**json.loads(fields))
 
 
-def _prompt(row: dict[str, Any]) -> str | list[dict[str, Any]]:
+def prompt_of(row: dict[str, Any]) -> str | list[dict[str, Any]]:
+    """Return the prompt of a line, or its messages.
+
+    Raises:
+        ValueError: neither or both of them, or one that is no text.
+    """
     if ("prompt" in row) == ("messages" in row):
         has = "both prompt and messages" if "prompt" in row else "neither prompt nor messages"
         raise ValueError(f"it has {has}; give one of them.")

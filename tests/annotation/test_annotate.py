@@ -40,11 +40,11 @@ def test_records_are_tagged_and_keep_their_other_fields(job, tips, tokenizer, fa
     for record in records:
         assert [turn["role"] for turn in record["messages"]] == ["user", "assistant"]
         assert plain_text(record["messages"][1]["content"]) == tips
-        assert [len(spans) for spans in parse_tagged(record["messages"][1]["content"])] == [1, 3, 1]
+        assert [len(spans) for spans in parse_tagged(record["messages"][1]["content"])] == [4, 1]
     examples = encode_records(records, tokenizer, ControlTokens.from_config(AutoConfig.from_pretrained(facts)))
     assert all(example.is_tagged for example in examples)  # what annotate writes, train reads
     assert report["records"] == report["written"] == 6 and report["share_with_parallel_spans"] == 1.0
-    assert report["spans_per_answer"] == {5: 6} and report["rounds_per_answer"] == {3: 6}
+    assert report["spans_per_answer"] == {5: 6} and report["rounds_per_answer"] == {2: 6}
     assert json.loads(beside(job.out, ".report.json").read_text())["kinds"] == {"parallel": 6}
     assert not beside(job.out, ".partial").exists() and not beside(job.out, ".refused.jsonl").exists()
 
@@ -227,6 +227,7 @@ def test_a_report_without_matplotlib(job, monkeypatch):
         ({"limit": 0}, "limit is 0"),
         ({"unit": 0}, "unit is 0"),
         ({"most_spans": 3}, "most_spans is 3"),
+        *(({"min_gain": share}, "above 0 and at most 1") for share in (0, -0.5, 1.01, float("nan"))),
     ],
 )
 def test_settings_that_cannot_work(changes, complaint, job):

@@ -10,7 +10,6 @@ from planned_diffusion.annotation.outline import (
     NONE,
     PARAGRAPHS,
     SECTIONS,
-    announces_passages,
     outline_of,
     refers_to_passages,
 )
@@ -107,8 +106,6 @@ def test_outlines(text, kind, pieces):
 
 
 def test_what_refers_to_the_passages():
-    assert announces_passages("Here are three tips:") and announces_passages("Benefits include")
-    assert not announces_passages("An aurora is light in the sky.")
     assert refers_to_passages("\n\nOverall, sleep well.") and refers_to_passages("\nDo all of these.")
     assert refers_to_passages("\n\n5. **Conclusion**: sleep well.")
     assert not refers_to_passages("\n\nSincerely, Ann")

@@ -56,6 +56,9 @@ def test_json_for_scripts(command, jsonl, rows, tmp_path):
         (["--annotator", "llm", "--llm", "m", "--endpoint", "nowhere"], 2, "give a URL"),
         (["--annotator", "llm", "--llm", "m", "--endpoint", "http://127.0.0.1:9/v1"], 1, "fails (APIConnectionError"),
         (["--limit", "0"], 2, "limit is 0"),
+        (["--min-gain", "1.2"], 2, "min_gain is 1.2; give the largest critical path"),
+        (["--min-gain", "0"], 2, "min_gain is 0.0; give"),
+        (["--min-gain", "half"], 2, "min_gain is 'half'; give a number"),
         (["--model", "no/where/else"], 2, "There is no folder"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from planned_diffusion import __version__
 from planned_diffusion.cli.field_options import given_fields
+from planned_diffusion.cli.main import main
 from planned_diffusion.inference import answer as answer_module
 from planned_diffusion.loading import locate
 
@@ -63,6 +64,13 @@ def test_a_field_that_is_set_to_nothing_is_set_and_a_temperature_samples():
 def test_a_prompt_that_is_none_is_refused(run, checkpoint, stdin, says):
     ran = run("generate", "--model", checkpoint[1], stdin=stdin)
     assert ran.status == 2 and says in ran.err and ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["-"]])
+def test_a_closed_standard_input_is_no_prompt(words, checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["generate", *words, "--model", str(checkpoint[1])]) == 2
+    assert "There is no prompt; give one as an argument" in capsys.readouterr().err
 
 
 def test_no_command_shows_the_help_and_an_unknown_one_points_to_it(run):

@@ -120,3 +120,10 @@ def test_groups_of_options_arrive_as_one_object_each():
 
     given = {"name": "a", "model": "b", "dtype": "nf4", "device": "cpu", "as_json": True, "debug": False}
     assert as_command(command)(**given) == ("a", Loading("b", "nf4", "cpu"), Output(as_json=True))
+
+
+def test_the_help_of_decoding_names_all_decoders(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    for command in ("generate", "batch"):
+        text = " ".join(run(command, "--help").out.replace("│", " ").split())
+        assert all(f"'{name}'" in text.split("--decoding ")[1].split("--max-new-tokens")[0] for name in DECODERS)

@@ -86,6 +86,52 @@ def test_a_plot_needs_all_and_a_place(run, checkpoint, tmp_path):
     assert ran.status == 2 and "give --plot another place" in ran.err and ran.err.count("\n") == 1
 
 
+def test_evaluate_passes_the_options_of_the_text_task_on(run, checkpoint, monkeypatch, tmp_path):
+    from planned_diffusion.evaluation import text_task
+    from planned_diffusion.evaluation.text_settings import TextEvaluation
+
+    seen = []
+    monkeypatch.setattr(text_task, "evaluate_text", lambda *given: seen.append(given))
+    folder, plot, keep, prompts = str(checkpoint[1]), tmp_path / "a.svg", tmp_path / "a.jsonl", tmp_path / "p.jsonl"
+    text = ["evaluate", "--model", folder, "--task", "text", "--prompts", prompts]
+    ran = run(*text)
+    assert ran.status == 0
+    assert ran.err.splitlines() == [
+        "note: no base is known, so likelihoods are left out; name one with --base.",
+        "note: answers are not kept; --keep FILE writes them, and continues after an interruption.",
+    ]
+    options = ["--count", "9", "--batch-size", "2", "--decoding", "planned", "--json", "--plot", plot, "--keep", keep]
+    ran = run(*text, *options, "--base", folder, "--max-new-tokens", "40", "--temperature", "0.7", "--all")
+    assert ran.status == 0 and ran.err == ""
+    assert seen == [
+        (TextEvaluation(folder, prompts), None, None),
+        (TextEvaluation(folder, prompts, folder, 9, 2, 40, 0.7, True, "planned", True), plot, keep),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prompts", "p.jsonl"], "--prompts needs --task text; give both"),
+        (["--base", "a/b"], "--base needs --task text; give both"),
+        (["--max-new-tokens", "9"], "--max-new-tokens needs --task text; give both"),
+        (["--temperature", "0"], "--temperature needs --task text; give both"),
+        (["--task", "text"], "--task text needs --prompts FILE; give a file with a prompt per line"),
+        (["--task", "text", "--prompts", "no.jsonl"], "There is no file no.jsonl; give --prompts a file"),
+        (["--task", "text", "--prompts", "no.jsonl", "--count", "0"], "count is 0; give 1 or more"),
+        (["--task", "text", "--prompts", "no.jsonl", "--base", "no/such/base"], "There is no folder no/such/base"),
+        (["--task", "text", "--prompts", "no.jsonl", "--plot", "no/a.svg"], "give --plot another place"),
+        (["--task", "text", "--prompts", "no.jsonl", "--keep", "no/a.jsonl"], "give --keep another place"),
+        (["--task", "poems"], "'poems' is not one of 'facts', 'text'"),
+    ],
+)
+def test_evaluate_refuses_options_that_do_not_fit(run, checkpoint, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    ran = run("evaluate", "--model", checkpoint[1], *options)
+    errors = [line for line in ran.err.splitlines() if not line.startswith("note: ")]
+    assert ran.status == 2 and len(errors) == 1 and message in errors[0], ran.err
+
+
 def test_evaluate_refuses_what_generate_refuses(run, checkpoint, monkeypatch, tmp_path):
     ran = run("evaluate", "--model", checkpoint[1], "--decoding", "telepathic")
     assert ran.status == 2 and "choose one of planned, autoregressive" in ran.err and ran.err.count("\n") == 1

@@ -67,6 +67,9 @@ def parse_serve(arguments: list[str]) -> None:
 def module_fault(name: str, arguments: list[str]) -> str:
     """Return what is wrong with the arguments of a module that is run by `python -m`; "" for nothing."""
     parse = argparse.ArgumentParser.parse_args
+    found = find_spec(name)
+    if found and found.submodule_search_locations is not None:
+        name = f"{name}.__main__"  # what -m runs of a package
 
     def only_parse(self: argparse.ArgumentParser, given: list[str]) -> None:
         parse(self, given)

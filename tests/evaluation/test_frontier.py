@@ -56,7 +56,7 @@ def test_every_decoder_is_measured():
 def measured(monkeypatch):
     """`evaluate_variants` without a model: quality and cost are made up from the name."""
 
-    def compare(model, tokenizer, questions, batch_size, systems):
+    def compare(model, tokenizer, questions, batch_size, systems, bar):
         return [
             Measurement(name, len(questions), 0.5, (len(name) % 7) / 7, 40.0 - len(name), 50.0, 40.0, 45.0, 900.0, 0.2)
             for name in systems
@@ -85,7 +85,7 @@ def test_what_is_measured_is_kept_and_shown_when_it_is_interrupted(measured, mon
 
     def until(last):
         def compare(*given):
-            calls.append(next(iter(given[-1])))
+            calls.append(next(iter(given[4])))
             if len(calls) > last:
                 raise KeyboardInterrupt
             return fine(*given)

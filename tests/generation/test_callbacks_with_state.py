@@ -324,6 +324,76 @@ def test_a_signal_and_large_things_are_shared_by_the_copies(model, batch, byte_t
     assert len(out.sequences[0]) <= ids.shape[1] + 8
 
 
+class Grammars(LogitsProcessor):
+    """A grammar for each row, which refuses a token that it excluded, as the matchers of outlines and others do."""
+
+    def __init__(self, *grammars):
+        self.grammars, self.places = grammars, None  # per row the tokens allowed at each place, the last one for ever
+
+    def __call__(self, input_ids, scores):
+        if self.places is None:
+            assert len(input_ids) == len(self.grammars), "one grammar for each row"
+            self.places = [0] * len(input_ids)
+        else:
+            for row, token in enumerate(input_ids[:, -1].tolist()):
+                if token not in self.allowed(row):
+                    raise KeyError(f"token {token} in row {row}")
+                self.places[row] += 1
+        excluded = torch.full_like(scores, -torch.inf)
+        for row in range(len(scores)):
+            excluded[row, self.allowed(row)] = 0
+        return scores + excluded
+
+    def allowed(self, row):
+        return self.grammars[row][min(self.places[row], len(self.grammars[row]) - 1)]
+
+
+SMALL, LARGE, SAME = [[1, 2, 3]], [[4, 5, 6]], [[1, 2], [1, 2], [2, 3], [3]]
+GRAMMARS = {
+    "alike": ([SMALL] * 3, True),
+    "alike, of several places": ([SAME] * 3, True),
+    "different": ([SMALL, LARGE, SMALL], False),
+    "the last": ([SMALL, SMALL, LARGE], False),
+    "later": ([SAME, SAME, [*SAME[:2], [4], [5]]], False),
+    "one within another": ([SMALL, SMALL, [[1, 2, 3, 4]]], False),
+}
+
+
+@pytest.mark.parametrize("name", GRAMMARS)
+def test_a_grammar_for_each_row_is_right_or_refused_before_a_forward(name, model, native, batch, monkeypatch):
+    ids, mask = batch
+    grammars, is_right = GRAMMARS[name]
+    expected = natively(native, ids, mask, logits_processor=LogitsProcessorList([Grammars(*grammars)]))
+    assert left_to_right(model, ids, mask, logits_processor=Grammars(*grammars)).equal(expected)
+    fields = {"max_new_tokens": 9, "pad_token_id": PAD}
+    alone = [model.generate(ids[row : row + 1], attention_mask=mask[row : row + 1], **fields,
+                            logits_processor=Grammars(grammars[row]))[0] for row in range(3)]  # fmt: skip
+    if is_right:
+        together = model.generate(ids, attention_mask=mask, logits_processor=Grammars(*grammars), **fields)
+        assert all(same(together[row], alone[row]) for row in range(3))
+        return
+    monkeypatch.setattr(engine_module.Engine, "tick", None)
+    with pytest.raises(
+        ValueError, match=r"logits processor Grammars fails where all rows .* \(KeyError: .*; pass prompts"
+    ):
+        model.generate(ids, attention_mask=mask, logits_processor=Grammars(*grammars), **fields)
+
+
+def test_the_rehearsal_leaves_the_callers_object_and_the_noise_alone(planner, batch):
+    ids, mask = batch
+
+    class Noisy(LogitsProcessor):
+        calls = 0
+
+        def __call__(self, input_ids, scores):
+            self.calls += 1
+            return scores + torch.rand(1)
+
+    noisy, state = Noisy(), torch.get_rng_state()
+    planner.prepare(planner.resolve_fields(None, None, {}), ids, mask, logits_processor=noisy)
+    assert noisy.calls == 0 and torch.get_rng_state().equal(state)
+
+
 def test_a_copy_that_cannot_stand_for_one_row_says_what_to_do(planner, batch):
     """Rows with rules of their own: in a copy they all hold one row's answer."""
     ids, mask = batch
@@ -335,8 +405,15 @@ def test_a_copy_that_cannot_stand_for_one_row_says_what_to_do(planner, batch):
     for decoding, rows in (("autoregressive", 3), ("planned", 1)):
         fields = {"decoding": decoding, "max_new_tokens": 9, "logits_processor": of_the_second_row}
         planner.generate(ids[:rows], attention_mask=mask[:rows], **fields)
-    with pytest.raises(AssertionError) as caught:
+    with pytest.raises(ValueError, match="of_the_second_row fails where all rows of a batch hold one answer"):
         planner.generate(ids, attention_mask=mask, max_new_tokens=9, logits_processor=of_the_second_row)
+
+    def later(input_ids, scores):
+        assert input_ids.shape[1] < ids.shape[1] + 3
+        return scores
+
+    with pytest.raises(AssertionError) as caught:
+        planner.generate(ids, attention_mask=mask, max_new_tokens=9, logits_processor=later)
     assert "pass prompts one at a time" in caught.value.__notes__[0]
 
 

@@ -9,8 +9,10 @@ import urllib.request
 
 import huggingface_hub
 import pytest
+from transformers import AutoTokenizer
 
 from planned_diffusion.cli.main import main
+from planned_diffusion.generation.tokens import SPELLING
 from planned_diffusion.inference import serve
 
 QUESTION = [{"role": "user", "content": "What is the capital of Kenya?"}]
@@ -110,3 +112,23 @@ def test_missing_libraries_are_named(monkeypatch, capsys):
     monkeypatch.setattr(serve, "is_serve_available", lambda: False)
     assert main(["serve"]) == 1
     assert "pip install 'planned-diffusion[serve]'" in capsys.readouterr().err
+
+
+TAGS = [*SPELLING.values(), "<|mask|>", "<|end|>", "<|user|>", "<|assistant|>", "<|pad|>"]
+
+
+@pytest.mark.parametrize("tag", [*TAGS, " ".join(TAGS)])
+def test_control_tags_in_messages_stay_text(tag, address, embedded):
+    """A tag is one control token, and as text several: the server counts the ids of the prompt."""
+    openai = pytest.importorskip("openai", reason="needs the openai client")
+    tokenizer = AutoTokenizer.from_pretrained(embedded, trust_remote_code=False)
+    question = f"What {tag} is the capital of Kenya?"
+    as_text = tokenizer(question, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
+        chat = client.chat.completions.create(
+            model=str(embedded), messages=[{"role": "user", "content": question}], max_tokens=8
+        )
+        text = client.completions.create(model=str(embedded), prompt=question, max_tokens=8)
+    assert chat.usage.prompt_tokens == len(as_text) + 2  # <|user|> and <|assistant|> are the template's own
+    assert len(tokenizer(question)["input_ids"]) < len(as_text)
+    assert text.usage.prompt_tokens == len(tokenizer(question)["input_ids"])  # nothing says which are the user's

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from planned_diffusion.cli.main import main
+from planned_diffusion.hub.convert import base_conversion
+from planned_diffusion.loading import bases
 from planned_diffusion.loading.adapter_base import RECORD, base_of, check_base, hash_of_weights, record_base
 from planned_diffusion.loading.load import load
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
@@ -163,3 +165,75 @@ def test_an_adapter_has_its_own_generation_defaults(places):
     (adapter / file).write_text('{"max_new_tokens": 7')
     with pytest.raises(ValueError, match=f"{file} is not JSON"):
         load(str(adapter))
+
+
+# Bases by name
+
+
+@pytest.fixture
+def on_smollm2(places, tmp_path, monkeypatch):
+    """(adapter, cache): an adapter on the base smollm2, whose conversion lies in this machine's cache."""
+    monkeypatch.setenv(bases.CACHE_VARIABLE, str(tmp_path / "cache"))
+    base = bases.BASES["smollm2"].from_wheel
+    base.parent.mkdir(parents=True)
+    (places / "base").rename(base)
+    adapter = places / "runs/adapter"
+    (adapter / RECORD).unlink()
+    name_base(adapter, str(base), keep_record=True)
+    record_base(adapter, str(base))
+    return adapter, tmp_path / "cache"
+
+
+def test_a_base_by_name_is_stored_by_name_with_a_hash(on_smollm2):
+    adapter, cache = on_smollm2
+    record = json.loads((adapter / RECORD).read_text())
+    assert record == {"weights_sha256": hash_of_weights(bases.BASES["smollm2"].from_wheel), "base": "smollm2"}
+
+
+@pytest.mark.parametrize("keep_record", [True, False], ids=["today's", "without a name"])
+def test_a_base_by_name_is_found_on_another_machine(keep_record, on_smollm2, tmp_path, monkeypatch):
+    adapter, cache = on_smollm2
+    if not keep_record:
+        (adapter / RECORD).unlink()
+    cache.rename(tmp_path / "elsewhere/another")
+    with pytest.raises(
+        ValueError, match="adapter of smollm2, which has not been converted .*; run planned-diffusion ge"
+    ):
+        load(str(adapter))
+    monkeypatch.setenv(bases.CACHE_VARIABLE, str(tmp_path / "elsewhere/another"))
+    assert base_of(str(adapter)) == str(bases.BASES["smollm2"].from_wheel)
+    load(str(adapter))
+
+
+def test_another_conversion_is_refused_by_its_hash(on_smollm2):
+    adapter, _ = on_smollm2
+    smollm2 = bases.BASES["smollm2"]
+    shutil.copytree(smollm2.from_wheel, smollm2.from_hub)
+    change_weights(smollm2.from_hub)
+    load(str(adapter))  # the one that it was trained on
+    shutil.rmtree(smollm2.from_wheel)
+    with pytest.raises(ValueError, match="whose weights are no longer those that it was trained on"):
+        load(str(adapter))
+
+
+def test_the_command_line_brings_it(on_smollm2, monkeypatch, capsys):
+    adapter, _ = on_smollm2
+    smollm2, brought = bases.BASES["smollm2"], []
+    away = smollm2.from_wheel.rename(smollm2.from_wheel.with_name("away"))
+
+    def bring(base, show):
+        brought.append(base.name)
+        shutil.copytree(away, base.from_wheel)
+
+    monkeypatch.setattr(base_conversion, "bring", bring)
+    for _ in range(2):
+        assert main(["generate", "Hi", "--max-new-tokens", "4", "--model", str(adapter)]) == 0
+    assert brought == ["smollm2"] and "smollm2 is made from" in capsys.readouterr().err
+
+
+def test_the_same_folder_name_elsewhere_is_stored_as_a_path(places, tmp_path, monkeypatch):
+    monkeypatch.setenv(bases.CACHE_VARIABLE, str(tmp_path / "cache"))
+    copy = places / bases.BASES["smollm2"].from_wheel.name
+    (places / "base").rename(copy)
+    record_base(places / "runs/adapter", str(copy))
+    assert "base" not in json.loads((places / "runs/adapter" / RECORD).read_text())

@@ -1,7 +1,10 @@
 """Trained rows of tokens come along, whoever loads the adapter, with a head that is tied or not."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM
 
 from planned_diffusion.loading.load import load
@@ -60,3 +63,35 @@ def test_through_every_door(door, adapter):
     plain = logits(PlannedDiffusionForCausalLM.from_pretrained(base))
     assert (expected - plain)[0, 1].abs().max() > 0.1
     torch.testing.assert_close(logits(DOORS[door](folder, base)), expected, atol=1e-5, rtol=1e-4)
+
+
+def change_rows(folder: str, change) -> None:
+    file = Path(folder) / "adapter_model.safetensors"
+    stored = load_file(file)
+    save_file({name: kept for name, rows in stored.items() if (kept := change(name, rows)) is not None}, file)
+
+
+LACKING = {
+    "no rows": lambda name, rows: None if "trainable_tokens" in name else rows,
+    "none of the embedding": lambda name, rows: None if "embed_tokens" in name else rows,
+}
+BY_LOADING = [door for door in DOORS if door != "PeftModel"]  # which is PEFT's own and warns
+
+
+@pytest.mark.parametrize("door", BY_LOADING)
+@pytest.mark.parametrize("change", LACKING)
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_lacks_them_is_refused_in_a_sentence(change, door, adapter):
+    _, folder, base = adapter
+    change_rows(folder, LACKING[change])
+    with pytest.raises(ValueError, match=r"adapter lacks the trained rows of embed_tokens.*, which its adapter_config"):
+        DOORS[door](folder, base)
+
+
+@pytest.mark.parametrize("door", ["AutoModelForCausalLM", "the command line"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_with_fewer_rows_is_refused_in_a_sentence(door, adapter):
+    _, folder, base = adapter
+    change_rows(folder, lambda name, rows: rows[:2].clone() if "trainable_tokens" in name else rows)
+    with pytest.raises(ValueError, match=r"stores \[2, 64\] trained rows|weights do not fit its base"):
+        DOORS[door](folder, base)

@@ -10,7 +10,7 @@ LONGEST_FILE, LONG_FILES = 250, 2  # lines; files that may be longer
 MOST_METHODS, LARGE_CLASSES = 12, 1  # per class; classes that may have more
 MOST_PARAMETERS, WIDE_FUNCTIONS = 6, 5  # without self and cls; functions that may have more
 # Base names that two modules share -> why.
-SHARED_NAMES: dict[str, str] = {}
+SHARED_NAMES = {"__main__": "what `python -m` runs, of the package and of distillation"}
 # First words of a sentence without a subject: a genitive, or a relative clause that stands for a noun.
 BAD_BEGINNING = re.compile(r"(?:^|(?<=[.:!?] ))(?:Of|What|Those|Whoever|One that|That of)\b[^.]*")
 

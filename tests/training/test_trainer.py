@@ -194,8 +194,13 @@ def test_the_interrupted_script_says_how_to_go_on(workspace, capsys, monkeypatch
         (["--train_file", "broken.jsonl"], "broken.jsonl, line 2: not JSON"),
         (["--train_file", "shapeless.jsonl"], "line 1: no list 'messages'"),
         (["--train_file", "empty.jsonl"], "holds no records"),
-        (["--train_file", "a.parquet"], "a.parquet is a Parquet file; training reads plain JSONL only"),
-        (["--train_file", "a.jsonl.gz"], "a.jsonl.gz is a gzip file; training reads plain JSONL only"),
+        (["--train_file", "a.parquet"], "a.parquet is a Parquet file; training reads JSONL"),
+        (
+            ["--train_file", "packed.jsonl"],
+            "packed.jsonl is a gzip file; training reads JSONL",
+        ),
+        (["--train_file", "unpacked.gz"], "unpacked.gz, after line 0: cannot be read further"),
+        (["--train_file", "torn.jsonl.gz"], "torn.jsonl.gz, after line [0-9]+: cannot be read further"),
         (["--train_file", "latin.jsonl"], "latin.jsonl, line 2: not UTF-8 .invalid start byte at byte"),
         (["--train_file", "open.jsonl"], "open.jsonl, line 3: .* never closed"),
         (["--max_length", "20"], "7 of 8 records need more than 20 positions"),
@@ -222,7 +227,10 @@ def test_the_script_refuses_in_a_sentence(options, complaint, workspace, records
     Path("empty.jsonl").write_text("\n")
     Path("plain.jsonl").write_text(json.dumps(records[2]) + "\n")
     Path("a.parquet").write_bytes(b"PAR1" + bytes(range(256)))
-    Path("a.jsonl.gz").write_bytes(gzip.compress(Path("train.jsonl").read_bytes()))
+    packed = gzip.compress(Path("train.jsonl").read_bytes())
+    Path("packed.jsonl").write_bytes(packed)
+    Path("torn.jsonl.gz").write_bytes(packed[:-20])
+    Path("unpacked.gz").write_bytes(Path("train.jsonl").read_bytes())
     Path("latin.jsonl").write_bytes(json.dumps(records[0]).encode() + b'\n{"messages": ["\xff"]}\n')
     Path("one.jsonl").write_text(json.dumps(records[0]) + "\n")
     Path("broken.jsonl").write_text(json.dumps(records[2]) + "\n{")

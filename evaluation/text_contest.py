@@ -1,0 +1,112 @@
+"""The systems of a text task, and the loop in which they answer: batch after batch, and every system in turn.
+
+A machine that slows down thus slows down all of them, and an interrupted run has answers of all of them. All prompts
+are answered in batches, the first ALONE also one at a time.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..inference.answer import Checkpoint, open_checkpoint
+from ..records.journal import Journal
+from .bars import Show
+from .frontier import ALONE
+from .likelihood import likelihoods
+from .text_answers import TextAnswer, TextSystem, answer_batch
+from .text_figures import figures_of
+from .text_prompts import TextPrompt
+from .text_settings import BASE, LEFT_TO_RIGHT, TextEvaluation
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The systems that are compared, and the base in float32 that scores their answers; None where none is known."""
+
+    systems: Sequence[TextSystem]
+    scorer: Checkpoint | None
+
+
+def load_contest(evaluation: TextEvaluation) -> Contest:
+    """Load the checkpoint and its base; a base that is the checkpoint itself is loaded once.
+
+    Raises:
+        ValueError: a checkpoint that cannot be loaded, or no such system.
+    """
+    chosen, base, shared = evaluation.systems, evaluation.base, evaluation.fields
+    model = open_checkpoint(evaluation.model)
+    systems = [TextSystem(name, model, {**fields, **shared}) for name, fields in chosen.items()]
+    if base is None:
+        return Contest(systems, None)
+    untouched = model if _same_folder(base, evaluation.model) else open_checkpoint(base)
+    if untouched is model:  # the model left to right is the base
+        systems = [one for one in systems if one.fields["decoding"] != LEFT_TO_RIGHT["decoding"]]
+    scorer = untouched if untouched.model.dtype == torch.float32 else open_checkpoint(base, "float32")
+    return Contest([TextSystem(BASE, untouched, {**LEFT_TO_RIGHT, **shared}), *systems], scorer)
+
+
+def _same_folder(one: str, other: str) -> bool:
+    """Tell whether two names mean the same checkpoint."""
+    return one == other or (Path(one).is_dir() and Path(other).is_dir() and Path(one).samefile(other))
+
+
+def answer_all(
+    contest: Contest,
+    prompts: Sequence[TextPrompt],
+    batch_sizes: Sequence[int],
+    journal: Journal | None = None,
+    show: Show = lambda done, total: None,
+) -> Iterator[TextAnswer]:
+    """Yield the answers of all systems to all prompts; those of the journal are not made again.
+
+    A batch that lacks an answer is made again as a whole.
+    """
+    kept = {entry["hash"]: entry["answer"] for entry in journal.entries(journal.stop)} if journal is not None else {}
+    batches = [(size, batch) for size in batch_sizes for batch in _batches(prompts, size, len(batch_sizes) > 1)]
+    done, total = 0, len(contest.systems) * sum(len(batch) for _, batch in batches)
+    for size, batch in batches:
+        for system in contest.systems:
+            show(done, total)
+            names = [fingerprint_of(system, size, asked) for asked in batch]
+            if all(name in kept for name in names):
+                answers = [TextAnswer.from_json(kept[name]) for name in names]
+            else:
+                answers = scored(answer_batch(system, batch, size), contest.scorer)
+                if journal is not None:
+                    journal.append(*_entries(answers, names, journal.stop))
+            yield from answers
+            done += len(batch)
+    show(done, total)
+
+
+def scored(answers: Sequence[TextAnswer], scorer: Checkpoint | None) -> list[TextAnswer]:
+    """Return answers with their log-likelihoods; a batch is scored as a whole, so that its rounding is repeatable."""
+    if scorer is None:
+        return list(answers)
+    found = likelihoods(scorer, [(one.asked.prompt, one.text) for one in answers])
+    return [replace(one, likelihood=each) for one, each in zip(answers, found, strict=True)]
+
+
+def fingerprint_of(system: TextSystem, batch_size: int, asked: TextPrompt) -> str:
+    """Return a hash of everything that decides on an answer, the checkpoints aside."""
+    decisive = [system.name, system.fields, batch_size, asked.line, asked.prompt]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _batches(prompts: Sequence[TextPrompt], size: int, is_compared: bool) -> list[Sequence[TextPrompt]]:
+    """Cut prompts into batches; where they are also answered in larger ones, only the first are answered alone."""
+    stop = min(len(prompts), ALONE) if size == 1 and is_compared else len(prompts)
+    return [prompts[start : min(start + size, stop)] for start in range(0, stop, size)]
+
+
+def _entries(answers: Sequence[TextAnswer], names: Sequence[str], first: int) -> list[dict[str, Any]]:
+    """Return the journal's entries for answers: the answer as it is, and its figures."""
+    return [
+        {"index": index, "hash": name, "answer": answer.as_json(), "figures": figures_of(answer)}
+        for index, (answer, name) in enumerate(zip(answers, names, strict=True), start=first)
+    ]
