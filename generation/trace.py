@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from .events import Event, Forward, Text, TokensWritten
+from .events import DraftsChecked, Event, Forward, Text, TokensWritten
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Trace:
         tokens_run: tokens that went through the model, prompt included.
         seconds: from its admission to its end.
         scoring: forwards that judged a draft, of the model itself or of an assistant.
+        drafts_checked: how often a guess at each offset was checked, first the guess of the next token.
+        drafts_accepted: how often it was right, and all before it were.
         steps: every denoising step (or token, left to right), with `output_trace=True`.
     """
 
@@ -34,6 +36,8 @@ class Trace:
     seconds: float
     steps: tuple[TokensWritten, ...] = ()
     scoring: int = 0
+    drafts_checked: tuple[int, ...] = ()
+    drafts_accepted: tuple[int, ...] = ()
 
 
 PURPOSES = ("planning", "denoising", "decoding", "scoring")
@@ -49,6 +53,8 @@ class TraceRecorder:
     tokens: int = 0
     tokens_run: int = 0
     steps: list[TokensWritten] = field(default_factory=list)
+    drafts_checked: list[int] = field(default_factory=list)
+    drafts_accepted: list[int] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, event: Event) -> None:
@@ -61,6 +67,10 @@ class TraceRecorder:
             self.steps.append(event)
         elif isinstance(event, Text):
             self.tokens += len(event.token_ids)
+        elif isinstance(event, DraftsChecked):
+            for offered, accepted in zip(event.offered, event.accepted, strict=True):
+                _count(self.drafts_checked, offered)
+                _count(self.drafts_accepted, accepted)
 
     def trace(self) -> Trace:
         """Return the counts so far; the clock stops here."""
@@ -74,4 +84,13 @@ class TraceRecorder:
             tokens_run=self.tokens_run,
             seconds=time.perf_counter() - self.started,
             steps=tuple(self.steps),
+            drafts_checked=tuple(self.drafts_checked),
+            drafts_accepted=tuple(self.drafts_accepted),
         )
+
+
+def _count(by_offset: list[int], guesses: int) -> None:
+    """Add one at each of the first offsets."""
+    by_offset += [0] * (guesses - len(by_offset))
+    for offset in range(guesses):
+        by_offset[offset] += 1

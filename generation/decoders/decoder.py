@@ -32,7 +32,8 @@ class Decoder:
         fills_canvas: it fills partly written spans around known text.
         needs_mask: it writes into blanks, so the checkpoint must have a mask token and EOS.
         takes_assistant: an `assistant_model` may score its drafts.
-        left_to_right: every query wants the next token and nothing else, so the rows of a batch may go in lockstep.
+        left_to_right: under a `Lockstep` every query wants the next token and nothing else, so the rows of a batch may
+            go in lockstep.
         suppressed: ids that spans may not contain where the caller does not say.
 
     Raises:

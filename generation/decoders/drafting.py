@@ -29,7 +29,8 @@ from .canvas import Canvas
 WORTH_A_ROW = 0.05  # tokens that a row must be expected to save
 MEMORY = 0.9  # weight of what was counted before, relative to the newest forward
 EXPECTED = 0.8  # share of guesses that are right behind right ones, before anything was counted
-FORWARDS_WITHOUT = 16  # before a request whose guesses failed tries again
+FORWARDS_WITHOUT = 16  # before a request whose guesses failed tries again ...
+RETRIED = 1.05 * WORTH_A_ROW  # ... with a guess that one failure gives up
 
 
 @dataclass(eq=False)
@@ -89,7 +90,7 @@ class Acceptance:
 
     def learn(self, offered: int, accepted: int) -> None:
         """Take in that of `offered` guesses the first `accepted` were right."""
-        for length in range(1, offered + 1):
+        for length in range(1, min(offered, len(self.rates) - 1) + 1):
             self.rates[length] = MEMORY * self.rates[length] + (1 - MEMORY) * (length <= accepted)
         for length in range(offered + 1, len(self.rates)):
             self.rates[length] = min(self.rates[length], self.rates[length - 1])
@@ -98,7 +99,7 @@ class Acceptance:
         """Be told of each forward whether it checks guesses; after many without, expect the next one to be right."""
         self._without = 0 if has_guesses else self._without + 1
         if self._without > FORWARDS_WITHOUT and len(self.rates) > 1:
-            self._without, self.rates[1] = 0, 2 * WORTH_A_ROW
+            self._without, self.rates[1] = 0, RETRIED
 
 
 class Drafting:
@@ -114,11 +115,16 @@ class Drafting:
         self.acceptance = Acceptance(most)
         self.share = most + 1  # rows that are free; the first forward says how many they are
 
-    def prepare(self, threads: Sequence[Thread]) -> None:
-        """Decide which guesses the next forward checks, and where blanks run: as many as there are free rows."""
+    def prepare(self, threads: Sequence[Thread], keep_all: bool = False) -> None:
+        """Decide which guesses the next forward checks, and where blanks run: as many as there are free rows.
+
+        Args:
+            keep_all: check every guess, whether its row is free or not.
+        """
         rates, each = self.acceptance.rates, max(1, self.share // len(threads))
         for thread in threads:
-            thread.guesses = thread.guesses[: min(each, thread.stop - thread.next) - 1]
+            if not keep_all:
+                thread.guesses = thread.guesses[: min(each, thread.stop - thread.next) - 1]
             thread.blanks = [0] * (len(thread.guesses) + 1)
         self.acceptance.try_again(any(thread.guesses for thread in threads))
         spare = self.share - sum(len(thread.blanks) for thread in threads)
@@ -136,7 +142,8 @@ class Drafting:
 
     def _chances(self, guesses: int) -> list[float]:
         """Return the probability that exactly 0, 1, ... of so many guesses are right."""
-        rates = self.acceptance.rates[: guesses + 1]
+        known = self.acceptance.rates
+        rates = [known[min(length, len(known) - 1)] for length in range(guesses + 1)]
         return [more - fewer for more, fewer in zip(rates, [*rates[1:], 0.0], strict=True)]
 
     def with_blanks(self, query: Query, threads: Iterable[Thread], allowed: Allowed) -> Query:
@@ -148,8 +155,14 @@ class Drafting:
         anchors = dict(item for thread in threads for item in thread.anchors.items())
         return self.canvas.with_drafts(query, anchors, allowed)
 
-    def read(self, threads: Sequence[Thread], reply: Reply) -> tuple[list[Reply], DraftsChecked | None]:
-        """Let each thread go on; return the rows of the tokens that it writes, and an event if guesses were checked."""
+    def read(
+        self, threads: Sequence[Thread], reply: Reply, learn: bool = True
+    ) -> tuple[list[Reply], DraftsChecked | None]:
+        """Let each thread go on; return the rows of the tokens that it writes, and an event if guesses were checked.
+
+        Args:
+            learn: the guesses came from blanks, so that they tell what those are worth.
+        """
         offered = [len(thread.guesses) for thread in threads]
         pieces = iter(reply.split([*(count + 1 for count in offered), *(n for one in threads for n in one.blanks)]))
         rows = [next(pieces) for _ in threads]
@@ -158,7 +171,8 @@ class Drafting:
             agreed = thread.take(row.token_ids, [next(pieces).token_ids for _ in thread.blanks])
             written += row.split([agreed + 1])
             accepted.append(agreed)
-            self.acceptance.learn(len(row.token_ids) - 1, agreed)
+            if learn:
+                self.acceptance.learn(len(row.token_ids) - 1, agreed)
         self.share = reply.share
         checked = DraftsChecked(self.canvas.round, tuple(offered), tuple(accepted)) if any(offered) else None
         return written, checked

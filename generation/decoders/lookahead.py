@@ -13,25 +13,29 @@ from ..grammar import RoundGrammar
 from ..query import Query, Reply, Request
 from ..tokens import EVERYTHING, Allowed, ControlTokens
 from .canvas import Canvas
-from .drafting import Drafting, Thread
+from .drafting import MEMORY, Drafting, Thread
 
 LONGEST_MATCH = 3
 SEARCHED = 512  # tokens back from the end
+LOOKUP, DRAFTS = "lookup", "drafts"  # where guesses come from
 
 
 class PlanAhead:
-    """Guesses for the plan of one request: prompt lookup, and with `drafts` those of blanks (drafting.py).
+    """Guesses for the plan of one request: by prompt lookup, and with `drafts` by blanks (drafting.py).
+
+    Whichever has been right more often of late comes first; the lookup goes on behind it.
 
     Args:
-        drafts: guesses by blanks, at most; they come first, and the lookup goes on behind them.
+        drafts: guesses by blanks, at most.
     """
 
     def __init__(self, canvas: Canvas, request: Request, drafts: int) -> None:
         self.canvas, self.request = canvas, request
         # A logits processor is asked with the tokens before one row, so nothing is guessed under one.
         self.lookups = 0 if request.process else request.settings.plan_lookahead
-        self.drafting = Drafting(canvas, drafts) if drafts and not request.process else None
+        self.drafting = Drafting(canvas, 0 if request.process else drafts)
         self.thread = Thread(0, canvas.prompt_length + request.settings.max_new_tokens)
+        self._right = {LOOKUP: 0.5, DRAFTS: 0.5}  # share of first guesses that were right
 
     def next_tokens(self, grammar: RoundGrammar, may_decline: bool) -> Generator[Query | Event, Reply, list[int]]:
         """Draw the next token of the plan, in front of it the guesses that were right; at least one token.
@@ -40,35 +44,36 @@ class PlanAhead:
             grammar: of the round; it is not changed.
             may_decline: the first token may begin plain text instead.
         """
-        canvas, thread, control = self.canvas, self.thread, self.request.control
-        if thread.next != len(canvas.ids):  # a new round, or tokens were refused
-            thread.guesses = []
+        canvas, thread = self.canvas, self.thread
+        guessed, source = self._guesses(grammar)
         thread.next = len(canvas.ids)
-        thread.guesses, allowed = look_ahead(grammar, canvas.ids, self.lookups, thread.guesses)
+        thread.guesses, allowed = look_ahead(grammar, canvas.ids, self.lookups, guessed[source])
+        self.drafting.prepare([thread], keep_all=True)
         if may_decline:
-            allowed[0] = Allowed(only=False, ids=control.tags - {control.promise_start})
-        if self.drafting:
-            self.drafting.prepare([thread])
+            allowed[0] = Allowed(only=False, ids=self.request.control.tags - {self.request.control.promise_start})
         canvas.append(thread.guesses)
-        predicted = thread.predicted
-        query = canvas.query(
-            canvas.stale,
-            predicted,
-            allowed[: len(predicted)] if thread.guesses else allowed[0],
-            "planning",
-            process=self.request.process_after(canvas.ids),
-        )
-        if self.drafting is None:
-            reply = yield query
-            canvas.take_back(thread.next)
-            agreed = thread.take(reply.token_ids, [()] * len(predicted))
-            return reply.token_ids[: agreed + 1]
+        process = self.request.process_after(canvas.ids)
+        alike = allowed if thread.guesses else allowed[0]
+        query = canvas.query(canvas.stale, thread.predicted, alike, "planning", process=process)
         reply = yield self.drafting.with_blanks(query, [thread], EVERYTHING)
         canvas.take_back(thread.next)
-        (row,), checked = self.drafting.read([thread], reply)
-        if checked:
+        for name, guesses in guessed.items():
+            if guesses:
+                self._right[name] += (1 - MEMORY) * ((guesses[0] == reply.token_ids[0]) - self._right[name])
+        (row,), checked = self.drafting.read([thread], reply, learn=source == DRAFTS)
+        if checked and self.drafting.most:
             yield checked
         return row.token_ids
+
+    def _guesses(self, grammar: RoundGrammar) -> tuple[dict[str, list[int]], str]:
+        """Return the guesses of each source that the grammar allows, and the source to follow."""
+        canvas, thread = self.canvas, self.thread
+        drafts = thread.guesses if thread.next == len(canvas.ids) else []  # or the grammar has refused tokens since
+        guessed = {
+            LOOKUP: look_ahead(grammar, canvas.ids, self.lookups)[0],
+            DRAFTS: look_ahead(grammar, canvas.ids, 0, drafts)[0],
+        }
+        return guessed, max(guessed, key=lambda source: (bool(guessed[source]), self._right[source]))
 
 
 def look_ahead(

@@ -6,7 +6,8 @@
 Labels: text and guesses are CLEAN and causal, as in `autoregressive`; blanks are drafts and leave no state behind.
 Cache: exact. The states of guesses that were right are those of the text.
 
-Under a logits processor nothing is guessed: it is asked with the tokens before one row.
+Under a logits processor nothing is guessed, as it is asked with the tokens before one row; nor in a batch whose rows
+go in lockstep for its sake.
 """
 
 from ..events import Decoding
@@ -26,7 +27,8 @@ def speculative(request: Request) -> Decoding:
 def write_ahead(canvas: Canvas, request: Request, first: int | None = None) -> Decoding:
     """Write text at the end of the canvas as `write_on` does, several tokens per forward."""
     allowed = Allowed(only=False, ids=request.control.tags)
-    drafting = Drafting(canvas, 0 if request.process else request.settings.draft_tokens)
+    one_at_a_time = request.process is not None or request.lockstep is not None
+    drafting = Drafting(canvas, 0 if one_at_a_time else request.settings.draft_tokens)
     reason = None
     canvas.prose.held = False
     if first is not None:
@@ -55,4 +57,5 @@ SPECULATIVE = Decoder(
     summary="left to right, several tokens per forward: guessed by blanks behind the text, checked by the next forward",
     source="equals autoregressive; drafts as in 2511.08923 and 2507.11851",
     reads=("draft_tokens",),
+    left_to_right=True,
 )

@@ -9,6 +9,7 @@ from .decoder import Decoder
 from .diffusion import DIFFUSION
 from .fast_dllm import FAST_DLLM
 from .parallel_autoregressive import PARALLEL_AUTOREGRESSIVE
+from .parallel_speculative import PARALLEL_SPECULATIVE
 from .planned import PLANNED
 from .self_verified import SELF_VERIFIED
 from .speculative import SPECULATIVE
@@ -23,6 +24,7 @@ DECODERS: dict[str, Decoder] = {
     "parallel_autoregressive": PARALLEL_AUTOREGRESSIVE,
     "self_verified": SELF_VERIFIED,
     "speculative": SPECULATIVE,
+    "parallel_speculative": PARALLEL_SPECULATIVE,
 }
 
 

@@ -16,14 +16,16 @@ from planned_diffusion.generation.decoders.canvas import Canvas
 from planned_diffusion.generation.decoders.diffusion import diffusion
 from planned_diffusion.generation.decoders.fast_dllm import fast_dllm
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
+from planned_diffusion.generation.decoders.parallel_speculative import parallel_speculative
 from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.decoders.self_verified import self_verified
+from planned_diffusion.generation.decoders.speculative import speculative
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.events import Ended, PlanShortened, TokensBlanked, TokensWritten
 from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request
-from planned_diffusion.generation.visibility import CAUSAL, CLEAN, Labels, dense_mask
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, DRAFT, Labels, dense_mask
 
 PROMPT = (5, 60, 33, 97, 12, 80)
 ONE_ROUND = [[104, 30, 16, 17, 105, 104, 31, 18, 105, 100]]  # 12 and 3 tokens
@@ -41,6 +43,7 @@ class Recomputed:
     def __init__(self, model):
         self.model = copy.deepcopy(model)  # so that hooks on the engine's model see the engine alone
         self.tokens: dict[int, int] = {}
+        self.final: set[int] = set()  # positions that were written
         self.labels: dict[tuple[int, int], tuple[int, int]] = {}  # (position, stream) -> span, round
         self.rows: list[torch.Tensor] = []  # per forward [W, V]
         self.shortened = 0  # forwards of the engine that ran fewer tokens than there are
@@ -54,7 +57,9 @@ class Recomputed:
             item = decoder.send(reply)
             if isinstance(item, TokensWritten):
                 self.tokens |= zip(item.positions, item.token_ids, strict=True)
+                self.final.update(item.positions)
             if isinstance(item, TokensBlanked):
+                self.final.difference_update(item.positions)
                 self.tokens |= dict.fromkeys(item.positions, 101)
             if isinstance(item, PlanShortened):
                 self.taken_back += len(item.positions)
@@ -70,22 +75,25 @@ class Recomputed:
                 return
 
     def _recompute(self, query: Query) -> None:
-        for position, token in zip(query.positions, query.token_ids, strict=True):
-            assert self.tokens.get(position, token) in (token, 101), "a written token changed"
-            self.tokens[position] = token
         streams = query.streams or [CLEAN] * len(query.positions)
         states = list(zip(query.positions, streams, strict=True))
-        self.labels |= zip(states, zip(query.spans, query.rounds, strict=True), strict=True)
-        everything = sorted(self.labels)
+        labels = dict(zip(states, zip(query.spans, query.rounds, strict=True), strict=True))
+        tokens = dict(zip(states, query.token_ids, strict=True))
+        for (position, stream), token in tokens.items():
+            if stream < DRAFT:
+                assert position not in self.final or self.tokens[position] in (token, 101), "a written token changed"
+                self.tokens[position] = token
+        self.labels |= {state: label for state, label in labels.items() if state[1] < DRAFT}
+        everything = sorted(self.labels | labels)
         if CAUSAL not in streams:  # blanks that are written left to right never run
             clean = [position for position, stream in everything if stream == CLEAN]
             assert clean == list(range(len(clean)))
         self.shortened += len(states) < len(everything)
         self.commits += query.commits
-        spans, rounds = torch.tensor([self.labels[state] for state in everything]).T
+        spans, rounds = torch.tensor([(self.labels | labels)[state] for state in everything]).T
         positions, streams = torch.tensor(everything).T
         labels = Labels(torch.zeros_like(spans), spans, rounds, streams, positions)
-        ids = torch.tensor([[self.tokens[position] for position, _ in everything]])
+        ids = torch.tensor([[self.tokens[s[0]] if s[1] < DRAFT else tokens[s] for s in everything]])
         visible = dense_mask(labels, labels)[None, None]
         with torch.no_grad():
             logits = self.model(ids, attention_mask=visible, position_ids=positions[None]).logits[0]
@@ -259,3 +267,20 @@ def test_without_the_commit_the_difference_shows(model, golden_tokens, monkeypat
     monkeypatch.setattr(Canvas, "next_round", forgetful)
     with pytest.raises(AssertionError):  # a token differs already
         assert largest_difference(model, planned, request_of(TWO_ROUNDS, steps_ratio=0.1)(golden_tokens))[0] < 1e-2
+
+
+@pytest.mark.parametrize("drafts", [1, 3, 8])
+def test_drafts_of_text(drafts, model, golden_tokens):
+    request = request_of(max_new_tokens=40, draft_tokens=drafts)(golden_tokens)
+    difference, reference, ended = largest_difference(model, speculative, request)
+    assert difference < 1e-4 and reference.shortened > 0
+    assert ended.answer_ids == largest_difference(model, autoregressive, request)[2].answer_ids
+
+
+@pytest.mark.parametrize("drafts", [1, 3, 8])
+@pytest.mark.parametrize("plan", [ONE_ROUND, THREE_ROUNDS], ids=["one", "three"])
+def test_drafts_in_spans(plan, drafts, model, golden_tokens):
+    request = request_of(plan, draft_tokens=drafts)(golden_tokens)
+    difference, reference, ended = largest_difference(model, parallel_speculative, request)
+    assert difference < 1e-4 and reference.shortened > 0
+    assert ended.written_ids == largest_difference(model, parallel_autoregressive, request)[2].written_ids

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NO_DOCUMENT, NO_SPAN, NOISY, Labels, dense_mask
+from planned_diffusion.generation.visibility import CAUSAL, CLEAN, DRAFT, NO_DOCUMENT, NO_SPAN, NOISY, Labels, dense_mask
 
 # One row per label; columns are tokens. Documents and spans are letters ("." = none), the other labels digits.
 SPARSE = """
@@ -104,6 +104,43 @@ CAUSAL_STREAM = """
     c           # . . . # # .
     c           # . . . # # #
 """
+# A span `<xd` read to the left, `d` a guess; two blanks behind each of `x` (anchor 4: stream 3 + 4) and `d`.
+DRAFTS_IN_A_SPAN = """
+    tokens      p a b < x d 1 1 2 2
+    document    x x x x x x x x x x
+    span        . . . A A A A A A A
+    round       0 0 0 0 0 0 0 0 0 0
+    stream      0 0 0 2 2 2 7 7 8 8
+    position    0 1 2 3 4 5 5 6 6 7
+    p           # . . . . . . . . .
+    a           # # . . . . . . . .
+    b           # # # . . . . . . .
+    <           # # # # . . . . . .
+    x           # # # # # . . . . .
+    d           # # # # # # . . . .
+    1           # # # # # . # # . .
+    1           # # # # # . # # . .
+    2           # # # # # # . . # #
+    2           # # # # # # . . # #
+"""
+# The same outside spans, behind a round whose span `A` is public, beside a span `B` that is not.
+DRAFTS_OF_TEXT = """
+    tokens      p A s x d B 1 1 2
+    document    x x x x x x x x x
+    span        . A . . . B . . .
+    round       0 0 1 1 1 1 1 1 1
+    stream      0 0 0 0 0 0 6 6 7
+    position    0 1 2 3 4 5 4 5 5
+    p           # . . . . . . . .
+    A           # # . . . . . . .
+    s           # # # . . . . . .
+    x           # # # # . . . . .
+    d           # # # # # . . . .
+    B           # # # # # # . . .
+    1           # # # # . . # # .
+    1           # # # # . . # # .
+    2           # # # # # . . . #
+"""
 TWO_DOCUMENTS = """
     tokens      p A A q q A . .
     document    x x x y y y . .
@@ -171,8 +208,23 @@ def slow_rule_with_copies(q: dict, k: dict) -> bool:
     return public and k["position"] <= q["position"]
 
 
+def slow_rule_with_drafts(q: dict, k: dict) -> bool:
+    """A draft sees the drafts of its anchor and what the anchor sees; nothing else sees a draft."""
+    if k["stream"] >= DRAFT:
+        return all(q[name] == k[name] for name in ("document", "span", "stream"))
+    if q["stream"] >= DRAFT:
+        q = {**q, "stream": CLEAN if q["span"] == -1 else CAUSAL, "position": q["stream"] - DRAFT}
+    return slow_rule_with_copies(q, k)
+
+
 @pytest.mark.parametrize(
-    "rule, streams", [(slow_rule, (CLEAN,)), (slow_rule_with_copies, (CLEAN, NOISY, CAUSAL))], ids=["clean", "copies"]
+    "rule, streams",
+    [
+        (slow_rule, (CLEAN,)),
+        (slow_rule_with_copies, (CLEAN, NOISY, CAUSAL)),
+        (slow_rule_with_drafts, (CLEAN, NOISY, CAUSAL, DRAFT + 2, DRAFT + 5)),
+    ],
+    ids=["clean", "copies", "drafts"],
 )
 def test_rule_equals_the_double_loop(rule, streams):
     noise = torch.Generator().manual_seed(0)

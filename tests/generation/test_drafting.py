@@ -1,0 +1,197 @@
+"""Drafts from a scripted model: right, wrong or mixed guesses change the count of forwards and nothing else."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+from planned_diffusion.generation.decoders.autoregressive import autoregressive
+from planned_diffusion.generation.decoders.drafting import FORWARDS_WITHOUT, Acceptance, Thread
+from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
+from planned_diffusion.generation.decoders.parallel_speculative import parallel_speculative
+from planned_diffusion.generation.decoders.speculative import speculative
+from planned_diffusion.generation.events import DraftsChecked, SpanClosed, Text, TokensWritten
+from planned_diffusion.generation.query import Query, Reply
+from planned_diffusion.generation.trace import TraceRecorder
+from planned_diffusion.generation.visibility import DRAFT
+
+SHARE = 32
+
+
+@dataclass
+class Guesser:
+    """Says the text that stands in `truth` (prompt included) where all before it is right, "?" behind a wrong guess.
+
+    guess: position -> token that a blank says there.
+    """
+
+    truth: str
+    guess: object
+    share: int = SHARE
+    queries: list[Query] = field(default_factory=list)
+
+    def __call__(self, query: Query) -> Reply:
+        self.queries.append(query)
+        ran = list(zip(query.positions, query.streams, query.token_ids, strict=True))
+        wrong = [position for position, stream, token in ran if stream < DRAFT and chr(token) != self.truth[position : position + 1]]
+        tokens = []
+        for number, row in enumerate(query.wanted):
+            position = query.positions[row] + 1
+            spoilt = any(self._sees(query, row, place) for place in wrong)
+            truth = ord("?") if spoilt or position >= len(self.truth) else ord(self.truth[position])
+            tokens.append(self.guess(position, truth) if number >= len(query.wanted) - query.drafts else truth)
+        return Reply(tokens, [0.5] * len(tokens), [0.5] * len(tokens), self.share)
+
+    @staticmethod
+    def _sees(query: Query, row: int, place: int) -> bool:
+        """Whether a row that is no draft sees a token: one before it, of its own span or of none."""
+        same = query.spans[query.positions.index(place)] == query.spans[row]
+        return query.streams[row] < DRAFT and place <= query.positions[row] and same
+
+
+def right(position: int, truth: int) -> int:
+    return truth
+
+
+def wrong(position: int, truth: int) -> int:
+    return ord("!")
+
+
+def mixed(seed: int):
+    choose = Random(seed)
+    return lambda position, truth: truth if choose.random() < 0.6 else ord(choose.choice("!xyz.$"))
+
+
+TEXT = "P" + "the quick brown fox jumps over it" + "$"
+PLAN = "<a9><b5><c1>$"
+SPANS = "P" + PLAN[:-1] + "[quickfox.][lazy.][.]$"
+
+
+def answer_text(drive, request_in_letters, guess, decoder=speculative, truth=TEXT, share=SHARE, **settings):
+    model = Guesser(truth, guess, share)
+    return drive(decoder(request_in_letters(**settings)), model), model
+
+
+def test_right_guesses_write_many_tokens_a_forward(drive, request_in_letters):
+    """34 tokens: 1; 9; then the 23 rows that 9 leave are spread, as no one knows yet how right the guesses are."""
+    played, model = answer_text(drive, request_in_letters, right)
+    assert played.answer == TEXT[1:] and played.ended.reason == "eos"
+    checked = played.of(DraftsChecked)
+    assert checked[0].accepted == (8,) and all(event.accepted == event.offered for event in checked)
+    assert len(model.queries) <= 6
+
+
+def test_wrong_guesses_write_one_token_a_forward(drive, request_in_letters):
+    played, model = answer_text(drive, request_in_letters, wrong)
+    assert played.answer == TEXT[1:]
+    assert len(model.queries) == len(TEXT) - 1
+    assert not any(event.accepted[0] for event in played.of(DraftsChecked))
+
+
+def test_guesses_that_fail_are_given_up_and_tried_again(drive, request_in_letters):
+    text = "P" + "a" * 200 + "$"
+    _, model = answer_text(drive, request_in_letters, wrong, truth=text, max_new_tokens=300)
+    drafted = [query.drafts for query in model.queries]
+    given_up = drafted.index(0)
+    assert given_up < 60
+    later = drafted[given_up:]
+    assert sum(count > 0 for count in later) <= 4 + 3 * len(later) // FORWARDS_WITHOUT and any(later)
+
+
+@pytest.mark.parametrize("share", [1, 2, 3, 8, 32, 500])
+@pytest.mark.parametrize("seed", range(4))
+def test_mixed_guesses_change_nothing(seed, share, drive, request_in_letters):
+    played, model = answer_text(drive, request_in_letters, mixed(seed), share=share)
+    assert played.answer == TEXT[1:] and played.ended.reason == "eos"
+    assert "".join("".join(map(chr, text.token_ids)) for text in played.of(Text)) == TEXT[1:-1]
+    assert all(len(query.wanted) <= max(share, 1) for query in model.queries[1:])
+    if share == 1:
+        assert not any(query.drafts for query in model.queries[1:])
+
+
+@pytest.mark.parametrize("share", [3, 9, 40])
+@pytest.mark.parametrize("guess", [right, wrong, mixed(1), mixed(2)], ids=["right", "wrong", "mixed", "mixed too"])
+def test_parts_are_those_of_parallel_autoregression(guess, share, drive, request_in_letters):
+    plan = {"plan": [PLAN], "truth": SPANS}
+    played, model = answer_text(drive, request_in_letters, guess, parallel_speculative, share=share, **plan)
+    twin, slower = answer_text(drive, request_in_letters, wrong, parallel_autoregressive, **plan)
+    assert played.written == twin.written == SPANS[1:]
+    assert sorted(map(repr, played.of(SpanClosed))) == sorted(map(repr, twin.of(SpanClosed)))
+    assert len(model.queries) <= len(slower.queries)
+    assert not any(query.drafts for query in slower.queries)
+
+
+def test_right_guesses_in_parts(drive, request_in_letters):
+    """9, 5 and 1 tokens of room: one of each, then as many as were guessed."""
+    played, model = answer_text(
+        drive, request_in_letters, right, parallel_speculative, share=40, plan=[PLAN], truth=SPANS
+    )
+    assert len(model.queries) == 3
+    assert [len(step.positions) for step in played.of(TokensWritten)][0] == 3
+    assert all(event.accepted == event.offered for event in played.of(DraftsChecked))
+
+
+def test_a_guessed_pad_ends_a_part_once(drive, request_in_letters):
+    truth = "P<a9>[fox......]$"
+    played, model = answer_text(
+        drive, request_in_letters, right, parallel_speculative, plan=["<a9>$"], truth=truth
+    )
+    twin, _ = answer_text(drive, request_in_letters, wrong, parallel_autoregressive, plan=["<a9>$"], truth=truth)
+    assert played.written == twin.written
+    assert len(model.queries) < 4
+
+
+def test_a_stop_inside_a_draft(drive, request_in_letters):
+    def stop(ids):
+        return bytes(ids).endswith(b"qu")
+
+    played, _ = answer_text(drive, request_in_letters, right, should_stop=stop)
+    assert (played.answer, played.ended.reason) == ("the qu", "stop")
+    parts, _ = answer_text(
+        drive, request_in_letters, right, parallel_speculative, plan=[PLAN], truth=SPANS, should_stop=stop
+    )
+    assert (parts.answer, parts.ended.reason) == ("qu", "stop")
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 9, 10, 33, 34])
+def test_the_room_ends_a_draft(room, drive, request_in_letters):
+    played, model = answer_text(drive, request_in_letters, right, max_new_tokens=room)
+    twin, _ = answer_text(drive, request_in_letters, right, autoregressive, max_new_tokens=room)
+    assert (played.answer, played.ended.reason) == (twin.answer, twin.ended.reason)
+    last = len(TEXT[:1]) + room - 1
+    assert all(position < last for query in model.queries for position in query.positions if position)
+
+
+def test_a_blank_sees_its_anchor_and_is_asked_for_the_token_after_next(drive, request_in_letters):
+    _, model = answer_text(drive, request_in_letters, right, draft_tokens=2)
+    second = model.queries[1]  # `t` was written at 1, and `h`, `e` guessed
+    assert [*zip(second.positions, second.streams, strict=True)][:3] == [(1, 0), (2, 0), (3, 0)]
+    blanks = [*zip(second.positions, second.streams, second.token_ids, strict=True)][3:]
+    assert set(token for _, _, token in blanks) == {ord("_")}
+    assert all(position > stream - DRAFT for position, stream, _ in blanks)
+    assert second.drafts == len(blanks) and second.wanted == list(range(3 + len(blanks)))
+
+
+def test_a_trace_counts_drafts_by_offset(drive, request_in_letters):
+    played, _ = answer_text(drive, request_in_letters, mixed(3))
+    recorder = TraceRecorder()
+    for event in played.events:
+        recorder.add(event)
+    trace, checked = recorder.trace(), played.of(DraftsChecked)
+    assert trace.drafts_checked[0] == sum(event.offered[0] > 0 for event in checked)
+    assert sum(trace.drafts_checked) == sum(sum(event.offered) for event in checked)
+    assert sum(trace.drafts_accepted) == sum(sum(event.accepted) for event in checked)
+    assert all(a >= b for a, b in zip(trace.drafts_accepted, trace.drafts_accepted[1:], strict=False))
+
+
+def test_acceptance_by_hand():
+    acceptance = Acceptance(3)
+    acceptance.learn(2, 1)
+    assert acceptance.rates == pytest.approx([1.0, 0.9 * 0.8 + 0.1, 0.9 * 0.64, min(0.512, 0.576)])
+
+
+def test_a_thread_takes_the_agreeing_guesses_and_one_token_more():
+    thread = Thread(5, 20, guesses=[1, 2, 3])
+    assert thread.predicted == [5, 6, 7, 8] and thread.guessed == {5: 1, 6: 2, 7: 3}
+    assert thread.take([1, 2, 9, 9], [(), (), (7, 8), (6,)]) == 2
+    assert (thread.next, thread.guesses) == (8, [7, 8])
