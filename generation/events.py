@@ -5,7 +5,8 @@ Positions count from the prompt's first token, left padding aside. A request's e
     Forward, PlanToken ...           one of each per planning token
     PlanShortened                    only where a promise does not fit: its tokens are taken back
     PlanDone                         the spans of the round and where they lie (BlanksPlaced: blanks without a plan)
-    Forward, TokensWritten ...       one of each per denoising step (or per token, left to right)
+    Forward, TokensWritten ...       one of each per denoising step (or per token, left to right; behind a forward that
+                                     checked guesses DraftsChecked, then the tokens that were right and one more)
     SpanClosed, RoundClosed          ... and the next round, or
     Ended                            (in place of any of these Failed, after which nothing comes)
 
