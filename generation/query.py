@@ -94,11 +94,13 @@ class Query:
             before in the same stream is run again and its cached state replaced.
         wanted: indices into these lists; the output row of position p predicts the token at p + 1.
         allowed: tokens that may be drawn in the wanted rows, or a list with an entry for each.
+        drafts: how many of the wanted rows, the last ones, are guesses: they are drawn greedily.
         purpose: "planning", "denoising", "decoding" (text written left to right) or "scoring" (of a draft);
             the forward is counted under this name.
         commits: spans of a finished round run along with their final tokens.
         process: changes the scores of the (single) wanted row, float [1, V].
-        streams: CLEAN or CAUSAL, one entry per token; all CLEAN when empty. A position has a state in each.
+        streams: CLEAN, CAUSAL or DRAFT + anchor, one entry per token; all CLEAN when empty. A position has a state in
+            each; that of a draft is gone after the forward.
         runner: 0 for the model itself, 1 for the assistant, which has states of its own.
         keep: the rows' logits and noise are kept for this request's next query with `mix`.
         mix: the rows are combined with the last of those kept, mix x theirs + (1 - mix) x these, and drawn with the
@@ -120,15 +122,16 @@ class Query:
     keep: bool = False
     mix: float | None = None
     forget: list[int] = field(default_factory=list)
+    drafts: int = 0
 
     def alike(self) -> list[tuple[range, Allowed]]:
-        """Group consecutive wanted rows that may hold the same tokens."""
-        if isinstance(self.allowed, Allowed):
-            return [(range(len(self.wanted)), self.allowed)]
+        """Group consecutive wanted rows that may hold the same tokens; none of them holds guesses and others."""
+        rows, first_guess = len(self.wanted), len(self.wanted) - self.drafts
+        allowed = [self.allowed] * rows if isinstance(self.allowed, Allowed) else self.allowed
         runs, start = [], 0
-        for allowed, rows in groupby(self.allowed):
-            stop = start + len(list(rows))
-            runs.append((range(start, stop), allowed))
+        for (alike, _), run in groupby(zip(allowed, (row >= first_guess for row in range(rows)), strict=True)):
+            stop = start + len(list(run))
+            runs.append((range(start, stop), alike))
             start = stop
         return runs
 
@@ -141,19 +144,26 @@ class Drawn(NamedTuple):
     confidence: float | None
 
 
+FLAT_ROWS = 32  # of a CPU; see engine.py
+
+
 @dataclass(frozen=True)
 class Reply:
-    """One entry per wanted row: the token drawn, its row's score, and its confidence (the largest probability)."""
+    """One entry per wanted row: the token drawn, its row's score, and its confidence (the largest probability).
+
+    `share`: rows that the request may run next time without making the forward slower, its part of what all may.
+    """
 
     token_ids: list[int]
     scores: list[float]
     confidences: list[float]
+    share: int = FLAT_ROWS
 
     def split(self, counts: Iterable[int]) -> "list[Reply]":
         """Cut the reply into consecutive pieces of so many rows."""
         pieces, start = [], 0
         for count in counts:
             rows = slice(start, start + count)
-            pieces.append(Reply(self.token_ids[rows], self.scores[rows], self.confidences[rows]))
+            pieces.append(Reply(self.token_ids[rows], self.scores[rows], self.confidences[rows], self.share))
             start = rows.stop
         return pieces

@@ -6,7 +6,8 @@ Every token carries five integers; nothing else decides visibility.
     span       -1 outside every span (prompt, plan, `<sync/>`, EOS), else a number that tokens seeing each other share:
                the span's own index (sparse attention), or one index for all spans of a round (dense attention)
     round      how many `<sync/>` precede the token, itself included if it is one
-    stream     CLEAN; in training also NOISY (a copy of a span to be denoised) or CAUSAL (a copy read left to right)
+    stream     CLEAN; NOISY (a copy of a span to be denoised, in training); CAUSAL (a copy of a span read left to right);
+               or DRAFT + a: a blank that guesses what follows position a, its anchor
     position   place in the document, as if written out: prompt, plan, span 1 with its tags, span 2, ..., `<sync/>`, ...
                (a copy has the positions of its original)
 
@@ -22,6 +23,17 @@ visible):
     B   # # # . . # # .     ... but no other span of its round (dense attention: also those)
     B   # # # . . # # .
     s   # # # # # # # #     a span opens to the others after the next `<sync/>`
+
+A span `<async> x d` read left to right (`d` is a guess), and behind `x` and `d` two groups of two blanks each:
+
+        p a b < x d 1 1 2 2
+    <   # # # # . . . . . .     CAUSAL: to the left
+    x   # # # # # . . . . .
+    d   # # # # # # . . . .
+    1   # # # # # . # # . .     what its anchor `x` sees, and its own group in both directions
+    1   # # # # # . # # . .
+    2   # # # # # # . . # #     likewise behind `d`; nothing but its group sees a blank
+    2   # # # # # # . . # #
 """
 
 from collections.abc import Callable
@@ -33,7 +45,7 @@ import torch
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
-CLEAN, NOISY, CAUSAL = 0, 1, 2
+CLEAN, NOISY, CAUSAL, DRAFT = 0, 1, 2, 3  # a draft's stream is DRAFT + the position of its anchor
 NO_SPAN = -1
 NO_DOCUMENT = -1  # an empty cache slot, or padding: no token belongs to it, so nothing sees it
 FLEX_BLOCK = 128  # tokens on either side of a block of FlexAttention
@@ -67,13 +79,19 @@ def is_visible(query: Labels, key: Labels) -> torch.Tensor:
     A token sees tokens of its own document:
     1. Inside its span, in its own stream: in both directions; in the CAUSAL stream to the left only.
     2. Outside its span: clean tokens that are not later and public, that is, in no span or in one of an earlier round.
+    3. A draft: what its anchor sees, in the CAUSAL stream of a span and among clean tokens outside; and all drafts that
+       share its anchor.
     """
-    to_the_left = key.position <= query.position
-    same_span = (query.span == key.span) & (key.span != NO_SPAN) & (query.stream == key.stream)
-    within = same_span & (to_the_left | (query.stream != CAUSAL))
+    is_draft = query.stream >= DRAFT
+    to_the_left = key.position <= torch.where(is_draft, query.stream - DRAFT, query.position)
+    is_causal = is_draft | (query.stream == CAUSAL)
+    same_span, same_stream = query.span == key.span, query.stream == key.stream
+    in_span = same_span & (key.span != NO_SPAN)
+    within = in_span & torch.where(is_causal, (key.stream == CAUSAL) & to_the_left, same_stream)
+    beside = same_span & same_stream & is_draft
     public = (key.span == NO_SPAN) | (key.round < query.round)
     outside = to_the_left & public & (key.stream == CLEAN)
-    return (query.document == key.document) & (within | outside)
+    return (query.document == key.document) & (within | beside | outside)
 
 
 def dense_mask(query: Labels, key: Labels) -> torch.Tensor:
