@@ -6,7 +6,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from .examples import Example
 from .objective import Objective
-from .row import LOSS_NAMES, NEXT_TOKEN, PLAIN, PLAN, SPAN
+from .row import DRAFT, LOSS_NAMES, NEXT_TOKEN, PLAIN, PLAN, SPAN
 from .samples import FIGURES
 
 PREFIX = "eval_"  # as the Trainer, which adds it where it is left out
@@ -42,9 +42,9 @@ def metrics_of(evaluation: Sequence[Example], objective: Objective, samples: int
     Args:
         samples: number of prompts that are answered at each evaluation.
     """
-    parts: set[int] = set()
+    parts = {DRAFT} if objective.draft_weight else set()
     if any(example.is_tagged for example in evaluation):
-        parts |= {PLAN, SPAN} | ({NEXT_TOKEN} if objective.span_next_token_weight else set())
+        parts |= {PLAN, SPAN} | ({NEXT_TOKEN} if objective.has_causal_copies else set())
     if not all(example.is_tagged for example in evaluation):
         parts.add(PLAIN)
     figures = FIGURES if samples else ()

@@ -14,7 +14,7 @@ from ..generation.visibility import CLEAN, NO_SPAN
 from .bin_packing import pack
 from .examples import Example
 from .objective import Objective
-from .row import NEXT_TOKEN, NO_LABEL, Row
+from .row import AUXILIARY, NO_LABEL, Row
 from .rows import draw_row
 
 # A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nothing else sees it.
@@ -69,7 +69,7 @@ class PlannedDiffusionCollator:
 
         Returns:
             input_ids, position_ids, labels, loss_part, document, span, round, stream: int64 [B, L]; loss_weights:
-            float32 [B, L]; loss_part_targets: int64 [4], `Row.targets` summed; num_targets: int64 scalar, the batch's
+            float32 [B, L]; loss_part_targets: int64 [5], `Row.targets` summed; num_targets: int64 scalar, the batch's
             share of the normaliser.
         """
         return as_batch([self.draw(int(item["index"])) for item in items], self.packed_length, self.pad_to_multiple_of)
@@ -105,7 +105,6 @@ def as_batch(
         of_tokens = np.repeat(numbers, [lengths[index] for index in line])
         target[: len(of_tokens)] = of_tokens
     batch["document"] = torch.from_numpy(documents)
-    batch["loss_part_targets"] = torch.from_numpy(np.sum([row.targets for row in rows], axis=0))  # [4]
-    # The causal copies are an auxiliary loss on tokens that count already.
-    batch["num_targets"] = batch["loss_part_targets"].sum() - batch["loss_part_targets"][NEXT_TOKEN]
+    batch["loss_part_targets"] = torch.from_numpy(np.sum([row.targets for row in rows], axis=0))  # [5]
+    batch["num_targets"] = batch["loss_part_targets"].sum() - batch["loss_part_targets"][list(AUXILIARY)].sum()
     return batch

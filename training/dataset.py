@@ -80,9 +80,11 @@ def encode_records(
 
 
 def positions_at_most(example: Example, objective: Objective) -> int:
-    """Return the positions an example needs when every span draws the most pads, or its answer the largest blocks."""
+    """Return the positions an example needs at most: every span with the most pads, drafts behind it, or in blocks."""
     pads_per_span = objective.span_padding[1] + objective.span_multiple - 1
     planned = len(example.ids) + pads_per_span * len(example.promises)
+    if objective.draft_weight:  # the last blank stands behind the anchor that is farthest back
+        planned += max(0, objective.draft_tokens - 2)
     if not objective.block_share:
         return planned
     answer = len(example.plain_answer)

@@ -19,7 +19,7 @@ from .row import LOSS_PARTS, NO_LABEL, SPAN
 class Loss:
     """The loss of a batch: `total` float32 scalar, differentiable; not yet divided by the normaliser.
 
-    `by_loss_part`, float32 [4], detached: sums of cross entropy in nats, weighted by 1/t in the spans, by 1 elsewhere.
+    `by_loss_part`, float32 [5], detached: sums of cross entropy in nats, weighted by 1/t in the spans, by 1 elsewhere.
     """
 
     total: torch.Tensor

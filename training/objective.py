@@ -35,7 +35,10 @@ class ObjectiveFields:
     )
     plan_loss_weight: float = field(default=1.0, metadata={"help": "Loss weight of a plan token."})
     span_next_token_weight: float = field(
-        default=0.0, metadata={"help": "Loss weight of a left-to-right copy of the spans; 0 leaves the copy out."}
+        default=0.0,
+        metadata={
+            "help": "Loss weight of a left-to-right copy of the spans; 0 leaves the copy out, unless drafts need it."
+        },
     )
     # Each of the two views counts half (Fast-dLLM v2, arXiv 2509.26328).
     complementary_masks: bool = field(
@@ -66,6 +69,23 @@ class ObjectiveFields:
     block_sizes: list[int] = field(
         default_factory=lambda: [4, 8, 16, 32],
         metadata={"help": "Block sizes in tokens, one of which is drawn at each use."},
+    )
+    # Multi-token prediction by mask tokens (arXiv 2507.11851). The decay is that of a guess's worth: it is used only
+    # where all before it were right.
+    draft_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Loss weight of the first of the blanks that learn to guess tokens ahead, for speculative "
+            "decoding; 0 leaves them out."
+        },
+    )
+    draft_anchors: int = field(
+        default=4,
+        metadata={"help": "Most tokens of a plan, span or plain answer behind which blanks stand, drawn at each use."},
+    )
+    draft_tokens: int = field(default=4, metadata={"help": "Number of blanks behind each of draft_anchors."})
+    draft_decay: float = field(
+        default=0.8, metadata={"help": "Loss weight of a blank, relative to the blank before it."}
     )
 
 
@@ -101,6 +121,11 @@ class Objective(ObjectiveFields):
         """Tokens to a multiple of which a span is padded; with the checkpoint's unit, its room in generation."""
         return self.tokens_per_length_unit if self.fill_promised_room else 1
 
+    @property
+    def has_causal_copies(self) -> bool:
+        """Whether spans are copied to be read left to right; drafts stand behind tokens of these copies."""
+        return self.span_next_token_weight > 0 or self.draft_weight > 0
+
     def __post_init__(self) -> None:
         if self.span_attention not in SPAN_ATTENTIONS:
             raise ValueError(f"span_attention is {self.span_attention!r}; choose one of {', '.join(SPAN_ATTENTIONS)}.")
@@ -122,9 +147,14 @@ class Objective(ObjectiveFields):
             )
         if len(self.noise_range) != 2 or not 0 < self.noise_range[0] <= self.noise_range[1] <= 1:
             raise ValueError(f"noise_range is {self.noise_range}; give two probabilities, 0 < least <= greatest <= 1.")
-        for name in ("plan_loss_weight", "span_next_token_weight", "plain_start_weight"):
+        for name in ("plan_loss_weight", "span_next_token_weight", "plain_start_weight", "draft_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}; give a finite number, at least 0.")
+        for name in ("draft_anchors", "draft_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number of tokens, at least 1.")
+        if not 0 < self.draft_decay <= 1:
+            raise ValueError(f"draft_decay is {self.draft_decay}; give a fraction above 0, up to 1.")
         for name in ("plain_share", "block_share", "fully_masked_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a fraction from 0 to 1.")

@@ -6,9 +6,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 NO_LABEL = -100
-# The shares of the loss that are reported apart; NEXT_TOKEN is the auxiliary loss on causal copies.
-LOSS_PARTS = (PLAN, SPAN, NEXT_TOKEN, PLAIN) = (0, 1, 2, 3)
-LOSS_NAMES = {PLAN: "plan_loss", SPAN: "span_loss", NEXT_TOKEN: "next_token_loss", PLAIN: "plain_loss"}  # in logs
+# The shares of the loss that are reported apart: NEXT_TOKEN of the causal copies, DRAFT of the blanks behind anchors.
+LOSS_PARTS = (PLAN, SPAN, NEXT_TOKEN, PLAIN, DRAFT) = (0, 1, 2, 3, 4)
+LOSS_NAMES = {  # in logs
+    PLAN: "plan_loss",
+    SPAN: "span_loss",
+    NEXT_TOKEN: "next_token_loss",
+    PLAIN: "plain_loss",
+    DRAFT: "draft_loss",
+}
+AUXILIARY = (NEXT_TOKEN, DRAFT)  # their labels are tokens that count already, so they do not enter the normaliser
 
 
 @dataclass(frozen=True)
@@ -16,8 +23,8 @@ class Row:
     """A training row: arrays of length L (weights float32, the others int64), and its share of the normaliser.
 
     `labels` is -100 where nothing counts; `loss_part` is the one of `LOSS_PARTS` to which a label belongs. `targets`,
-    int64 [4], counts for each of them the tokens of its expectation: plan tokens, content tokens (masked or not, pads
-    included), labels of causal copies, tokens of the plain answer.
+    int64 [5], counts for each of them the tokens of its expectation: plan tokens, content tokens (masked or not, pads
+    included), labels of causal copies, tokens of the plain answer, labels of drafts.
     """
 
     ids: np.ndarray

@@ -24,23 +24,29 @@ import numpy as np
 from ..generation.tokens import ControlTokens
 from ..generation.visibility import CAUSAL, CLEAN, NO_SPAN, NOISY
 from .block_rows import in_blocks
+from .draft_rows import with_drafts
 from .examples import Example
 from .objective import Objective
 from .row import NEXT_TOKEN, NO_LABEL, PLAIN, PLAN, SPAN, Row, targets_of
 
 
 def draw_row(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
-    """Draw one use of an example: first whether in blocks, plain or planned, then pads, t and masks."""
+    """Draw one use of an example: first whether in blocks, plain or planned, then pads, t and masks, then drafts."""
     if objective.block_share and rng.random() < objective.block_share:
         row = in_blocks(example, control, rng, objective.block_sizes, objective.noise_range)
         return _with_start_weight(row, example, objective)
-    if not example.is_tagged:
-        return _plain(example)
-    if objective.plain_share and rng.random() < objective.plain_share:
-        return _with_start_weight(_plain(example), example, objective)
+    if not example.is_tagged or (objective.plain_share and rng.random() < objective.plain_share):
+        row = _with_start_weight(_plain(example), example, objective)
+    else:
+        row = _planned(example, objective, control, rng)
+    return with_drafts(row, objective, control, rng)
+
+
+def _planned(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
+    """Draw the row of a tagged example with its plan."""
     padded = _padded(example, objective, control, rng)
     pieces = [_clean(padded, objective), *_noisy(padded, objective, control, rng)]
-    if objective.span_next_token_weight:
+    if objective.has_causal_copies:
         pieces.append(_causal(padded, objective, control))
     return Row.joined(pieces)
 

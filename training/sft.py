@@ -11,7 +11,9 @@ The objective, at each use of a record (fields and defaults: objective.py):
        `decoding="autoregressive"` needs. Records without tags always are.
     5. With probability `block_share` a record is used as a plain answer in blocks, one of `block_sizes` tokens long,
        without tags and masked as in 2: `block_diffusion`, `diffusion` and other decoders without a plan need that.
-    6. The sum is divided by the number of plan, content and plain tokens of the whole optimisation step.
+    6. With `draft_weight`, `draft_tokens` blanks behind each of `draft_anchors` tokens of every plan, span and plain
+       answer learn to guess ahead, for speculative decoding (draft_rows.py).
+    7. The sum is divided by the number of plan, content and plain tokens of the whole optimisation step.
 
 Data: JSONL, `{"messages": [{"role", "content"}, ...]}`; the last message is the answer, in plain or tagged text.
 

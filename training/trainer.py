@@ -61,8 +61,8 @@ class PlannedDiffusionTrainer(SFTTrainer):
     """A trainer of the collator's examples.
 
     Logs `loss`, and per loss part in nats per token `plan_loss`, `span_loss` (masked content weighted by 1/t, over all
-    content), and where they occur `plain_loss`, `next_token_loss`. Evaluation uses draws of its own, the same every
-    time, and its losses are means over the tokens of the whole set.
+    content), and where they occur `plain_loss`, `next_token_loss`, `draft_loss`. Evaluation uses draws of its own, the
+    same every time, and its losses are means over the tokens of the whole set.
 
     Args:
         model: the model, or one with adapters.
@@ -108,7 +108,7 @@ class PlannedDiffusionTrainer(SFTTrainer):
             **more,
         )
         self._evaluation_collator = replace(collator, examples=evaluation or (), is_evaluation=True)
-        # Per mode, on the device: loss sums [4] by loss part and their total, then the counts [4] and the normaliser.
+        # Per mode, on the device: loss sums [5] by loss part and their total, then the counts [5] and the normaliser.
         self._sums = {mode: torch.zeros(2, len(LOSS_PARTS) + 1, device=args.device) for mode in ("train", "eval")}
 
     def _set_signature_columns_if_needed(self) -> None:

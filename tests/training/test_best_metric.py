@@ -33,11 +33,11 @@ def trained(workspace, monkeypatch):
     [(slice(None), 2), (slice(None), 0), (slice(0, 2), 1), (slice(2, 3), 1), (slice(0, 2), 0)],
     ids=["all", "all, no samples", "tagged", "plain", "tagged, no samples"],
 )
-@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("weights", [{}, {"span_next_token_weight": 0.5}, {"draft_weight": 0.5}])
 def test_the_names_are_those_of_a_real_evaluation(
-    chosen, samples, weight, trainer_for, records, tokenizer, control, tmp_path
+    chosen, samples, weights, trainer_for, records, tokenizer, control, tmp_path
 ):
-    objective = Objective(span_next_token_weight=weight, complementary_masks=False)
+    objective = Objective(**weights, complementary_masks=False)
     trainer = trainer_for(tmp_path, objective=objective)
     examples = encode_records(records[chosen], tokenizer, control)
     trainer.eval_dataset = trainer.eval_dataset.select(range(len(records))[chosen])

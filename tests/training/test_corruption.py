@@ -26,7 +26,7 @@ def test_a_row_by_hand(row_of, written):
     expected = [0.0 if letter == "." else 0.5 for letter in ".Pa1TPb2TS.........Pc1TE"]
     expected += [0.0 if letter == "." else 1.0 for letter in "xy_..z_..w_.."]
     assert row.weights.tolist() == expected
-    assert row.targets.tolist() == [14, 7, 0, 0]  # plan tokens, content with pads
+    assert row.targets.tolist() == [14, 7, 0, 0, 0]  # plan tokens, content with pads
 
 
 def test_dense_spans_of_a_round_share_a_label(row_of):
@@ -41,7 +41,7 @@ def test_causal_copies_are_read_left_to_right_without_pads(row_of, written):
     assert written(row.labels[copies]) == "xy_z_w_"  # the last token of each predicts its end
     assert row.weights[copies].tolist() == [0.25] * 7
     assert row.position[copies].tolist() == [10, 11, 12, 15, 16, 24, 25]
-    assert (row.loss_part[copies] == NEXT_TOKEN).all() and row.targets.tolist() == [14, 7, 7, 0]
+    assert (row.loss_part[copies] == NEXT_TOKEN).all() and row.targets.tolist() == [14, 7, 7, 0, 0]
 
 
 @pytest.mark.parametrize("text", ["pqxyE", TWO_ROUNDS])
@@ -51,7 +51,7 @@ def test_plain_answers_and_tagged_ones_used_as_plain_text(text, row_of, written)
     assert written(row.ids) == "pq" + answer
     assert written(row.labels) == "." + answer + "E"
     assert row.weights.tolist() == [0.0] + [1.0] * (len(answer) + 1)
-    assert (row.loss_part == PLAIN).all() and row.targets.tolist() == [0, 0, 0, len(answer) + 1]
+    assert (row.loss_part == PLAIN).all() and row.targets.tolist() == [0, 0, 0, len(answer) + 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,13 @@ def test_padding_covers_its_whole_range(row_of):
         ({"plain_start_weight": -0.1}, "plain_start_weight"),
         ({"fully_masked_share": -0.1}, "fully_masked_share"),
         ({"block_share": -0.1}, "block_share"),
+        ({"draft_weight": -1.0}, "draft_weight is -1.0; give a finite number"),
+        ({"draft_weight": float("inf")}, "draft_weight is inf; give a finite number"),
+        ({"draft_anchors": 0}, "draft_anchors is 0; give a number of tokens, at least 1"),
+        ({"draft_tokens": 0}, "draft_tokens is 0; give a number of tokens, at least 1"),
+        ({"draft_decay": 0.0}, "draft_decay is 0.0; give a fraction above 0"),
+        ({"draft_decay": 1.5}, "draft_decay is 1.5; give a fraction above 0"),
+        ({"draft_decay": float("nan")}, "draft_decay is nan; give a fraction above 0"),
         ({"block_sizes": []}, "block_sizes"),
         ({"block_sizes": [4, 0]}, "block_sizes"),
         ({"seed": -1}, "seed"),
@@ -197,7 +204,7 @@ def test_an_answer_in_blocks_by_hand(text, row_of, written):
     assert row.round.tolist() == [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]
     assert row.stream.tolist() == [CLEAN] * 5 + [NOISY] * 6
     assert row.weights.tolist() == [0, 1, 0, 0, 1] + [1, 1, 0, 1, 1, 0]
-    assert (row.loss_part == SPAN).all() and row.targets.tolist() == [0, 6, 0, 0]
+    assert (row.loss_part == SPAN).all() and row.targets.tolist() == [0, 6, 0, 0, 0]
 
 
 def test_a_block_for_everything_is_a_canvas_of_plain_diffusion(row_of, written):
@@ -205,7 +212,7 @@ def test_a_block_for_everything_is_a_canvas_of_plain_diffusion(row_of, written):
     assert written(row.ids) == "pq" + "#" * 8
     assert written(row.labels) == ".x" + "yE_____."
     assert row.weights.tolist() == pytest.approx([0, 1, 1, 1, *[0.2] * 5, 0])  # five pads weigh as one token
-    assert row.targets.tolist() == [0, 4, 0, 0]
+    assert row.targets.tolist() == [0, 4, 0, 0, 0]
 
 
 def test_blocks_of_one_are_left_to_right_training(row_of, written):

@@ -10,6 +10,7 @@ from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCaus
 from planned_diffusion.training.collator import PlannedDiffusionCollator, as_batch
 from planned_diffusion.training.loss import planned_diffusion_loss
 from planned_diffusion.training.objective import Objective
+from planned_diffusion.training.row import LOSS_PARTS
 from planned_diffusion.training.rows import draw_row
 
 TWO_ROUNDS = "pqPa1TPb2T<xy><z>SPc1T<w>E"  # see test_corruption.py
@@ -64,7 +65,7 @@ def test_the_loss_by_hand(model, row_of):
         output = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"])
         loss = planned_diffusion_loss(model, batch)
     log_probabilities = output.logits.log_softmax(-1)
-    total, by_loss_part = 0.0, [0.0] * 4
+    total, by_loss_part = 0.0, [0.0] * len(LOSS_PARTS)
     for b, row in enumerate(rows):
         for place, (label, weight, loss_part) in enumerate(zip(row.labels, row.weights, row.loss_part, strict=True)):
             if label != -100:
