@@ -15,8 +15,7 @@ from rich.markup import escape
 from typer import Option
 from typer.models import OptionInfo
 
-from ..generation.decoders.table import DECODERS, names_of
-from ..generation.fields import FIELDS, SHARED_FIELDS, Field
+from ..generation.fields import DECODER_NAMES, FIELDS, SHARED_FIELDS, Field
 from ..inference.decoding_fields import with_sampling
 from ..loading.embedded import EMBEDDED
 
@@ -56,7 +55,8 @@ def field_option(name: str, field: Field, kind: type, panel: str) -> OptionInfo:
     default = None if default is None else str(default)
     if name in included_defaults():
         default = f"{default or 'none'}; included model: {included_defaults()[name]}"
-    meaning = f"{field.meaning} Choose {names_of(DECODERS)}." if name == "decoding" else field.meaning
+    choice = f" Choose {' or '.join(map(repr, DECODER_NAMES))}." if name == "decoding" else ""
+    meaning = f"{field.meaning}{choice}"
     return Option(
         help=escape(meaning),
         metavar=METAVARS.get(kind),

@@ -9,6 +9,11 @@ from typing import Any
 
 from .field_checks import Check, Name, Number, OneOf, Seed, Switch, Texts, TokenId, TokenIds, Unchecked, Whole
 
+# Names of the decoders of decoders/table.py, for the help of a command line that has no time to import them.
+DECODER_NAMES = (
+    "planned", "autoregressive", "diffusion", "fast_dllm", "adaptive_parallel", "block_diffusion",
+    "parallel_autoregressive", "self_verified", "speculative", "parallel_speculative",
+)  # fmt: skip
 LARGEST_FACTOR = 1000  # a larger steps_ratio or length_scale is a typo
 
 
@@ -96,8 +101,8 @@ FIELDS: dict[str, Field] = {
     "draft_tokens": Field(
         8,
         Whole(at_least=0),
-        "Tokens that are guessed behind the last one of every open part, at most; the next forward checks them, and the "
-        "answer stays the same, or of the same distribution where it is sampled.",
+        "Tokens that are guessed behind the last one of every open part, at most; the next forward checks them, and "
+        "the answer stays the same, or of the same distribution where it is sampled.",
     ),
     "length_scale": Field(
         1.0,

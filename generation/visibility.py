@@ -6,8 +6,8 @@ Every token carries five integers; nothing else decides visibility.
     span       -1 outside every span (prompt, plan, `<sync/>`, EOS), else a number that tokens seeing each other share:
                the span's own index (sparse attention), or one index for all spans of a round (dense attention)
     round      how many `<sync/>` precede the token, itself included if it is one
-    stream     CLEAN; NOISY (a copy of a span to be denoised, in training); CAUSAL (a copy of a span read left to right);
-               or DRAFT + a: a blank that guesses what follows position a, its anchor
+    stream     CLEAN; NOISY (a copy of a span to be denoised, in training); CAUSAL (a copy of a span read left to
+               right); or DRAFT + a: a blank that guesses what follows position a, its anchor
     position   place in the document, as if written out: prompt, plan, span 1 with its tags, span 2, ..., `<sync/>`, ...
                (a copy has the positions of its original)
 

@@ -198,7 +198,6 @@ class Canvas:
             **fields,
         )
 
-
     def with_drafts(self, query: Query, anchors: Mapping[int, int], allowed: Allowed) -> Query:
         """Add blanks that guess what follows: for each anchor, a position, so many of them behind it.
 

@@ -15,7 +15,7 @@ guesses the i-th token ahead behind j agreeing guesses is worth the probability 
 right guesses in a row. Both are counted as the request goes on; where guesses fail, none are made.
 
 Labels: blanks run in a stream of their own (visibility.py, DRAFT), and leave no states behind.
-Source: verification and drafting in one forward as in arXiv 2511.08923 (TiDAR) and 2507.11851; in parts of a plan, ours.
+Source: verification and drafting in one forward as in arXiv 2511.08923 (TiDAR) and 2507.11851; in parts, ours.
 """
 
 from collections.abc import Iterable, Sequence

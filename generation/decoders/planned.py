@@ -98,9 +98,7 @@ class PlainText:
     first: int | None = None
 
 
-def draft(
-    canvas: Canvas, request: Request, ahead: PlanAhead
-) -> Generator[Query | Event, Reply, Round | PlainText]:
+def draft(canvas: Canvas, request: Request, ahead: PlanAhead) -> Generator[Query | Event, Reply, Round | PlainText]:
     """Plan one round under the grammar, as far as the room goes; plain text where that is not even one promise.
 
     A stopping criterion ends it in the middle of a plan (`canvas.prose.stopped`).

@@ -1,4 +1,6 @@
-"""The decoders by name. To add one, write its file after the example of `autoregressive.py`, and its line here."""
+"""The decoders by name. To add one, write its file after the example of `autoregressive.py`, and its line here (for the
+help of the command line also its name in `fields.DECODER_NAMES`).
+"""
 
 from collections.abc import Iterable
 

@@ -33,7 +33,11 @@ class Guesser:
     def __call__(self, query: Query) -> Reply:
         self.queries.append(query)
         ran = list(zip(query.positions, query.streams, query.token_ids, strict=True))
-        wrong = [position for position, stream, token in ran if stream < DRAFT and chr(token) != self.truth[position : position + 1]]
+        wrong = [
+            position
+            for position, stream, token in ran
+            if stream < DRAFT and chr(token) != self.truth[position : position + 1]
+        ]
         tokens = []
         for number, row in enumerate(query.wanted):
             position = query.positions[row] + 1
@@ -133,9 +137,7 @@ def test_right_guesses_in_parts(drive, request_in_letters):
 
 def test_a_guessed_pad_ends_a_part_once(drive, request_in_letters):
     truth = "P<a9>[fox......]$"
-    played, model = answer_text(
-        drive, request_in_letters, right, parallel_speculative, plan=["<a9>$"], truth=truth
-    )
+    played, model = answer_text(drive, request_in_letters, right, parallel_speculative, plan=["<a9>$"], truth=truth)
     twin, _ = answer_text(drive, request_in_letters, wrong, parallel_autoregressive, plan=["<a9>$"], truth=truth)
     assert played.written == twin.written
     assert len(model.queries) < 4

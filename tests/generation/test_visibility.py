@@ -5,7 +5,16 @@ import itertools
 import pytest
 import torch
 
-from planned_diffusion.generation.visibility import CAUSAL, CLEAN, DRAFT, NO_DOCUMENT, NO_SPAN, NOISY, Labels, dense_mask
+from planned_diffusion.generation.visibility import (
+    CAUSAL,
+    CLEAN,
+    DRAFT,
+    NO_DOCUMENT,
+    NO_SPAN,
+    NOISY,
+    Labels,
+    dense_mask,
+)
 
 # One row per label; columns are tokens. Documents and spans are letters ("." = none), the other labels digits.
 SPARSE = """
