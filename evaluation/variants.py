@@ -41,6 +41,10 @@ VARIANTS = {
     "planned, threshold 0.5, refine 0.25": {**PLANNED, "confidence_threshold": 0.5, "refine_share": 0.25},
     "parallel autoregressive": {"decoding": "parallel_autoregressive", "plan_lookahead": 0},
     "parallel autoregressive, lookahead 3": {"decoding": "parallel_autoregressive", "plan_lookahead": 3},
+    "speculative": {"decoding": "speculative", "draft_tokens": 8},
+    "parallel speculative, lookahead 3": {
+        "decoding": "parallel_speculative", "plan_lookahead": 3, "draft_tokens": 8,
+    },
     "self-verified, one step": {**PLANNED, "decoding": "self_verified", "steps_ratio": 0.01},
     "self-verified, threshold 0.5": {**PLANNED, "decoding": "self_verified", "confidence_threshold": 0.5},
     "diffusion, ratio 1": _DIFFUSION,
@@ -74,7 +78,7 @@ TEXT_SYSTEMS = {
     name: VARIANTS[name]
     for name in (
         "planned, ratio 1", "planned, threshold 0.9", "planned, threshold 0.9, lookahead 3", "parallel autoregressive",
-        "parallel autoregressive, lookahead 3", "autoregressive",
+        "parallel autoregressive, lookahead 3", "parallel speculative, lookahead 3", "autoregressive", "speculative",
     )
 }  # fmt: skip
 
