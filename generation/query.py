@@ -95,6 +95,8 @@ class Query:
         wanted: indices into these lists; the output row of position p predicts the token at p + 1.
         allowed: tokens that may be drawn in the wanted rows, or a list with an entry for each.
         drafts: how many of the wanted rows, the last ones, are guesses: they are drawn greedily.
+        by_position: the noise of a row depends on the request's seed and the position that it predicts, so that what is
+            written there does not depend on how often, and beside which guesses, it was asked.
         purpose: "planning", "denoising", "decoding" (text written left to right) or "scoring" (of a draft);
             the forward is counted under this name.
         commits: spans of a finished round run along with their final tokens.
@@ -123,6 +125,7 @@ class Query:
     mix: float | None = None
     forget: list[int] = field(default_factory=list)
     drafts: int = 0
+    by_position: bool = False
 
     def alike(self) -> list[tuple[range, Allowed]]:
         """Group consecutive wanted rows that may hold the same tokens; none of them holds guesses and others."""

@@ -205,6 +205,7 @@ class Canvas:
             allowed: tokens that may be guessed.
         """
         anchored = [anchor for anchor, count in anchors.items() for _ in range(count)]
+        query = replace(query, by_position=True)
         if not anchored:
             return query
         first, wanted = len(query.token_ids), len(query.wanted)

@@ -117,6 +117,7 @@ def group_rows(requests: Sequence[LiveRequest]) -> list[RowGroup]:
         draft = request.draft if query.keep or query.mix is not None else None
         # The request's score orders blanks; rows with any other purpose are scored by their probability.
         score = SCORES[sampling.score if query.purpose == "denoising" else "confidence"]
+        predicted = tuple(query.positions[row] + 1 for row in query.wanted)
         for rows, allowed in query.alike():
             group = RowGroup(
                 rows=range(start + rows.start, start + rows.stop),
@@ -127,6 +128,7 @@ def group_rows(requests: Sequence[LiveRequest]) -> list[RowGroup]:
                 process=query.process,
                 draft=draft,
                 mix=query.mix,
+                positions=predicted[rows.start : rows.stop] if query.by_position else (),
             )
             groups.append(group.greedy() if rows.start >= len(query.wanted) - query.drafts else group)
         start += len(query.wanted)

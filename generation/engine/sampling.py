@@ -12,6 +12,7 @@ from .tensors import integers
 LIKELIEST = (256, 4096)  # tokens among which a nucleus is searched, before the whole vocabulary
 # Logit for tokens a LogitsProcessor excludes; tokens the grammar forbids get the dtype's minimum and stay below it.
 EXCLUDED = -1e30
+MOST_SEED = 2**63 - 1
 
 
 class AllowedTable:
@@ -47,6 +48,7 @@ class RowGroup:
         process: the request's logits processor, for a single row written left to right.
         draft: keeps the rows as drawn; with `mix`, holds the rows that they are mixed with.
         mix: the share of the kept rows' logits.
+        positions: that the rows predict, where these determine the noise; else empty.
     """
 
     rows: range
@@ -57,6 +59,24 @@ class RowGroup:
     process: Callable[[torch.Tensor], torch.Tensor] | None = None
     draft: "Draft | None" = None
     mix: float | None = None
+    positions: tuple[int, ...] = ()
+
+    def noise_like(self, logits: torch.Tensor, first: int) -> torch.Tensor | None:
+        """Return Gumbel noise, negative, for rows of logits [W, V]; None where they are drawn greedily.
+
+        Args:
+            first: the first of the rows, counted from the group's end.
+        """
+        if self.noise is None:
+            return None
+        noise = torch.empty_like(logits)
+        if not self.positions:
+            return noise.exponential_(generator=self.noise).log_()
+        stop = first + len(logits) or None
+        for row, position in zip(noise, self.positions[first:stop], strict=True):
+            own = torch.Generator(logits.device).manual_seed(hash((self.sampling.seed, position)) & MOST_SEED)
+            row.exponential_(generator=own)
+        return noise.log_()
 
     def greedy(self) -> "RowGroup":
         """Return the group as guesses are drawn: the most likely tokens, and no noise taken for them."""
@@ -224,8 +244,7 @@ def _draw_alike(logits: torch.Tensor, group: RowGroup, first: int) -> torch.Tens
         logits = group.mix * drafted + (1 - group.mix) * logits
     else:
         logits = filter_logits(logits, sampling.top_k, sampling.top_p)
-        if group.noise is not None:
-            noise = torch.empty_like(logits).exponential_(generator=group.noise).log_()
+        noise = group.noise_like(logits, first)
         if group.draft is not None:
             group.draft.add(logits.clone(), noise)
     likeliest = argmax(logits)[:, None]

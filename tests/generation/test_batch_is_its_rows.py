@@ -26,18 +26,19 @@ def together_and_alone(model, batch, **fields) -> tuple:
     return together, alone
 
 
-def assert_equal(together, alone) -> None:
+def assert_equal(together, alone, forwards: bool = True) -> None:
     for row, one in enumerate(alone):
         length = one.sequences.shape[1]
         assert together.sequences[row, :length].equal(one.sequences[0]) and together.ended[row] == one.ended[0]
         assert set(together.sequences[row, length:].tolist()) <= {99}
-        assert together.trace[row].forwards == one.trace[0].forwards
+        assert not forwards or together.trace[row].forwards == one.trace[0].forwards
 
 
 @pytest.mark.parametrize("decoding", DECODERS)
 def test_in_float32(decoding, model, planner, batch):
     one = planner if DECODERS[decoding].plans else model
-    assert_equal(*together_and_alone(one, batch, decoding=decoding))
+    drafts = "draft_tokens" in DECODERS[decoding].reads  # whose rows are shared by the batch
+    assert_equal(*together_and_alone(one, batch, decoding=decoding), forwards=not drafts)
 
 
 @pytest.fixture(scope="module")

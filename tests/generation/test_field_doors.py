@@ -32,6 +32,7 @@ OTHER_VALUES = {
     "max_lookahead": (8, {"decoding": "adaptive_parallel"}),
     "refine_share": (0.3, {}),
     "plan_lookahead": (3, {}),
+    "draft_tokens": (2, {"decoding": "speculative"}),
     "length_scale": (2.0, {}),
     "max_spans": (2, {}),
     "max_rounds": (1, {}),

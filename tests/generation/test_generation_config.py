@@ -31,6 +31,7 @@ DEFAULTS = {
     "max_lookahead": 100,
     "refine_share": 0.0,
     "plan_lookahead": 0,
+    "draft_tokens": 8,
     "length_scale": 1.0,
     "max_spans": 32,
     "max_rounds": 16,
