@@ -22,7 +22,7 @@ from .assembly import write_outputs
 from .gain import check_min_gain
 from .outcomes import Asked, Refused, finished, records
 from .reading import Source, open_source
-from .structure import LEAST_SPANS, MOST_SPANS, annotate_by_structure
+from .structure import LEAST_SPANS, MOST_SPANS, Annotation, annotate_by_structure
 from .tagging import TokenCounter
 
 CHUNK = 256  # records planned, counted and written together
@@ -94,7 +94,7 @@ def annotate_file(
     check_annotation_job(job)
     source = open_source(job.source, job.split, job.limit)
     counter = counter_of(job.folder, job.unit)
-    annotator = annotator or partial(_annotate_by_structure, most_spans=job.most_spans)
+    annotator = annotator or partial(annotate_with, planned=partial(planned_by_structure, most_spans=job.most_spans))
 
     def advance(count: int) -> None:
         if show is not None:
@@ -131,14 +131,23 @@ def counter_of(folder: str, unit: int | None) -> TokenCounter:
     return TokenCounter(AutoTokenizer.from_pretrained(folder), unit)
 
 
-def _annotate_by_structure(
-    missing: Iterator[Asked | Refused], journal: Journal, counter: TokenCounter, advance: Advance, most_spans: int
+def planned_by_structure(asked: Asked, most_spans: int = MOST_SPANS) -> Annotation:
+    """Return the plan that the structure of a record's answer has."""
+    return annotate_by_structure(asked.prompt, asked.unplanned, most_spans)
+
+
+def annotate_with(
+    missing: Iterator[Asked | Refused],
+    journal: Journal,
+    counter: TokenCounter,
+    advance: Advance,
+    planned: Callable[[Asked], Annotation],
 ) -> None:
     """Plan, count and write chunk by chunk, the refused records of a chunk first."""
     while chunk := list(islice(missing, CHUNK)):
         refused = [one for one in chunk if isinstance(one, Refused)]
         asked = [one for one in chunk if isinstance(one, Asked)]
-        plans = [annotate_by_structure(one.prompt, one.unplanned, most_spans) for one in asked]
+        plans = [planned(one) for one in asked]
         journal.append(*(outcome.entry() for outcome in (*refused, *finished(asked, plans, counter))))
         advance(len(chunk))
 

@@ -32,21 +32,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("out", type=Path, metavar="OUT", help="folder that is filled; one that was begun is finished")
     made.add_argument("--model", default="smollm2", help="folder, Hub repository or name of the model that answers")
-    made.add_argument("--count", type=int, default=7500, help="number of prompts to draw (%(default)s)")
+    made.add_argument("--count", type=int, default=7500, help="prompts to draw; may grow later (%(default)s)")
     made.add_argument("--seed", type=int, default=1, help="seed of the prompts and of the sampling (%(default)s)")
     made.add_argument("--held-out", action="store_true", help="draw prompts whose forms and topics training never has")
     made.add_argument("--prompts", type=Path, metavar="FILE", help="JSON Lines with prompts, in place of those drawn")
     made.add_argument("--pool", type=Path, metavar="FILE", help="JSON Lines whose publishable prompts are added")
-    made.add_argument("--max-new-tokens", type=int, default=140, help="most tokens of an answer (%(default)s)")
+    made.add_argument("--max-new-tokens", type=int, default=200, help="most tokens of a whole answer (%(default)s)")
     made.add_argument("--batch-size", type=int, default=96, help="prompts that are answered together (%(default)s)")
-    made.add_argument(
-        "--hinted",
-        type=float,
-        default=0.5,
-        metavar="SHARE",
-        help="share of the prompts that are answered with a hint, to write a list or to be brief, which their "
-        "records do not have (%(default)s)",
-    )
     made.add_argument(
         "--annotate",
         action="append",
@@ -91,13 +83,11 @@ def job_of(args: argparse.Namespace) -> DistillationJob:
     """Return the run that a command line asks for.
 
     Raises:
-        ValueError: a number below 1, a share beyond 0 and 1, or no such checkpoint.
+        ValueError: a number below 1, or no such checkpoint.
     """
     for name in ("count", "max_new_tokens", "batch_size"):
         if getattr(args, name) < 1:
             raise ValueError(f"{name} is {getattr(args, name)}; give 1 or more.")
-    if not 0 <= args.hinted <= 1:
-        raise ValueError(f"hinted is {args.hinted}; give a share from 0 to 1.")
     return DistillationJob(
         out=args.out,
         model=checkpoint_of(args.model, args.debug),
@@ -109,7 +99,6 @@ def job_of(args: argparse.Namespace) -> DistillationJob:
         pool=args.pool,
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
-        hinted=args.hinted,
         annotation=read_annotation(args.annotate),
     )
 

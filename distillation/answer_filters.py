@@ -98,7 +98,6 @@ RULES: dict[str, Callable[[AnsweredPrompt], bool]] = {
     "repetitive": is_repetitive,
 }
 DUPLICATE = "duplicate"
-REASONS = (*RULES, DUPLICATE)
 
 
 def reason_to_drop(one: AnsweredPrompt) -> str | None:
@@ -108,10 +107,14 @@ def reason_to_drop(one: AnsweredPrompt) -> str | None:
 
 def filtered(answers: Iterable[AnsweredPrompt]) -> Iterator[str | None]:
     """Yield for each answer the reason to drop it, or None."""
+    return without_duplicates((one.answer, reason_to_drop(one)) for one in answers)
+
+
+def without_duplicates(checked: Iterable[tuple[str, str | None]]) -> Iterator[str | None]:
+    """Yield for each answer the reason that was found to drop it, or that a good one before it is the same, or None."""
     seen: set[str] = set()
-    for one in answers:
-        reason = reason_to_drop(one)
-        words = words_of(one.answer)
+    for answer, reason in checked:
+        words = words_of(answer)
         if reason is None and len(words) >= LEAST_WORDS_OF_DUPLICATES:
             key = " ".join(words)
             reason = DUPLICATE if key in seen else None

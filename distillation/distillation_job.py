@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..inference.batch.run import FAILED
 from ..records.journal import json_line
 from ..records.jsonl import json_lines
 from ..records.output import beside, unwritable
@@ -22,9 +23,7 @@ class DistillationJob:
     out: the folder that is filled; model: folder or Hub repository of the checkpoint; name: as the user named it.
     count, seed: of the prompts drawn; held_out: of the forms and topics that training never sees.
     prompts: a file of prompts in place of those drawn; pool: a file whose publishable prompts are added.
-    max_new_tokens: of an answer; batch_size: the number of prompts that are answered together.
-    hinted: the share of the prompts that are answered with a hint behind them, to write a list or to be brief: then the
-        model writes what can be planned and ends in time, and training on the bare prompt teaches it to do so unasked.
+    max_new_tokens: of an answer that is given as a whole; batch_size: the number of prompts that are answered together.
     annotation: fields of `AnnotationJob`.
     """
 
@@ -36,9 +35,8 @@ class DistillationJob:
     held_out: bool = False
     prompts: Path | None = None
     pool: Path | None = None
-    max_new_tokens: int = 140
+    max_new_tokens: int = 200
     batch_size: int = 96
-    hinted: float = 0.5
     annotation: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
@@ -59,6 +57,7 @@ class Folder:
         self.prompts = job.out / "prompts.jsonl"  # prompts with their kinds, forms and topics
         self.requests = job.out / "requests.jsonl"  # the input of batch
         self.answers = job.out / "answers.jsonl"  # the output of batch, with its journal beside it while it runs
+        self.earlier = job.out / "earlier_answers.jsonl"  # those of a run that had fewer prompts
         self.kept = job.out / "kept.jsonl"  # the input of annotate
         self.dropped = job.out / "dropped.jsonl"  # answers that broke a rule, with its name
         self.annotated = job.out / "annotated.jsonl"  # the output of annotate, until it is packed
@@ -71,19 +70,45 @@ class Folder:
             raise ValueError(f"{self.path} cannot be a folder ({error.strerror}); name another.") from error
         self._check_settings(job.settings())
 
+    def all_answers(self) -> dict[str, Row]:
+        """Return the answers of all runs in this folder by the ids of their requests."""
+        files = [file for file in (self.earlier, self.answers) if file.is_file()]
+        return {row["id"]: row for file in files for row in rows_of(file)}
+
     def _check_settings(self, settings: dict[str, Any]) -> None:
-        """Keep the settings of a new folder; refuse other settings in one that was begun."""
+        """Keep the settings of a new folder; refuse others in one that was begun, but for more prompts."""
         file = self.path / "settings.json"
         if not file.is_file():
             write_whole(file, [settings])
             return
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = sorted(name for name in settings.keys() | before.keys() if settings.get(name) != before.get(name))
-        if changed:
+        if changed == ["count"] and settings["count"] > before["count"]:
+            self._make_room_for_more()
+            write_whole(file, [settings])
+        elif changed:
             raise ValueError(
                 f"{self.path} was begun with other settings (changed: {', '.join(changed)}); finish it with those, or "
                 "name another folder."
             )
+
+    def _make_room_for_more(self) -> None:
+        """Keep all finished answers aside, and remove what depends on the number of prompts."""
+        journal = beside(self.answers, ".partial")
+        answered = self.all_answers() | {row["id"]: row for row in _answers_in(journal)}
+        write_whole(self.earlier, answered.values())
+        annotating = beside(self.annotated, ".partial")
+        derived = (self.report, self.records, self.annotation, self.annotated, annotating, self.kept, self.dropped)
+        for file in (*derived, self.answers, beside(self.answers, FAILED), journal, self.requests, self.prompts):
+            file.unlink(missing_ok=True)
+
+
+def _answers_in(journal: Path) -> Iterator[Row]:
+    """Yield the answers in the journal of a batch that was stopped; its last line may be torn."""
+    if journal.is_file():
+        with journal.open("rb") as lines:
+            entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        yield from (entry["answered"] for entry in entries if "answered" in entry)
 
 
 def rows_of(path: Path) -> Iterator[Row]:

@@ -15,10 +15,12 @@ import transformers
 from .. import __version__
 from ..loading.adapter_base import hash_of_weights
 from ..records.tagged import parse_tagged, plain_text
-from .answer_filters import REASONS, words_of
+from .answer_assembly import OVERLAP, PART_RULES, UNFINISHED
+from .answer_filters import DUPLICATE, RULES, words_of
 from .distillation_job import DistillationJob, Folder, Row, rows_of
 
 PLANNED = ("parallel", "steps")
+REASONS = (*RULES, UNFINISHED, *PART_RULES, OVERLAP, DUPLICATE)
 
 
 def write_report(job: DistillationJob, folder: Folder) -> Row:
@@ -39,6 +41,7 @@ def write_report(job: DistillationJob, folder: Folder) -> Row:
             "asks for parts": parallel_share(row for row in records if row["parts"]),
             "must stay whole": parallel_share(row for row in records if row["parts"] is False),
         },
+        "made": dict(sorted(Counter(row["made"] for row in records).items())),
         "parts_per_plan": parts_per_plan(records),
         "words_per_answer": spread([len(words_of(plain_text(_answer(row)))) for row in records]),
         "temperatures": dict(sorted(Counter(str(row["temperature"]) for row in records).items())),
@@ -67,13 +70,14 @@ def stamp(job: DistillationJob) -> Row:
 
 
 def by_kind(prompts: Iterable[Row], dropped: Iterable[Row], records: Iterable[Row]) -> dict[str, Row]:
-    """Return per kind of prompt: prompts, dropped answers, records, and how many of these have parallel parts."""
+    """Return per kind of prompt: prompts, dropped answers, records, and the number and share of these with a plan."""
     asked, lost = (Counter(row["kind"] for row in rows) for rows in (prompts, dropped))
     records = list(records)
     kept = Counter(row["kind"] for row in records)
     parallel = Counter(row["kind"] for row in records if row["annotation"] == "parallel")
     return {
         kind: {"prompts": asked[kind], "dropped": lost[kind], "records": kept[kind], "parallel": parallel[kind]}
+        | {"planned": round(parallel[kind] / kept[kind], 4) if kept[kind] else None}
         for kind in sorted(asked)
     }
 

@@ -2,13 +2,14 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
+MARK, WHOLE = ">", "whole"  # how forms.toml marks the wordings of parts, and forms without them
 
 
 @dataclass(frozen=True)
@@ -42,53 +43,98 @@ KINDS = {
 
 
 @dataclass(frozen=True)
+class Wording:
+    """How one part of an answer is called and asked for, both with places to fill."""
+
+    label: str
+    question: str
+
+
+@dataclass(frozen=True)
 class Form:
-    """A way to ask: its kind, the category of its topics, and its text with places to fill."""
+    """A way to ask: its kind, the category of its topics, its text with places to fill, and how to ask for its parts.
+
+    wordings: of the parts that are asked for one by one; none where the prompt is answered as a whole.
+    """
 
     kind: str
     category: str
     text: str
+    wordings: tuple[Wording, ...] = ()
 
 
 @dataclass(frozen=True)
 class PromptData:
-    """Topics by category, forms by kind, and what fills the forms; of training prompts, or of held-out ones."""
+    """Topics by category, forms by kind, and what fills the forms; of training prompts, or of held-out ones.
+
+    aspects: of a category's topics, each with the question that asks for it.
+    days: per category of plans the questions that ask for single days.
+    endings: what stands behind the question for a part, by the number of sentences that it asks for.
+    """
 
     topics: Mapping[str, tuple[str, ...]]
     forms: Mapping[str, tuple[Form, ...]]
-    aspects: Mapping[str, tuple[str, ...]]
+    aspects: Mapping[str, Mapping[str, str]]
     asked: Mapping[str, tuple[str, ...]]
     brief: tuple[str, ...]
+    days: Mapping[str, tuple[str, ...]]
+    endings: Mapping[int, str]
 
 
 @lru_cache
 def prompt_data(held_out: bool = False) -> PromptData:
     """Return the topics and forms of the training prompts, or of the held-out ones."""
     section = "held_out" if held_out else "training"
-    topics, forms = (_read(name)[section] for name in ("topics.toml", "forms.toml"))
+    topics, every = _read("topics.toml")[section], _read("forms.toml")
+    forms, parts = every[section], every["parts"]
     return PromptData(
         topics={category: _entries(text) for category, text in topics.items()},
-        forms={kind: _forms(kind, forms[kind]) for kind in KINDS},
-        aspects={category: _entries(text) for category, text in forms["aspects"].items()},
+        forms={kind: _forms(kind, forms[kind], parts.get(kind, {})) for kind in KINDS},
+        aspects={
+            category: {one.label: one.question for one in map(_wording, _lines(text))}
+            for category, text in forms["aspects"].items()
+        },
         asked={category: _entries(text) for category, text in forms["asked"].items()},
         brief=_entries(forms["brief"]["parts"]),
+        days={category: _lines(text) for category, text in parts["days"].items()},
+        endings={1: parts["ending"]["one"], 2: parts["ending"]["two"]},
     )
-
-
-def hints(parts: bool | None) -> tuple[str, ...]:
-    """Return the hints for prompts that ask for parts (or must not be split); none where that is not known."""
-    if parts is None:
-        return ()
-    return _entries(_read("forms.toml")["training"]["hint"]["parts" if parts else "whole"])
 
 
 def _read(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
-def _forms(kind: str, texts: Mapping[str, str]) -> tuple[Form, ...]:
-    return tuple(Form(kind, category, line) for category, text in texts.items() for line in _entries(text, "\v"))
+def _forms(kind: str, texts: Mapping[str, str], parts: Mapping[str, str]) -> tuple[Form, ...]:
+    """Return the forms of a kind by category; those without wordings of their own get those of the kind."""
+    made = []
+    for category, text in texts.items():
+        of_kind = _lines(parts.get(category, parts.get("any", "")))
+        for line, own in _with_own(_lines(text)):
+            wordings = () if own == [WHOLE] else tuple(map(_wording, own or of_kind))
+            made.append(Form(kind, category, line, wordings))
+    return tuple(made)
 
 
-def _entries(text: str, separator: str = ";") -> tuple[str, ...]:
-    return tuple(entry.strip() for entry in re.split(f"[{separator}\n]", text) if entry.strip())
+def _with_own(lines: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Return each form with the marked lines below it."""
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith(MARK):
+            found[-1][1].append(line.removeprefix(MARK).strip())
+        else:
+            found.append((line, []))
+    return found
+
+
+def _wording(line: str) -> Wording:
+    label, _, question = line.partition(":")
+    return Wording(label.strip(), question.strip())
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _entries(text: str) -> tuple[str, ...]:
+    return tuple(entry.strip() for entry in re.split("[;\n]", text) if entry.strip())

@@ -6,15 +6,18 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from .prompt_data import KINDS, PromptData, prompt_data
-from .prompt_filling import fill
+from .prompt_data import KINDS, Form, PromptData, prompt_data
+from .prompt_filling import Filled, SubPrompt, fill
 
 ATTEMPTS_PER_PROMPT = 2000
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt, its kind, whether it asks for independent parts, and the form and topics that it was made of."""
+    """A prompt, its kind, whether it asks for independent parts, and the form and topics that it was made of.
+
+    sub_prompts: the questions for the parts of its answer; none where it is answered as a whole.
+    """
 
     id: str
     prompt: str
@@ -22,10 +25,12 @@ class Prompt:
     parts: bool
     form: str
     topics: tuple[str, ...]
+    sub_prompts: tuple[SubPrompt, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return the prompt as a JSON object."""
-        return asdict(self) | {"topics": list(self.topics)}
+        row = asdict(self)
+        return row | {"topics": list(self.topics), "sub_prompts": list(row["sub_prompts"])}
 
 
 def prompts(count: int, seed: int, held_out: bool = False) -> list[Prompt]:
@@ -51,20 +56,20 @@ def _draw(seed: int, held_out: bool) -> Iterator[Prompt]:
     index = 0
     while drawn := _new(rng.choices(names, shares)[0], data, rng, seen):
         index += 1
-        kind, form, text, topics = drawn
-        yield Prompt(f"{name}-{index:05d}", text, kind, KINDS[kind].parts, form, topics)
+        form, filled = drawn
+        parts = KINDS[form.kind].parts
+        yield Prompt(f"{name}-{index:05d}", filled.text, form.kind, parts, form.text, filled.topics, filled.parts)
 
 
-def _new(
-    kind: str, data: PromptData, rng: Random, seen: set[tuple[str, ...]]
-) -> tuple[str, str, str, tuple[str, ...]] | None:
-    """Draw a prompt of a kind that was not seen before, as kind, form, text and topics; None where none is found."""
+def _new(kind: str, data: PromptData, rng: Random, seen: set[tuple[str, ...]]) -> tuple[Form, Filled] | None:
+    """Draw a form of a kind and fill it to a prompt that was not seen before; None where none is found."""
     for _ in range(ATTEMPTS_PER_PROMPT):
         form = rng.choice(data.forms[kind])
-        text, topics = fill(form, data, rng)
+        filled = fill(form, data, rng)
+        text = filled.text
         # Sums differ in their numbers; elsewhere another count or wish would be the same prompt again.
-        keys = {(text,), (text,) if kind == "sum" else (form.text, *sorted(topics))}
+        keys = {(text,), (text,) if kind == "sum" else (form.text, *sorted(filled.topics))}
         if not keys & seen:
             seen |= keys
-            return kind, form.text, text, topics
+            return form, filled
     return None

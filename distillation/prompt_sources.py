@@ -20,10 +20,10 @@ def drawn(count: int, seed: int, held_out: bool = False) -> list[Row]:
 
 
 def from_file(path: Path) -> list[Row]:
-    """Return the prompts of a JSON Lines file; ids, kinds and `parts` are kept where a line has them.
+    """Return the prompts of a JSON Lines file; ids, kinds, `parts` and `sub_prompts` are kept where a line has them.
 
     Raises:
-        ValueError: no such file, a line without a prompt, or no prompts at all.
+        ValueError: no such file, a line without a prompt or with wrong sub-prompts, or no prompts at all.
     """
     rows = [
         {"id": f"given-{number:05d}", "kind": "given", "parts": None, "source": path.name} | row
@@ -55,6 +55,15 @@ def from_pool(path: Path) -> list[Row]:
     return rows
 
 
+def _check_sub_prompts(given: object, place: str) -> None:
+    """Raise ValueError where sub-prompts lack what is read of them."""
+    needed: dict[str, type] = {"topic": str, "label": str, "prompt": str, "sentences": int, "subject": str}
+    asked = given if isinstance(given, list) else [None]
+    for one in asked:
+        if not isinstance(one, dict) or not all(isinstance(one.get(name), kind) for name, kind in needed.items()):
+            raise ValueError(f"{place}: 'sub_prompts' is no list of objects with {', '.join(needed)}; remove it.")
+
+
 def may_be_published(licence: object) -> bool:
     """Tell whether a pool's licence permits any use of a prompt."""
     return isinstance(licence, str) and re.split(r"[;(]", licence)[0].strip() in PERMISSIVE
@@ -76,4 +85,5 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
     for number, row in json_lines(path):
         if not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
             raise ValueError(f"{path}, line {number}: no text 'prompt'; write {{\"prompt\": ...}}.")
+        _check_sub_prompts(row.get("sub_prompts", []), f"{path}, line {number}")
         yield number, row

@@ -147,26 +147,28 @@ class Drawn(NamedTuple):
     confidence: float | None
 
 
-FLAT_ROWS = 32  # of a CPU; see engine.py
+FREE_ROWS, WORTH_A_ROW = 32, 0.04  # of a request alone on a CPU; see engine.py
 
 
 @dataclass(frozen=True)
 class Reply:
     """One entry per wanted row: the token drawn, its row's score, and its confidence (the largest probability).
 
-    `share`: rows that the request may run next time without making the forward slower, its part of what all may.
+    For guesses: `free_rows` is the request's part of the rows that a forward may have, and `worth_a_row` how many tokens
+    a row must be expected to save to be worth its time.
     """
 
     token_ids: list[int]
     scores: list[float]
     confidences: list[float]
-    share: int = FLAT_ROWS
+    free_rows: int = FREE_ROWS
+    worth_a_row: float = WORTH_A_ROW
 
     def split(self, counts: Iterable[int]) -> "list[Reply]":
         """Cut the reply into consecutive pieces of so many rows."""
         pieces, start = [], 0
         for count in counts:
             rows = slice(start, start + count)
-            pieces.append(Reply(self.token_ids[rows], self.scores[rows], self.confidences[rows], self.share))
+            pieces.append(Reply(self.token_ids[rows], self.scores[rows], self.confidences[rows]))
             start = rows.stop
         return pieces

@@ -22,15 +22,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..events import DraftsChecked
-from ..query import Query, Reply
+from ..query import WORTH_A_ROW, Query, Reply
 from ..tokens import Allowed
 from .canvas import Canvas
 
-WORTH_A_ROW = 0.05  # tokens that a row must be expected to save
-MEMORY = 0.9  # weight of what was counted before, relative to the newest forward
-EXPECTED = 0.8  # share of guesses that are right behind right ones, before anything was counted
-FORWARDS_WITHOUT = 16  # before a request whose guesses failed tries again ...
-RETRIED = 1.05 * WORTH_A_ROW  # ... with a guess that one failure gives up
+MEMORY = 0.8  # weight of what was counted before, relative to the newest forward
+EXPECTED = 0.5  # share of guesses that are right behind right ones, before anything was counted
+FORWARDS_WITHOUT = 16  # before a request whose guesses failed tries again
 
 
 @dataclass(eq=False)
@@ -95,11 +93,15 @@ class Acceptance:
         for length in range(offered + 1, len(self.rates)):
             self.rates[length] = min(self.rates[length], self.rates[length - 1])
 
-    def try_again(self, has_guesses: bool) -> None:
-        """Be told of each forward whether it checks guesses; after many without, expect the next one to be right."""
+    def try_again(self, has_guesses: bool, worth: float) -> None:
+        """Be told of each forward whether it checks guesses; after many without, think the next one just worth a try.
+
+        Args:
+            worth: how likely a guess must be for that; one failure takes it below.
+        """
         self._without = 0 if has_guesses else self._without + 1
         if self._without > FORWARDS_WITHOUT and len(self.rates) > 1:
-            self._without, self.rates[1] = 0, RETRIED
+            self._without, self.rates[1] = 0, 1.01 * worth
 
 
 class Drafting:
@@ -113,7 +115,7 @@ class Drafting:
     def __init__(self, canvas: Canvas, most: int) -> None:
         self.canvas, self.most = canvas, most
         self.acceptance = Acceptance(most)
-        self.share = most + 1  # rows that are free; the first forward says how many they are
+        self.free_rows, self.worth_a_row = most + 1, WORTH_A_ROW  # until the first forward has said how it is
 
     def prepare(self, threads: Sequence[Thread], keep_all: bool = False) -> None:
         """Decide which guesses the next forward checks, and where blanks run: as many as there are free rows.
@@ -121,13 +123,14 @@ class Drafting:
         Args:
             keep_all: check every guess, whether its row is free or not.
         """
-        rates, each = self.acceptance.rates, max(1, self.share // len(threads))
+        rates, each = self.acceptance.rates, max(1, self.free_rows // len(threads))
+        likely = sum(rate >= self.worth_a_row for rate in rates[1:])
         for thread in threads:
             if not keep_all:
-                thread.guesses = thread.guesses[: min(each, thread.stop - thread.next) - 1]
+                thread.guesses = thread.guesses[: min(likely, each - 1, thread.stop - thread.next - 1)]
             thread.blanks = [0] * (len(thread.guesses) + 1)
-        self.acceptance.try_again(any(thread.guesses for thread in threads))
-        spare = self.share - sum(len(thread.blanks) for thread in threads)
+        self.acceptance.try_again(any(thread.guesses for thread in threads), self.worth_a_row)
+        spare = self.free_rows - sum(len(thread.blanks) for thread in threads)
         worth = sorted(
             (
                 (chance * rates[length], -length, number, agreed)
@@ -138,7 +141,7 @@ class Drafting:
             reverse=True,
         )
         for value, _, number, agreed in worth[: max(0, spare)]:
-            threads[number].blanks[agreed] += value >= WORTH_A_ROW
+            threads[number].blanks[agreed] += value >= self.worth_a_row
 
     def _chances(self, guesses: int) -> list[float]:
         """Return the probability that exactly 0, 1, ... of so many guesses are right."""
@@ -173,6 +176,6 @@ class Drafting:
             accepted.append(agreed)
             if learn:
                 self.acceptance.learn(len(row.token_ids) - 1, agreed)
-        self.share = reply.share
+        self.free_rows, self.worth_a_row = reply.free_rows, reply.worth_a_row
         checked = DraftsChecked(self.canvas.round, tuple(offered), tuple(accepted)) if any(offered) else None
         return written, checked

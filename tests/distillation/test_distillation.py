@@ -11,6 +11,7 @@ import pytest
 from planned_diffusion.annotation.pipeline import AnnotationJob
 from planned_diffusion.distillation import __main__ as script
 from planned_diffusion.distillation import distill as stages
+from planned_diffusion.distillation.answer_requests import SAMPLING
 from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.inference.batch import run as batch
 from planned_diffusion.records.tagged import parse_tagged, plain_text
@@ -46,7 +47,7 @@ def run(capsys, questions):
     """run(OUT, option, ...) -> exit status, standard output, standard error."""
 
     def run(out, *options):
-        given = ["--model", FACTS, "--prompts", questions, "--max-new-tokens", NEW_TOKENS, "--hinted", 0, *options]
+        given = ["--model", FACTS, "--prompts", questions, "--max-new-tokens", NEW_TOKENS, *options]
         status = script.main([str(one) for one in (out, *given)])
         return status, *capsys.readouterr()
 
@@ -57,7 +58,7 @@ def run(capsys, questions):
 def finished(questions, tmp_path_factory):
     """The folder of a whole run."""
     out = tmp_path_factory.mktemp("finished") / "out"
-    options = ["--model", FACTS, "--prompts", questions, "--max-new-tokens", NEW_TOKENS, "--hinted", 0]
+    options = ["--model", FACTS, "--prompts", questions, "--max-new-tokens", NEW_TOKENS]
     assert script.main([str(one) for one in (out, *options)]) == 0
     return out
 
@@ -134,7 +135,6 @@ def test_other_settings_in_a_folder_that_was_begun(options, complaint, finished,
     ("options", "complaint"),
     [
         (["--count", 0], "count is 0; give 1 or more"),
-        (["--hinted", 2], "hinted is 2.0; give a share from 0 to 1"),
         (["--model", "absent/"], "absent"),
         (["--prompts", "absent.jsonl"], "There is no file absent.jsonl"),
         (["--prompts", "empty.jsonl"], "empty.jsonl holds no prompts"),
@@ -182,15 +182,97 @@ def test_options_reach_the_annotator(questions, tmp_path):
     assert set(script.annotation_options()) < {*AnnotationJob.__dataclass_fields__}
 
 
-def test_hints_stand_in_requests_and_not_in_prompts(tmp_path):
-    args = [str(tmp_path / "out"), "--model", str(FACTS), "--count", "60", "--hinted", "1"]
-    job = script.job_of(script.parser().parse_args(args))
-    folder = stages.Folder(job)
-    stages.write_prompts(job, folder)
-    pairs = list(zip(stages.rows_of(folder.prompts), stages.rows_of(folder.requests), strict=True))
-    assert len(pairs) == 60
-    for prompt, request in pairs:
-        hint = request["prompt"].removeprefix(prompt["prompt"]).strip()
-        assert hint in stages.hints(prompt["parts"])
-    temperatures = {request["temperature"] for _, request in pairs}
-    assert temperatures == set(stages.SAMPLING)
+def test_parts_are_asked_one_by_one_and_more_prompts_change_no_request(tmp_path):
+    asked = {}
+    for count in (60, 90):
+        args = [str(tmp_path / str(count)), "--model", str(FACTS), "--count", str(count)]
+        job = script.job_of(script.parser().parse_args(args))
+        folder = stages.Folder(job)
+        stages.write_prompts(job, folder)
+        asked[count] = list(stages.rows_of(folder.prompts)), list(stages.rows_of(folder.requests))
+    prompts, requests = asked[60]
+    assert requests == asked[90][1][: len(requests)] and prompts == asked[90][0][:60]
+    expected = [
+        (name, text)
+        for row in prompts
+        for name, text in [(f"{row['id']}/{n}", part["prompt"]) for n, part in enumerate(row["sub_prompts"], 1)]
+        or [(row["id"], row["prompt"])]
+    ]
+    assert [(request["id"], request["prompt"]) for request in requests] == expected
+    assert {request["temperature"] for request in requests} == set(SAMPLING)
+
+
+QUESTIONS = {
+    "France": "What is the capital of France?",
+    "Japan": "What is the currency of Japan?",
+    "Peru": "What language is spoken in Peru?",
+}
+
+
+@pytest.fixture
+def parted(tmp_path):
+    """A file of two prompts: one of three parts about countries, which the included model knows, and a whole one."""
+    parts = [
+        {"topic": name, "label": name, "prompt": question, "sentences": 1, "subject": ""}
+        for name, question in QUESTIONS.items()
+    ]
+    rows = [
+        {"prompt": "Say something about each country.", "kind": "each", "parts": True, "sub_prompts": parts},
+        {"prompt": "What is the capital of Italy?", "kind": "fact", "parts": False},
+    ]
+    path = tmp_path / "parted.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_an_answer_of_parts_is_one_round_of_their_topics(parted, run, tmp_path):
+    out = tmp_path / "out"
+    assert run(out, "--prompts", parted, "--annotate", "min-gain=1", "--annotate", "unit=1")[0] == 0
+    by_made = {record["made"]: record for record in read_records(out / "records.jsonl.gz")}
+    (spans,) = parse_tagged(by_made["parts"]["messages"][-1]["content"])
+    answers = stages.rows_of(out / "answers.jsonl")
+    texts = [answer["text"].strip() for answer in answers if "/" in answer["id"]]
+    assert [span.topic for span in spans] == list(QUESTIONS)
+    assert all(text in span.text for text, span in zip(texts, spans, strict=True))
+    assert by_made["parts"]["annotation"] == "parallel" and "spans" not in by_made["parts"]
+    assert by_made["whole"]["annotation"] == "plain"
+
+
+def test_a_plan_that_gains_too_little_is_not_written(parted, run, tmp_path):
+    assert run(tmp_path / "out", "--prompts", parted, "--annotate", "min-gain=0.1")[0] == 0
+    records = read_records(tmp_path / "out" / "records.jsonl.gz")
+    assert {record["annotation"] for record in records} == {"plain"}
+
+
+@pytest.mark.parametrize("stopped_after", [2, None])
+def test_a_run_goes_on_after_more_prompts_were_asked_for(stopped_after, tmp_path, monkeypatch, capsys):
+    """The answers of the smaller run are kept, whether it was stopped or had finished; fewer prompts are refused."""
+
+    class StoppedError(Exception):
+        pass
+
+    def few(tasks_file, *given, original=batch._entries):
+        for number, entry in enumerate(original(tasks_file, *given)):
+            if number == stopped_after:
+                raise StoppedError
+            asked.append(entry.get("answered", entry.get("failed"))["id"])
+            yield entry
+
+    def started(out, count):
+        options = ["--model", FACTS, "--count", count, "--max-new-tokens", 20]
+        return script.main([str(one) for one in (out, *options)])
+
+    asked: list[str] = []
+    monkeypatch.setattr(stages, "without_duplicates", lambda checked: [None for _ in checked])
+    monkeypatch.setattr(batch, "_entries", few)
+    assert started(tmp_path / "out", 3) == (0 if stopped_after is None else 1)
+    first = set(asked)
+    assert len(first) == (stopped_after or len(first)) > 1
+    stopped_after = None
+    assert started(tmp_path / "out", 5) == 0
+    assert len(asked) == len(set(asked))  # nothing was answered twice
+    assert started(tmp_path / "whole", 5) == 0
+    for name in ("prompts.jsonl", "kept.jsonl", "records.jsonl.gz"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    capsys.readouterr()
+    assert started(tmp_path / "out", 4) == 2 and "(changed: count)" in capsys.readouterr().err

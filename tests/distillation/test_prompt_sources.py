@@ -63,6 +63,8 @@ def test_a_prompt_in_another_spelling_is_left_out():
         ('{"prompt": " "}\n', "line 1: no text 'prompt'"),
         ('{"text": "x"}\n', "line 1: no text 'prompt'"),
         ("[1]\n", "line 1: list instead of an object"),
+        ('{"prompt": "x", "sub_prompts": "a"}\n', "line 1: 'sub_prompts' is no list of objects with topic"),
+        ('{"prompt": "x", "sub_prompts": [{"prompt": "a"}]}\n', "line 1: 'sub_prompts' is no list of objects"),
     ],
 )
 def test_bad_files(read, content, complaint, tmp_path):

@@ -77,12 +77,12 @@ def answer_text(drive, request_in_letters, guess, decoder=speculative, truth=TEX
 
 
 def test_right_guesses_write_many_tokens_a_forward(drive, request_in_letters):
-    """34 tokens: 1; 9; then the 23 rows that 9 leave are spread, as no one knows yet how right the guesses are."""
+    """34 tokens: 1; 5; then more at a time, as the guesses turn out right."""
     played, model = answer_text(drive, request_in_letters, right)
     assert played.answer == TEXT[1:] and played.ended.reason == "eos"
     checked = played.of(DraftsChecked)
-    assert checked[0].accepted == (8,) and all(event.accepted == event.offered for event in checked)
-    assert len(model.queries) <= 6
+    assert checked[0].accepted == (4,) and all(event.accepted == event.offered for event in checked)
+    assert len(model.queries) <= 9
 
 
 def test_wrong_guesses_write_one_token_a_forward(drive, request_in_letters):
@@ -130,7 +130,7 @@ def test_right_guesses_in_parts(drive, request_in_letters):
     played, model = answer_text(
         drive, request_in_letters, right, parallel_speculative, share=40, plan=[PLAN], truth=SPANS
     )
-    assert len(model.queries) == 3
+    assert len(model.queries) <= 5
     assert [len(step.positions) for step in played.of(TokensWritten)][0] == 3
     assert all(event.accepted == event.offered for event in played.of(DraftsChecked))
 
@@ -189,7 +189,7 @@ def test_a_trace_counts_drafts_by_offset(drive, request_in_letters):
 def test_acceptance_by_hand():
     acceptance = Acceptance(3)
     acceptance.learn(2, 1)
-    assert acceptance.rates == pytest.approx([1.0, 0.9 * 0.8 + 0.1, 0.9 * 0.64, min(0.512, 0.576)])
+    assert acceptance.rates == pytest.approx([1.0, 0.8 * 0.5 + 0.2, 0.8 * 0.25, min(0.125, 0.2)])
 
 
 def test_a_thread_takes_the_agreeing_guesses_and_one_token_more():

@@ -109,7 +109,8 @@ def test_samples_have_the_distribution_of_left_to_right(build_model, golden_toke
     model, prompt = build_model(seed=1), torch.tensor([[5, 60, 33, 97, 12, 80]])
     expected = exact_probabilities(model, prompt, sorted(golden_tokens.tags), set(golden_tokens.eos))
     fields = {"max_new_tokens": LENGTH, "do_sample": True, "temperature": 1.0, "top_k": LIKELIEST, "seed": 5}
-    monkeypatch.setitem(engine.FLAT_ROWS, "cpu", 4096)  # many requests at a time, and rows to spare for all
+    monkeypatch.setitem(engine.FREE_ROWS, "cpu", 4096)  # many requests at a time, and rows to spare for all
+    monkeypatch.setitem(engine.ROW_COST, "cpu", 1e-4)
     fields |= {"decoding": "speculative", "draft_tokens": 2, "num_return_sequences": DRAWS}
     out = model.generate(prompt, return_dict_in_generate=True, **fields)
     assert sum(trace.drafts_accepted[0] for trace in out.trace if trace.drafts_accepted) > DRAWS / 100
