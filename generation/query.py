@@ -147,15 +147,15 @@ class Drawn(NamedTuple):
     confidence: float | None
 
 
-FREE_ROWS, WORTH_A_ROW = 32, 0.04  # of a request alone on a CPU; see engine.py
+FREE_ROWS, WORTH_A_ROW = 32, 0.07  # of a request alone on a CPU; see engine.py
 
 
 @dataclass(frozen=True)
 class Reply:
     """One entry per wanted row: the token drawn, its row's score, and its confidence (the largest probability).
 
-    For guesses: `free_rows` is the request's part of the rows that a forward may have, and `worth_a_row` how many tokens
-    a row must be expected to save to be worth its time.
+    For guesses: `free_rows` is the request's part of the rows that a forward may have, and `worth_a_row` how many
+    tokens a row must be expected to save to be worth its time.
     """
 
     token_ids: list[int]

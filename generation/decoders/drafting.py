@@ -26,9 +26,10 @@ from ..query import WORTH_A_ROW, Query, Reply
 from ..tokens import Allowed
 from .canvas import Canvas
 
-MEMORY = 0.8  # weight of what was counted before, relative to the newest forward
-EXPECTED = 0.5  # share of guesses that are right behind right ones, before anything was counted
-FORWARDS_WITHOUT = 16  # before a request whose guesses failed tries again
+EXPECTED = 0.5  # share of guesses that are right behind right ones, before anything was counted ...
+PRIOR = 1.0  # ... which weighs as much as so many forwards
+MEMORY = 0.95  # weight of a forward, relative to the one after it
+FORWARDS_WITHOUT = 32  # before a request whose guesses failed tries again
 
 
 @dataclass(eq=False)
@@ -76,7 +77,7 @@ class Thread:
 
 
 class Acceptance:
-    """How likely the first i guesses are all right, as counted over a request's forwards.
+    """How likely the first i guesses are all right, as counted over a request's forwards, the latest counting most.
 
     Args:
         most: guesses, at most.
@@ -84,14 +85,19 @@ class Acceptance:
 
     def __init__(self, most: int) -> None:
         self.rates = [EXPECTED**length for length in range(most + 1)]
+        self._accepted = [PRIOR * rate for rate in self.rates]
+        self._checked = [PRIOR] * (most + 1)
         self._without = 0  # forwards since the last guess
 
     def learn(self, offered: int, accepted: int) -> None:
         """Take in that of `offered` guesses the first `accepted` were right."""
-        for length in range(1, min(offered, len(self.rates) - 1) + 1):
-            self.rates[length] = MEMORY * self.rates[length] + (1 - MEMORY) * (length <= accepted)
-        for length in range(offered + 1, len(self.rates)):
-            self.rates[length] = min(self.rates[length], self.rates[length - 1])
+        for length in range(1, len(self.rates)):
+            if length <= offered:
+                self._accepted[length] = MEMORY * self._accepted[length] + (length <= accepted)
+                self._checked[length] = MEMORY * self._checked[length] + 1
+            if offered:
+                rate = self._accepted[length] / self._checked[length]
+                self.rates[length] = min(rate, self.rates[length - 1])
 
     def try_again(self, has_guesses: bool, worth: float) -> None:
         """Be told of each forward whether it checks guesses; after many without, think the next one just worth a try.

@@ -13,11 +13,12 @@ from ..grammar import RoundGrammar
 from ..query import Query, Reply, Request
 from ..tokens import EVERYTHING, Allowed, ControlTokens
 from .canvas import Canvas
-from .drafting import MEMORY, Drafting, Thread
+from .drafting import Drafting, Thread
 
 LONGEST_MATCH = 3
 SEARCHED = 512  # tokens back from the end
 LOOKUP, DRAFTS = "lookup", "drafts"  # where guesses come from
+NEWEST = 0.2  # weight of the newest forward in the share of right ones
 
 
 class PlanAhead:
@@ -59,7 +60,7 @@ class PlanAhead:
         canvas.take_back(thread.next)
         for name, guesses in guessed.items():
             if guesses:
-                self._right[name] += (1 - MEMORY) * ((guesses[0] == reply.token_ids[0]) - self._right[name])
+                self._right[name] += NEWEST * ((guesses[0] == reply.token_ids[0]) - self._right[name])
         (row,), checked = self.drafting.read([thread], reply, learn=source == DRAFTS)
         if checked and self.drafting.most:
             yield checked
