@@ -56,6 +56,15 @@ def select(asking: list[LiveRequest]) -> list[LiveRequest]:
     return sorted(selected, key=lambda request: request.query.purpose)
 
 
+def room_for_guesses(device: str, live: int) -> tuple[int, float]:
+    """Return a request's part of the free rows, and how many tokens a row must save to be worth its time.
+
+    A token that is saved spares a forward's fixed cost, which all live requests share, and a row.
+    """
+    live, cost = max(1, live), ROW_COST.get(device, ROW_COST["cpu"])
+    return FREE_ROWS.get(device, FREE_ROWS["cpu"]) // live, live * cost / (1 + live * cost)
+
+
 class Engine:
     """The scheduler of decoders over one model.
 
@@ -178,7 +187,7 @@ class Engine:
 
     def _hand_out(self, selected: list[LiveRequest], drawn: list[list[float]]) -> None:
         """Give each request its rows (tokens, scores, confidences); it goes on to its next query, or to its end."""
-        start, guesses = 0, self._room_for_guesses()
+        start, guesses = 0, room_for_guesses(self.device.type, len(self._live))
         for request in selected:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
             start = rows.stop
@@ -193,15 +202,6 @@ class Engine:
                 self.runners[query.runner].slots.drop_drafts(request.document, query.streams, query.positions)
             tokens, scores, confidences = (row[rows] for row in drawn)
             self._advance(request, Reply(list(map(int, tokens)), scores, confidences, *guesses))
-
-    def _room_for_guesses(self) -> tuple[int, float]:
-        """Return a request's part of the free rows, and how many tokens a row must save to be worth its time.
-
-        A token that is saved spares a forward's fixed cost, which all live requests share, and a row.
-        """
-        live, device = max(1, len(self._live)), self.device.type
-        cost = live * ROW_COST.get(device, ROW_COST["cpu"])
-        return FREE_ROWS.get(device, FREE_ROWS["cpu"]) // live, cost / (1 + cost)
 
     def _advance(self, request: LiveRequest, reply: Reply | None) -> None:
         """Resume a decoder and collect its events up to its next query, or its end; no reply starts it."""
