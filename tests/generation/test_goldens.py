@@ -11,7 +11,7 @@ import torch
 from transformers import Qwen2Config
 
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
-from planned_diffusion.generation.engine.sampling import filter_logits
+from planned_diffusion.generation.engine.filters import filter_logits
 from planned_diffusion.generation.events import PlanDone, TokensWritten
 from planned_diffusion.generation.visibility import CLEAN, Labels, dense_mask
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM

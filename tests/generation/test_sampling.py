@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from planned_diffusion.generation.engine import sampling as sampling_module
+from planned_diffusion.generation.engine import filters, sampling
+from planned_diffusion.generation.engine.filters import filter_logits
 from planned_diffusion.generation.engine.sampling import (
     AllowedTable,
     RowGroup,
     argmax,
     draw,
-    filter_logits,
     rows_per_group,
 )
 from planned_diffusion.generation.engine.scores import SCORES
@@ -54,7 +54,7 @@ def kept_by_transformers(row: torch.Tensor, top_k: int | None, top_p: float | No
 @pytest.mark.parametrize("top_p", [None, 0.05, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("likeliest", [(256, 4096), (1, 3)])
 def test_filters(top_k, top_p, likeliest, monkeypatch):
-    monkeypatch.setattr(sampling_module, "LIKELIEST", likeliest)
+    monkeypatch.setattr(filters, "LIKELIEST", likeliest)
     logits = random_logits(50, scale=1.0)
     filtered = filter_logits(logits, top_k, top_p)
     for row, kept in zip(logits, (filtered > LOWEST).tolist(), strict=True):
@@ -157,7 +157,7 @@ def test_many_rows_are_drawn_as_few(monkeypatch):
     """The group size is a matter of speed alone."""
     logits = random_logits(40)
     whole = drawn(logits, Sampling(top_p=0.8))
-    monkeypatch.setattr(sampling_module, "rows_per_group", lambda device, vocabulary: 3)
+    monkeypatch.setattr(sampling, "rows_per_group", lambda device, vocabulary: 3)
     assert drawn(logits, Sampling(top_p=0.8)).equal(whole)
 
 
