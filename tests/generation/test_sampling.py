@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from planned_diffusion.generation.engine import filters, sampling
+from planned_diffusion.generation.engine import filters
+from planned_diffusion.generation.engine import sampling as sampling_module
 from planned_diffusion.generation.engine.filters import filter_logits
 from planned_diffusion.generation.engine.sampling import (
     AllowedTable,
@@ -157,7 +158,7 @@ def test_many_rows_are_drawn_as_few(monkeypatch):
     """The group size is a matter of speed alone."""
     logits = random_logits(40)
     whole = drawn(logits, Sampling(top_p=0.8))
-    monkeypatch.setattr(sampling, "rows_per_group", lambda device, vocabulary: 3)
+    monkeypatch.setattr(sampling_module, "rows_per_group", lambda device, vocabulary: 3)
     assert drawn(logits, Sampling(top_p=0.8)).equal(whole)
 
 
