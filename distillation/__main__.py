@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--held-out", action="store_true", help="draw prompts whose forms and topics training never has")
     made.add_argument("--prompts", type=Path, metavar="FILE", help="JSON Lines with prompts, in place of those drawn")
     made.add_argument("--pool", type=Path, metavar="FILE", help="JSON Lines whose publishable prompts are added")
-    made.add_argument("--max-new-tokens", type=int, default=200, help="most tokens of a whole answer (%(default)s)")
+    made.add_argument("--max-new-tokens", type=int, default=300, help="most tokens of a whole answer (%(default)s)")
     made.add_argument("--batch-size", type=int, default=96, help="prompts that are answered together (%(default)s)")
     made.add_argument(
         "--annotate",

@@ -12,6 +12,7 @@ from .distillation_job import Row
 SAMPLING = {0.0: 40, 0.3: 30, 0.7: 30}  # temperature -> how many of a hundred prompts are answered with it; 0 is greedy
 TOP_P = 0.9
 MOST_TOKENS_OF_PART = 60
+MOST_TOKENS_OF_LIST = 160  # of a whole answer with several parts; longer ones of a small model repeat themselves
 
 
 def requests_of(row: Row, seed: int) -> Iterator[Row]:
@@ -40,8 +41,8 @@ def missing_requests(rows: Iterable[Row], seed: int, answered: Iterable[str]) ->
 
 
 def _asked(row: Row) -> Iterator[tuple[str, str, dict[str, int]]]:
-    """Yield id, prompt and token limit of each request; a whole answer has the limit of the run."""
+    """Yield id, prompt and token limit of each request; without parts, a whole answer has the limit of the run."""
     if not row.get("sub_prompts"):
-        yield row["id"], row["prompt"], {}
+        yield row["id"], row["prompt"], {"max_new_tokens": MOST_TOKENS_OF_LIST} if row["parts"] else {}
     for number, part in enumerate(row.get("sub_prompts", ()), start=1):
         yield f"{row['id']}/{number}", part["prompt"], {"max_new_tokens": MOST_TOKENS_OF_PART}

@@ -35,7 +35,7 @@ class DistillationJob:
     held_out: bool = False
     prompts: Path | None = None
     pool: Path | None = None
-    max_new_tokens: int = 200
+    max_new_tokens: int = 300
     batch_size: int = 96
     annotation: Mapping[str, Any] = field(default_factory=dict)
 

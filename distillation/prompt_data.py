@@ -42,6 +42,9 @@ KINDS = {
 }
 
 
+LISTS = ("list", "tips", "gifts")  # kinds that ask for a number of things without naming them
+
+
 @dataclass(frozen=True)
 class Wording:
     """How one part of an answer is called and asked for, both with places to fill."""
@@ -61,6 +64,11 @@ class Form:
     category: str
     text: str
     wordings: tuple[Wording, ...] = ()
+
+    @property
+    def asks_for_aspects(self) -> bool:
+        """Tell whether a list, tips or gifts get their parts from the aspects of the topic."""
+        return self.kind in LISTS and any("{ask}" in wording.question for wording in self.wordings)
 
 
 @dataclass(frozen=True)

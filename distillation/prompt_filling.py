@@ -124,7 +124,7 @@ def _filling(form: Form, data: PromptData, rng: Random) -> Filling:
         places = {"field": field, "terms": joined(terms), "lines": _lines(terms, rng)}
         return Filling(terms, places, tuple(map(Item, terms)))
     places = {"topic": topic, form.category: topic}
-    if form.kind == "describe":
+    if form.kind == "describe" or form.asks_for_aspects:
         return _aspects(places, data.aspects[form.category], rng)
     if "{days}" in form.text:
         return _days(places, data.days[form.category], rng)
@@ -136,7 +136,8 @@ def _aspects(places: dict[str, str], aspects: Mapping[str, str], rng: Random) ->
     names = list(aspects)
     drawn = sorted(_some(names, rng, IN_A_ROW), key=names.index)
     items = tuple(Item(name, aspects[name].format_map(places)) for name in drawn)
-    return Filling((places["topic"],), places | {"aspects": joined(drawn)}, items)
+    places |= {"aspects": joined(drawn), "count": WORDS[len(items)], "number": str(len(items))}
+    return Filling((places["topic"],), places, items)
 
 
 def _days(places: dict[str, str], questions: Sequence[str], rng: Random) -> Filling:
