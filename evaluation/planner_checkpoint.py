@@ -1,7 +1,7 @@
 """Make the included adapter checkpoints/smollm2-planner from a finished training run.
 
     python -m planned_diffusion.evaluation.planner_checkpoint runs/smollm2-planner
-    planned-diffusion evaluate --model smollm2-planner --task text --prompts runs/held-out/prompts.jsonl --json > text.json
+    planned-diffusion evaluate --model smollm2-planner --task text --prompts held-out.jsonl --json > text.json
     python -m planned_diffusion.evaluation.planner_checkpoint runs/smollm2-planner --results text.json
 
 The first call writes the adapter in bfloat16, its tokenizer, its decoding defaults and the course of its training; the
@@ -97,7 +97,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return an exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="output folder of the training")
-    parser.add_argument("--results", type=Path, help="what evaluate --task text --json printed; writes results and card")
+    parser.add_argument(
+        "--results", type=Path, help="what evaluate --task text --json printed; writes results and card"
+    )
     parser.add_argument("--reading", type=Path, help="Markdown on answers that were read one by one, for the card")
     parser.add_argument("--out", type=Path, default=CHECKPOINTS / "smollm2-planner", help="folder of the checkpoint")
     args = parser.parse_args(argv)

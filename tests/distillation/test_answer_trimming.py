@@ -9,7 +9,7 @@ STORY = (
     "One evening a mouse brought her a candle, and she flew out to look at the moon."
 )
 AGAIN = "\n\nOne evening a mouse brought her a candle, and she flew out to look at the stars."
-LIST = "1. Warmth: A blanket keeps people warm in a cold night.\n\n2. Comfort: A blanket is a soft place for a cat to sleep."
+LIST = "1. Warmth: A blanket keeps people warm at night.\n\n2. Comfort: A blanket is a soft place for a cat to sleep."
 
 
 @pytest.mark.parametrize(
