@@ -2,7 +2,7 @@
 
     1. cut every part to whole sentences, as many as were asked for         part_of
     2. drop the answer where a part breaks a rule or repeats another one     reason_to_drop_parts
-    3. choose a frame by the wording of the prompt, else by chance           frame_for
+    3. choose a frame by the wording of the prompt                           frame_for
     4. write label and text of each part in that frame                       assembled
 
 White space between two parts belongs to the later one.
@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 from ..annotation.heads import stem, telling
@@ -46,7 +45,6 @@ UNLABELLED = {
     "lines": ("{text}", "\n"),
     "paragraphs": ("{text}", "\n\n"),
 }
-ON_WISH = ("headings",)  # frames that are not chosen by chance
 WISHED = {  # the first pattern that a prompt has -> its frame, where parts have labels and where not
     re.compile(r"^1\. |\bnumbered list\b", re.MULTILINE): ("numbered", "numbered"),
     re.compile(r"^- |\blist\b|\bbullet points\b", re.MULTILINE): ("dashes", "dashes"),
@@ -74,11 +72,6 @@ class PartAnswer:
         """Tell whether the text has no word of its subject or question, and no pronoun for it at its beginning."""
         wanted, text = (set(map(stem, telling(one))) for one in (self.subject or self.question, self.text))
         return len(words_of(self.text)) > FEW_WORDS and not text & wanted and not BACK_REFERENCE.match(self.text)
-
-    @property
-    def is_named(self) -> bool:
-        """Tell whether the text has the last word of the label, or its stem."""
-        return not self.label or self.label.lower().split()[-1].rstrip("s") in self.text.lower()
 
 
 def _is_code(part: PartAnswer) -> bool:
@@ -152,22 +145,22 @@ def _triples(text: str) -> set[tuple[str, ...]]:
     return set(zip(words, words[1:], words[2:], strict=False)) or {tuple(words)}
 
 
-def frame_for(prompt: str, parts: Sequence[PartAnswer], rng: Random) -> tuple[str, str]:
-    """Return the format of a part and what stands between parts, as the prompt wishes, else by chance."""
+def frame_for(prompt: str, parts: Sequence[PartAnswer]) -> tuple[str, str]:
+    """Return the format of a part and what stands between parts, as the prompt wishes.
+
+    The prompt alone decides: parts that are written at the same time cannot agree on anything else.
+    """
     has_labels = all(part.label for part in parts)
     frames = LABELLED if has_labels else UNLABELLED
     for pattern, names in WISHED.items():
         if pattern.search(prompt):
             return frames[names[not has_labels]]
-    possible = [frame for name, frame in frames.items() if name not in ON_WISH]
-    if has_labels and all(part.is_named for part in parts):
-        possible += [UNLABELLED["paragraphs"], UNLABELLED["lines"]]
-    return rng.choice(possible)
+    return frames["bold" if has_labels else "lines"]
 
 
-def assembled(prompt: str, parts: Sequence[PartAnswer], rng: Random) -> list[tuple[str, str]]:
+def assembled(prompt: str, parts: Sequence[PartAnswer]) -> list[tuple[str, str]]:
     """Return topic and text of each span; the texts, joined, are the answer."""
-    form, between = frame_for(prompt, parts, rng)
+    form, between = frame_for(prompt, parts)
     spans = []
     for index, part in enumerate(parts, start=1):
         text = form.format(index=index, label=_capital(part.label), text=part.text)

@@ -1,7 +1,6 @@
 """An answer to a prompt, whole or assembled from parts, with the rule that it breaks."""
 
 from collections.abc import Mapping
-from random import Random
 
 from .answer_assembly import assembled, part_of, reason_to_drop_parts
 from .answer_filters import CUT, REPETITIVE, AnsweredPrompt, reason_to_drop
@@ -28,7 +27,7 @@ def checked_answer(prompt: Row, answers: Answers, seed: int) -> tuple[Row, str |
     row = {"prompt": prompt["prompt"], "response": "", **{name: prompt[name] for name in ROW_FIELDS}}
     row["temperature"] = temperature_of(prompt, seed)
     if prompt.get("sub_prompts"):
-        return _of_parts(row, prompt, given, Random(f"frame {seed} {prompt['id']}"))
+        return _of_parts(row, prompt, given)
     return _whole(row, prompt, *given)
 
 
@@ -37,16 +36,21 @@ def _whole(row: Row, prompt: Row, answer: Row) -> tuple[Row, str | None]:
     text, ended = answer["text"].strip(), answer["ended"]
     reason = reason_to_drop(AnsweredPrompt(prompt["prompt"], text, prompt["parts"], ended))
     made, shorter = "whole", trimmed(text, ended) if reason in (CUT, REPETITIVE) else None
-    if shorter and ("\n" in shorter or not prompt["parts"]):  # a single line is not the parts that were asked for
+    if shorter and (_has_parts(shorter) or not prompt["parts"]):
         made, text = "trimmed", shorter
         reason = reason_to_drop(AnsweredPrompt(prompt["prompt"], text, prompt["parts"], ended="stop"))
     return row | {"response": text, "made": made, "spans": []}, reason
 
 
-def _of_parts(row: Row, prompt: Row, given: list[Row], rng: Random) -> tuple[Row, str | None]:
+def _has_parts(text: str) -> bool:
+    """Tell whether a text has two lines or more that are not the opening of a list."""
+    return sum(bool(line.strip()) and line.rstrip()[-1] != ":" for line in text.splitlines()) > 1
+
+
+def _of_parts(row: Row, prompt: Row, given: list[Row]) -> tuple[Row, str | None]:
     """Return the record of an answer that was given part by part."""
     pairs = zip(prompt["sub_prompts"], given, strict=True)
     parts = [part_of(asked, answer["text"], answer["ended"]) for asked, answer in pairs]
-    spans = assembled(prompt["prompt"], parts, rng)
+    spans = assembled(prompt["prompt"], parts)
     row |= {"response": "".join(text for _, text in spans), "made": "parts", "spans": spans}
     return row, reason_to_drop_parts(parts)

@@ -20,6 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 FACTS = ROOT / "checkpoints" / "facts" / "results.json"
+PLANNER = ROOT / "checkpoints" / "smollm2-planner" / "results.json"
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 # Systems of the README, a selection of those in decoders.json; docs/results.md has all of them.
 SELECTED = (
@@ -304,6 +305,16 @@ def natural_text() -> list[str]:
     return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
 
+def planner(columns: str, group: str = "figures", alone: bool = False) -> list[str]:
+    """Return what the planner on SmolLM2 reached on held-out prompts; `columns` is a constant of its card."""
+    card = importlib.import_module("planned_diffusion.evaluation.planner_card")
+    results = loaded(PLANNER)
+    rows = results["results_alone" if alone else "results"]
+    title = f"{rows[0]['answers']} held-out prompts"
+    table = card.figures_table(title, rows, getattr(card, columns), group)
+    return [table, "", stamp_line(results["stamp"])]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "layers": layers,
     "fields": partial(fields, shared=False),
@@ -314,6 +325,9 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "script_fields": partial(training_fields, "script_arguments", "ScriptArguments"),
     "adapter_fields": partial(training_fields, "adapters", "AdapterArguments"),
     "included_model": included_model,
+    "planner_plans": partial(planner, "PLANS"),
+    "planner_costs": partial(planner, "COSTS"),
+    "planner_beside": partial(planner, "BESIDE", "beside_base", alone=True),
     "selected_decoders": partial(every_decoder, selected=SELECTED),
     "every_decoder": every_decoder,
     "speed": speed,

@@ -1,7 +1,5 @@
 """Answers of parts: how a part is cut, which are dropped, and how they stand in one answer."""
 
-from random import Random
-
 import pytest
 
 from planned_diffusion.distillation.answer_assembly import (
@@ -96,29 +94,15 @@ BARE = [PartAnswer("comet", "", "A comet is ice."), PartAnswer("star", "", "A st
         ("Use these headings: comet and star.", PARTS, "## Comet\nA comet is ice.\n\n## Star\nA star is gas."),
         ("Write a paragraph about each.", PARTS, "**Comet**: A comet is ice.\n\n**Star**: A star is gas."),
         ("Make a glossary.", PARTS, "Comet: A comet is ice.\nStar: A star is gas."),
+        ("What are they?", PARTS, "**Comet**: A comet is ice.\n\n**Star**: A star is gas."),
+        ("What are they?", BARE, "A comet is ice.\nA star is gas."),
     ],
 )
-def test_the_prompt_decides_the_frame(prompt, parts, answer):
-    assert "".join(text for _, text in assembled(prompt, parts, Random(0))) == answer
-
-
-@pytest.mark.parametrize("parts", [PARTS, BARE])
-def test_other_frames_vary_and_tagged_answers_read_back(parts):
-    answers = set()
-    for seed in range(40):
-        spans = assembled("What are they?", parts, Random(seed))
-        answer = "".join(text for _, text in spans)
-        tagged = write_tagged([spans], len, 5)
-        assert plain_text(tagged) == answer and [span.topic for span in parse_tagged(tagged)[0]] == ["comet", "star"]
-        answers.add(answer)
-    assert len(answers) > 3
-
-
-def test_parts_without_their_label_in_the_text_keep_it():
-    parts = [PartAnswer("comet", "comet", "It is ice."), PartAnswer("star", "star", "It is gas.")]
-    for seed in range(40):
-        answer = "".join(text for _, text in assembled("What are they?", parts, Random(seed)))
-        assert "Comet" in answer and "Star" in answer
+def test_the_prompt_decides_the_frame_and_tagged_answers_read_back(prompt, parts, answer):
+    spans = assembled(prompt, parts)
+    assert "".join(text for _, text in spans) == answer
+    tagged = write_tagged([spans], len, 5)
+    assert plain_text(tagged) == answer and [span.topic for span in parse_tagged(tagged)[0]] == ["comet", "star"]
 
 
 def test_questions_for_parts_are_clear_by_themselves_and_have_topics_of_their_own():
