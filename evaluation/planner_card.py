@@ -45,7 +45,7 @@ shortened by stated rules. Whether they are true was not checked, and many are n
 
 ## Recipe
 
-`training/recipes/smollm2_planner.yaml`: {steps} steps of 8 records ({epochs:.1f} epochs), bf16, on 2 CPU cores. Losses
+`training/recipes/smollm2_planner.yaml`: {steps} steps of 8 records ({epochs:.1f} epochs), bf16, on 2 CPU cores. {note}Losses
 in nats per token, means over ten steps:
 
 {course}
@@ -119,6 +119,7 @@ def write_planner_card(folder: Path, results: Row, course: Row, data: Mapping[st
         **data,
         steps=course["steps"],
         epochs=course["epochs"],
+        note=f"{course['note']} " if course.get("note") else "",
         course=course_table(course["log"]),
         answers=rows[0]["answers"],
         new_tokens=results["stamp"].get("max_new_tokens", 256),

@@ -22,6 +22,7 @@ from ..generation.config import PlannedDiffusionGenerationConfig
 from ..loading.adapter_base import KEY, RECORD, base_by_name
 from ..loading.bases import Base, conversion_of
 from ..loading.embedded import CHECKPOINTS
+from ..loading.json_object import read_object
 from ..loading.load import load_tokenizer
 from ..records.jsonl import json_lines
 from ..records.tagged import is_tagged
@@ -38,11 +39,12 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def save_planner(run: Path, out: Path) -> None:
+def save_planner(run: Path, out: Path, note: str = "") -> None:
     """Write an adapter of a base by name in bfloat16, with tokenizer, defaults and the course of its training.
 
     Args:
         run: output folder of `train`, which holds the adapter and its last checkpoint.
+        note: what its recipe does not say of the run.
 
     Raises:
         ValueError: no adapter of a base by name.
@@ -59,7 +61,7 @@ def save_planner(run: Path, out: Path) -> None:
     shutil.copyfile(run / RECORD, out / RECORD)
     load_tokenizer(str(run)).save_pretrained(out)
     defaults_above(base).save_pretrained(out)
-    write_json(out / COURSE, course_of(run))
+    write_json(out / COURSE, course_of(run) | ({"note": note} if note else {}))
 
 
 def defaults_above(base: Base) -> PlannedDiffusionGenerationConfig:
@@ -101,14 +103,17 @@ def main(argv: list[str] | None = None) -> int:
         "--results", type=Path, help="what evaluate --task text --json printed; writes results and card"
     )
     parser.add_argument("--reading", type=Path, help="Markdown on answers that were read one by one, for the card")
+    parser.add_argument("--note", default="", help="what the recipe does not say of the run, for the card")
     parser.add_argument("--out", type=Path, default=CHECKPOINTS / "smollm2-planner", help="folder of the checkpoint")
     args = parser.parse_args(argv)
-    save_planner(args.run, args.out)
+    save_planner(args.run, args.out, args.note)
     if args.results is not None:
         results = json.loads(args.results.read_text(encoding="utf-8"))
         write_json(args.out / RESULTS, results)
         reading = args.reading.read_text(encoding="utf-8").strip() if args.reading else ""
-        write_planner_card(args.out, results, course_of(args.run), records_in(RECORDS), reading)
+        write_planner_card(
+            args.out, results, read_object(args.out / COURSE, "make it again"), records_in(RECORDS), reading
+        )
     return 0
 
 
