@@ -45,8 +45,8 @@ shortened by stated rules. Whether they are true was not checked, and many are n
 
 ## Recipe
 
-`training/recipes/smollm2_planner.yaml`: {steps} steps of 8 records ({epochs:.1f} epochs), bf16, on 2 CPU cores. {note}Losses
-in nats per token, means over ten steps:
+`training/recipes/smollm2_planner.yaml`: {steps} steps of 8 records ({epochs:.1f} epochs), bf16, on 2 CPU cores.
+{note}Losses in nats per token, means over ten steps:
 
 {course}
 
