@@ -82,5 +82,6 @@ SELF_VERIFIED = Decoder(
     source="ours",
     reads=(*PLANNING_FIELDS, *UNMASKING_FIELDS),
     plans=True,
+    revises=True,
     suppressed=all_but_pad,
 )

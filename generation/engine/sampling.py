@@ -8,6 +8,7 @@ import torch
 from ..query import Sampling
 from ..tokens import Allowed
 from .filters import filter_logits
+from .likelihoods import likelihood_row_count, likelihood_rows
 from .tensors import integers
 
 # Logit for tokens a LogitsProcessor excludes; tokens the grammar forbids get the dtype's minimum and stay below it.
@@ -112,9 +113,11 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
         groups: cover the W rows in order.
 
     Returns:
-        float32 [3, W]: token ids, scores, confidences (NaN where the logits were NaN).
+        float32 [3, W]: token ids, scores, confidences (NaN where the logits were NaN); where log-probabilities are
+        asked for, further rows as `likelihood_rows` gives them, 0 for groups that do not ask.
     """
-    drawn = torch.empty(3, logits.shape[0], dtype=torch.float32, device=logits.device)
+    more = likelihood_row_count(groups)
+    drawn = torch.zeros(3 + more, logits.shape[0], dtype=torch.float32, device=logits.device)
     rows_at_once = rows_per_group(logits.device.type, logits.shape[-1])
     for alike in _drawn_together(groups):
         stop = alike[-1].rows.stop
@@ -124,7 +127,13 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
             if alike[0].process is not None:
                 some = processed_scores(alike[0].process(some))
             _forbid(some, rows, alike, table)
-            drawn[:, rows.start : rows.stop] = _draw_alike(some, alike[0], start - stop)
+            most = alike[0].sampling.top_logprobs
+            logprobs = None if most is None else some.log_softmax(-1)  # before the filters change them
+            columns = drawn[:, rows.start : rows.stop]
+            columns[:3] = _draw_alike(some, alike[0], start - stop)
+            if most is not None and logprobs is not None:
+                found = likelihood_rows(logprobs, columns[0], most)
+                columns[3 : 3 + len(found)] = found
     return drawn
 
 
@@ -181,7 +190,7 @@ def _drawing_key(group: RowGroup) -> tuple | None:
     """Return what groups must have in common to be drawn together; None for a group that is drawn by itself."""
     if group.noise is not None or group.process is not None or group.draft is not None:
         return None
-    return group.sampling.top_k, group.sampling.top_p, group.score
+    return group.sampling.top_k, group.sampling.top_p, group.score, group.sampling.top_logprobs
 
 
 def _forbid(logits: torch.Tensor, rows: range, groups: list[RowGroup], table: AllowedTable) -> None:
