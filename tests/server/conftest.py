@@ -51,6 +51,15 @@ class Running:
         assert status == 200, answer
         return answer
 
+    def sent(self, body) -> socket.socket:
+        """Send a chat and return the open connection, on which the answer will come."""
+        host, port = self.url.removeprefix("http://").split(":")
+        content = json.dumps(body).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        connection = socket.create_connection((host, int(port)))
+        connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        return connection
+
     def stream(self, content: str, **fields) -> "Chunks":
         """Return the chunks of a streamed chat."""
         body = {"model": self.model, "messages": [{"role": "user", "content": content}], "stream": True, **fields}

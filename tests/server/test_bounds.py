@@ -42,15 +42,6 @@ def head_for(host: str) -> str:
     return f"POST {CHAT} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
 
 
-def send(server, given: dict) -> socket.socket:
-    """Send a request and return the open connection."""
-    host, port = server.url.removeprefix("http://").split(":")
-    content = json.dumps(given).encode()
-    connection = socket.create_connection((host, int(port)))
-    connection.sendall(f"{head_for(host)}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-    return connection
-
-
 def wait_for(condition, seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -60,7 +51,7 @@ def wait_for(condition, seconds: float = 10) -> None:
 
 def test_a_full_queue_refuses_with_the_time_to_wait(slow, start):
     with start({"tiny": slow}, Limits(live=1, queue=1)) as server:
-        first, second = send(server, body(stream=True)), send(server, body())
+        first, second = server.sent(body(stream=True)), server.sent(body())
         wait_for(lambda: server.service.admission.taken.get("tiny") == 2)
         status, headers, text = server.ask(CHAT, body())
         assert status == 429 and 1 <= int(headers["retry-after"]) <= 60
@@ -76,7 +67,7 @@ def test_a_full_queue_refuses_with_the_time_to_wait(slow, start):
 def test_a_client_that_leaves_frees_its_slots_within_two_forwards(stream, slow, start):
     with start({"tiny": slow}) as server:
         engine = server.service.engine.engines["tiny"]
-        connection = send(server, body(stream=stream))
+        connection = server.sent(body(stream=stream))
         wait_for(lambda: engine.slots > 10)
         before = engine.forwards
         connection.close()
@@ -87,7 +78,7 @@ def test_a_client_that_leaves_frees_its_slots_within_two_forwards(stream, slow, 
 
 def test_a_client_that_leaves_the_queue_never_runs(slow, start):
     with start({"tiny": slow}, Limits(live=1)) as server:
-        first, second = send(server, body()), send(server, body())
+        first, second = server.sent(body()), server.sent(body())
         wait_for(lambda: server.service.admission.taken.get("tiny") == 2)
         second.close()
         wait_for(lambda: server.service.admission.taken["tiny"] == 1)

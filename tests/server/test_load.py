@@ -4,7 +4,6 @@ import gc
 import itertools
 import json
 import random
-import socket
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,33 +37,17 @@ def answered(server, request: dict) -> tuple[str, str] | None:
     fields = {name: value for name, value in request.items() if name not in ("prompt", "abort")}
     if request["abort"]:
         body = {"model": "tiny", "messages": [{"role": "user", "content": request["prompt"]}], **fields}
-        with server.opened("/v1/chat/completions", body) if request["stream"] else left(server, body) as response:
-            if response is not None:
+        if request["stream"]:
+            with server.opened("/v1/chat/completions", body) as response:
                 response.read(30)
+        else:
+            server.sent(body).close()
         return None
     if request["stream"]:
         chunks = server.stream(request["prompt"], **fields)
         return chunks.text(), chunks.reasons()[0]
     [choice] = server.chat(request["prompt"], **fields)["choices"]
     return choice["message"]["content"], choice["finish_reason"]
-
-
-class left:
-    """A client that leaves without waiting for its answer."""
-
-    def __init__(self, server, body: dict) -> None:
-        self.server, self.body = server, body
-
-    def __enter__(self) -> None:
-
-        host, port = self.server.url.removeprefix("http://").split(":")
-        content = json.dumps(self.body).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def alone(tiny, request: dict) -> tuple[str, str]:
