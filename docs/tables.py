@@ -304,6 +304,13 @@ def natural_text() -> list[str]:
     return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
 
+def plan_forms() -> list[str]:
+    """Return the JSON schema of plans in the server's API."""
+    from planned_diffusion.inference.server.plan_forms import plan_schema
+
+    return ["```json", *json.dumps(plan_schema(), indent=1).splitlines(), "```"]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "layers": layers,
     "fields": partial(fields, shared=False),
@@ -325,6 +332,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,
+    "plan_forms": plan_forms,
     "new_decoder": partial(example, "new_decoder.py"),
 }
 

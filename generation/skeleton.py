@@ -1,7 +1,8 @@
-"""Partly filled spans: known text between blanks, for infilling, cloze prompts and forms.
+"""Spans that are filled before: known text between blanks, for infilling, cloze prompts and forms; texts that are kept.
 
 ["The capital of Kenya is ", Blank(4), "."]                                          a gap of at most 4 tokens
 ['{"name": "', Blank(8), '", "code": "', Blank(2, exact=True), '"}']                 a form
+Kept("The capital of Kenya is Nairobi.", 24)                                         a part that is not written again
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,17 @@ class Blank:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A text that stays as it is, in place of a part's length; `tokens` promises that much room, pads filling the rest.
+
+    With the length that the part had, all other parts see what they saw when it was written.
+    """
+
+    text: str | Sequence[int]
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
 class Skeleton:
     """The content of a span before it is filled.
 
@@ -30,6 +42,10 @@ class Skeleton:
 
     ids: tuple[int, ...]
     exact: frozenset[int]
+
+    def has_blanks(self, control: ControlTokens) -> bool:
+        """Tell whether anything is to be written."""
+        return control.mask in self.ids
 
 
 def read_skeleton(pieces: Sequence, control: ControlTokens, encode: Callable[[str], Sequence[int]]) -> Skeleton:
@@ -58,5 +74,24 @@ def read_skeleton(pieces: Sequence, control: ControlTokens, encode: Callable[[st
         else:
             raise ValueError(f"A piece of a canvas is {piece!r}; give text, token ids, or Blank(tokens).")
     if control.mask not in ids:
-        raise ValueError("A canvas has no blanks, so there is nothing to write; put a Blank(tokens) into it.")
+        raise ValueError("A canvas has no blanks; put a Blank(tokens) into it, or give a text to keep as Kept(text).")
     return Skeleton(tuple(ids), frozenset(exact))
+
+
+def kept_skeleton(kept: Kept, control: ControlTokens, encode: Callable[[str], Sequence[int]]) -> Skeleton:
+    """Return the content of a span that stays as it is.
+
+    Raises:
+        ValueError: no text, control tokens in it, or no room, or more than any model has.
+    """
+    is_text = isinstance(kept.text, str)
+    if not is_text and not (isinstance(kept.text, (list, tuple)) and all(type(token) is int for token in kept.text)):
+        raise ValueError(f"A kept part is {kept.text!r}; give text, or token ids.")
+    ids = tuple(encode(kept.text)) if isinstance(kept.text, str) else tuple(kept.text)
+    inside = control.all.intersection(ids)
+    if inside:
+        raise ValueError(f"A kept part holds control token {min(inside)} as text; leave it out.")
+    room = len(ids) if kept.tokens is None else kept.tokens
+    if isinstance(room, bool) or not isinstance(room, int) or not 1 <= room <= MOST_TOKENS:
+        raise ValueError(f"A kept part has room for {room!r} tokens; give a whole number from 1 to {MOST_TOKENS}.")
+    return Skeleton((*ids, *[control.span_pad] * (room - len(ids))), frozenset())

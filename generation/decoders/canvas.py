@@ -1,10 +1,10 @@
 """The canvas of one request: its tokens with their labels, which of them are blank, and which states are stale."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Generator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..events import PlacedSpan, TokensWritten
+from ..events import PlacedSpan, SpanClosed, Text, TokensWritten
 from ..plan import Round
 from ..query import Drawn, Query, Request
 from ..tokens import Allowed
@@ -222,6 +222,19 @@ class Canvas:
             allowed=allowed if is_alike else [*already, *[allowed] * len(anchored)],
             drafts=len(anchored),
         )
+
+
+def close_given(canvas: Canvas, spans: Iterable[PlacedSpan]) -> Generator[SpanClosed | Text, Any, list[PlacedSpan]]:
+    """Yield the end of every span that holds a text as it was given; return the others, into which is to be written."""
+    still_open = []
+    for span in spans:
+        if open_blanks(canvas, span):
+            still_open.append(span)
+        else:
+            yield SpanClosed(canvas.round, span, tuple(canvas.ids[span.start : span.stop]))
+    if not still_open:
+        yield from canvas.prose.new_text()
+    return still_open
 
 
 def open_blanks(canvas: Canvas, span: PlacedSpan) -> list[int]:

@@ -20,7 +20,7 @@ from functools import partial
 from ..events import Decoding, PlacedSpan, SpanClosed
 from ..query import Drawn, Request
 from ..tokens import Allowed
-from .canvas import Canvas
+from .canvas import Canvas, close_given
 from .decoder import Decoder, all_but_pad
 from .drafting import Drafting, Thread
 from .planned import PLANNING_FIELDS, in_rounds
@@ -36,7 +36,8 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request,
     pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    drafting, threads = Drafting(canvas, guesses), {span: Thread(span.start, span.stop) for span in spans}
+    drafting = Drafting(canvas, guesses)
+    threads = {span: Thread(span.start, span.stop) for span in (yield from close_given(canvas, spans))}
     while threads:
         writing = list(threads.values())
         drafting.prepare(writing)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...generation.neutral_values import IGNORED_ARGUMENTS
+from ...generation.skeleton import Kept
 from ..decoding_fields import with_sampling
 from .bodies import Answering, ChatBody, Message, Part
 from .body_reading import UNSUITABLE, check_field, parsed
@@ -39,7 +40,7 @@ def fields_of(body: Answering, own: Mapping[str, Any], limits: Limits) -> dict[s
 
 
 def rounds_of(plan: list[list[Part]] | None) -> list[list[list[Any]]] | None:
-    """Return a plan as `generate` takes it: a part that is kept is a canvas without blanks.
+    """Return a plan as `generate` takes it; a part that is kept promises its length as before.
 
     Raises:
         RefusalError: a part that has neither a length nor a text to keep, or nothing that is to be written.
@@ -112,9 +113,9 @@ def _limit_of(body: Answering) -> tuple[str, int | None]:
 
 def _part(part: Part, path: str) -> list[Any]:
     if part.keep:
-        if not part.text:
+        if part.text is None or not (part.text or part.length):
             raise RefusalError(f"{path} is kept and has no text; give it, or a length in place of keep.", param=path)
-        return [part.topic, [part.text]]
+        return [part.topic, Kept(part.text, part.length)]
     if part.length is None:
         raise RefusalError(f"{path} has no length; give its tokens, or keep a text.", param=path)
     return [part.topic, part.length]

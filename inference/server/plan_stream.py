@@ -1,13 +1,11 @@
 """The plan of an answer as clients get it: whole in the answer, or piece by piece in a stream.
 
-    {"event": "outline", "round": 0, "parts": [{"topic": "capital", "length": 24}, ...]}     a round is planned
-    {"event": "part", "round": 0, "part": 1, "text": "The currency of Kenya is ..."}         the text of a part is final
-    {"event": "draft", "round": 0, "parts": [["The", " currency", null, ...], ...]}          tokens, null for a blank
+    outline    a round is planned: topics and lengths
+    part       the text of a part is final
+    draft      the tokens of a round's parts as they stand
 
 Parts come in the order in which they are finished. Each comes once; drafts only where they are asked for.
 """
-
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -26,8 +24,9 @@ from ...generation.live_state import LiveState
 from ...generation.query import Request
 from ...generation.sequences import read_topic
 from ..answer import read
+from .plan_forms import Draft, FinishedPart, Outline, Promise, WrittenPart
 
-Told = dict[str, Any]
+Told = Outline | WrittenPart | Draft
 
 
 class PlanStream:
@@ -56,21 +55,21 @@ class PlanStream:
         self._state.add(event)
         if isinstance(event, PlanDone):
             parts = [self._promised(span.topic_ids, span.length) for span in event.promises.spans]
-            self._news.append({"event": "outline", "round": event.round, "parts": parts})
+            self._news.append(Outline(round=event.round, parts=parts))
         elif isinstance(event, SpanClosed) and event.span.topic_ids and self._early:
             ids = [token for token in event.token_ids if token not in self._pads]
             self._tell(event.round, event.span.index, read(self.reader, ids))
         elif isinstance(event, (TokensWritten, TokensBlanked)) and self.level == "drafts" and self._state.spans:
-            self._draft = {"event": "draft", "round": event.round, "parts": [*map(self._tokens, self._state.spans)]}
+            self._draft = Draft(round=event.round, parts=[*map(self._tokens, self._state.spans)])
 
-    def finish(self, rounds: list[list[Told]]) -> None:
+    def finish(self, rounds: list[list[FinishedPart]]) -> None:
         """Take in the plan of the finished answer; parts that were not told yet are told now."""
         self._draft = None
         if self.level == "none":
             return
         for number, parts in enumerate(rounds):
             for index, part in enumerate(parts):
-                self._tell(number, index, part["text"])
+                self._tell(number, index, part.text)
 
     def take(self) -> list[Told]:
         """Return what is to be told since the last call."""
@@ -80,22 +79,22 @@ class PlanStream:
             self._draft = None
         return news
 
-    def rounds(self, ended: Ended, length: int) -> list[list[Told]]:
+    def rounds(self, ended: Ended, length: int) -> list[list[FinishedPart]]:
         """Return the plan of a finished answer, of whose text so many characters were kept."""
         return [[self._finished(span, ended, length) for span in spans] for spans in ended.plans]
 
-    def _finished(self, span: FinishedSpan, ended: Ended, length: int) -> Told:
+    def _finished(self, span: FinishedSpan, ended: Ended, length: int) -> FinishedPart:
         start = len(read(self.reader, ended.answer_ids[: span.start]))
         text = read(self.reader, ended.answer_ids[span.start : span.stop])[: max(0, length - start)]
-        return {"topic": read_topic(self.reader, span), "length": span.length, "text": text}
+        return FinishedPart(topic=read_topic(self.reader, span), length=span.length, text=text)
 
-    def _promised(self, topic_ids: tuple[int, ...], length: int) -> Told:
-        return {"topic": read_topic(self.reader, FinishedSpan(topic_ids, length, 0, 0)), "length": length}
+    def _promised(self, topic_ids: tuple[int, ...], length: int) -> Promise:
+        return Promise(topic=read_topic(self.reader, FinishedSpan(topic_ids, length, 0, 0)), length=length)
 
     def _tell(self, number: int, index: int, text: str) -> None:
         if (number, index) not in self._told:
             self._told.add((number, index))
-            self._news.append({"event": "part", "round": number, "part": index, "text": text})
+            self._news.append(WrittenPart(round=number, part=index, text=text))
 
     def _tokens(self, span: PlacedSpan) -> list[str | None]:
         """Return the tokens of a part, None where one is blank; pads and what follows the last one are left out."""

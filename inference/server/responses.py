@@ -45,7 +45,7 @@ class Shape:
     def chunks(self, index: int, answer: WrittenAnswer) -> Iterator[Told]:
         """Yield the chunks for what is new in an answer."""
         for told in answer.plan.take():
-            yield self._chunk(index, {"plan": told})
+            yield self._chunk(index, {"plan": told.model_dump()})
         text = answer.take_text()
         tokens = answer.take_likelihoods()
         if text or tokens:
@@ -74,7 +74,7 @@ class Shape:
         else:
             choice["text"] = text
         choice["logprobs"] = self._logprobs(answer.take_likelihoods(), answer)
-        plan = answer.parts()
+        plan = [[part.model_dump() for part in parts] for parts in answer.parts()]
         return choice | ({"plan": plan} if plan else {})
 
     def _chunk(self, index: int, delta: Told, tokens: Sequence[Told] = (), answer: WrittenAnswer | None = None) -> Told:

@@ -10,6 +10,7 @@ from typing import Any
 from ...generation.events import Ended, Event, Failed, Forward, PlanShortened, PlanToken, Text
 from ...generation.query import Request
 from ..answer import Prose, read
+from .plan_forms import FinishedPart
 from .plan_stream import PlanStream
 from .served_models import ServedModel
 from .stop_texts import cut, settled
@@ -76,7 +77,7 @@ class WrittenAnswer:
         """Return the log-probabilities of the tokens whose text has been taken since the last call."""
         return [] if self.likelihoods is None else self.likelihoods.take(self._taken, self.is_over)
 
-    def parts(self) -> list[list[dict[str, Any]]]:
+    def parts(self) -> list[list[FinishedPart]]:
         """Return the plan of the finished answer: per round, per part, topic, length in tokens, and text."""
         return [] if self.ended is None else self.plan.rounds(self.ended, len(self.text))
 
