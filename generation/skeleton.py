@@ -9,16 +9,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .tokens import ControlTokens
+from .value_rules import Rule
 
 MOST_TOKENS = 2**20  # of a blank; more than any model has positions for, and a span can still be laid out
 
 
 @dataclass(frozen=True)
 class Blank:
-    """Room for `tokens` tokens; fewer may be written, `[PAD]` filling the rest, unless it is `exact`."""
+    """Room for `tokens` tokens; fewer may be written, `[PAD]` filling the rest, unless it is `exact`.
+
+    With a `rule` it is a value that is written from left to right, and the rule says which tokens may follow.
+    """
 
     tokens: int
     exact: bool = False
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,12 @@ class Skeleton:
 
     ids: tokens, the mask where something is to be written.
     exact: indices of blanks that may not hold a `[PAD]`.
+    ruled: runs of blanks that are values, each with its rule.
     """
 
     ids: tuple[int, ...]
     exact: frozenset[int]
+    ruled: tuple[tuple[range, Rule], ...] = ()
 
     def has_blanks(self, control: ControlTokens) -> bool:
         """Tell whether anything is to be written."""
@@ -55,7 +62,7 @@ def read_skeleton(pieces: Sequence, control: ControlTokens, encode: Callable[[st
         ValueError: a piece of another kind, a blank below one token or larger than any model could fill, text with
             control tokens, or no blank at all.
     """
-    ids, exact = [], set()
+    ids, exact, ruled = [], set(), []
     for piece in pieces:
         if isinstance(piece, Blank):
             if isinstance(piece.tokens, bool) or not isinstance(piece.tokens, int) or piece.tokens < 1:
@@ -63,6 +70,8 @@ def read_skeleton(pieces: Sequence, control: ControlTokens, encode: Callable[[st
             if piece.tokens > MOST_TOKENS:
                 raise ValueError(f"A blank has room for {piece.tokens} tokens; give {MOST_TOKENS} at most.")
             exact.update(range(len(ids), len(ids) + piece.tokens) if piece.exact else ())
+            if piece.rule is not None:
+                ruled.append((range(len(ids), len(ids) + piece.tokens), piece.rule))
             ids += [control.mask] * piece.tokens
         elif isinstance(piece, str):
             ids += encode(piece)
@@ -75,7 +84,7 @@ def read_skeleton(pieces: Sequence, control: ControlTokens, encode: Callable[[st
             raise ValueError(f"A piece of a canvas is {piece!r}; give text, token ids, or Blank(tokens).")
     if control.mask not in ids:
         raise ValueError("A canvas has no blanks; put a Blank(tokens) into it, or give a text to keep as Kept(text).")
-    return Skeleton(tuple(ids), frozenset(exact))
+    return Skeleton(tuple(ids), frozenset(exact), tuple(ruled))
 
 
 def kept_skeleton(kept: Kept, control: ControlTokens, encode: Callable[[str], Sequence[int]]) -> Skeleton:

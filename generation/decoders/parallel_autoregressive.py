@@ -20,9 +20,10 @@ from functools import partial
 from ..events import Decoding, PlacedSpan, SpanClosed
 from ..query import Drawn, Request
 from ..tokens import Allowed
-from .canvas import Canvas, close_given
+from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
 from .drafting import Drafting, Thread
+from .given_spans import close_given
 from .planned import PLANNING_FIELDS, in_rounds
 
 

@@ -23,11 +23,13 @@ from ..grammar import RoundGrammar
 from ..plan import Round
 from ..query import Query, Reply, Request
 from .autoregressive import write_on
-from .canvas import Canvas, close_given, open_blanks
+from .canvas import Canvas, open_blanks
 from .decoder import Decoder, all_but_pad
 from .denoising import reveal_shares, step
+from .given_spans import close_given
 from .lookahead import PlanAhead
 from .refine import refine
+from .ruled_values import fill_values
 from .unmasking import UNMASKING_FIELDS
 
 # Fields that every decoder with a plan reads.
@@ -143,6 +145,9 @@ def shorten(canvas: Canvas, grammar: RoundGrammar, start: int) -> Generator[Even
 def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request) -> Decoding:
     """Fill the blanks of a round, step by step, until none is left or a stopping criterion ends the answer."""
     is_dense = request.settings.is_dense
+    yield from fill_values(canvas, spans, is_dense)
+    if canvas.prose.stopped:
+        return
     open_spans, resting = (yield from close_given(canvas, spans)), set()
     if not open_spans:
         return

@@ -20,8 +20,9 @@ from collections.abc import Generator
 from ..events import Decoding, Event, PlacedSpan, TokensBlanked
 from ..query import Drawn, Query, Reply, Request
 from ..tokens import Allowed
-from .canvas import Canvas, close_given
+from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
+from .given_spans import close_given
 from .planned import PLANNING_FIELDS, denoise, in_rounds
 from .unmasking import UNMASKING_FIELDS
 

@@ -1,5 +1,6 @@
 """From logits to tokens: forbidden tokens, filters (filters.py), Gumbel noise, scores. All rows at once."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,14 +15,18 @@ from .tensors import integers
 # Logit for tokens a LogitsProcessor excludes; tokens the grammar forbids get the dtype's minimum and stay below it.
 EXCLUDED = -1e30
 MOST_SEED = 2**63 - 1
+MOST_SETS = 256  # of allowed tokens that are kept on the device
 
 
 class AllowedTable:
-    """The ids of each distinct `Allowed` on the device: they are copied there once, and no bool mask [V] is made."""
+    """The ids of each distinct `Allowed` on the device: they are copied there once, and no bool mask [V] is made.
+
+    The sets that were used last are kept: forms bring sets of their own.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._ids: dict[Allowed, torch.Tensor] = {}
+        self._ids: OrderedDict[Allowed, torch.Tensor] = OrderedDict()
 
     def apply(self, logits: torch.Tensor, allowed: Allowed) -> None:
         """Set the logits [W, V] of tokens that are not allowed to the lowest finite number, in place."""
@@ -30,6 +35,10 @@ class AllowedTable:
         ids = self._ids.get(allowed)
         if ids is None:
             ids = self._ids[allowed] = integers(sorted(allowed.ids), self.device)
+            if len(self._ids) > MOST_SETS:
+                self._ids.popitem(last=False)
+        else:
+            self._ids.move_to_end(allowed)
         lowest = torch.finfo(logits.dtype).min
         if allowed.only:
             kept = logits.index_select(-1, ids)

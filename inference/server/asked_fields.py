@@ -6,7 +6,7 @@ from typing import Any
 from ...generation.neutral_values import IGNORED_ARGUMENTS
 from ...generation.skeleton import Kept
 from ..decoding_fields import with_sampling
-from .bodies import Answering, ChatBody, Message, Part
+from .bodies import Answering, ChatBody, Message, NamedSchema, Part
 from .body_reading import UNSUITABLE, check_field, parsed
 from .limits import Limits
 from .refusals import RefusalError
@@ -74,6 +74,26 @@ def chat_of(messages: list[Message]) -> list[dict[str, Any]]:
         )
     roles = {"developer": "system"}
     return [{"role": roles.get(message.role, message.role), "content": message.content} for message in messages]
+
+
+def schema_of(body: Answering) -> NamedSchema | None:
+    """Return the schema that an answer must fit; None where it is text.
+
+    Raises:
+        RefusalError: no schema, or beside it something that a form has no use for.
+    """
+    asked = body.response_format if isinstance(body, ChatBody) else None
+    if asked is None or asked.type == "text":
+        return None
+    if asked.json_schema is None:
+        raise RefusalError("response_format has no json_schema; give it.", param="response_format.json_schema")
+    beside = {"plan": body.plan, "stop": body.stop, "logprobs": getattr(body, "logprobs", None)}
+    wrong = [name for name, value in beside.items() if value]
+    if body.stream_plan != "none":
+        wrong.append("stream_plan")
+    if wrong:
+        raise RefusalError(f"{wrong[0]} has no use for a form; leave it or response_format out.", param=wrong[0])
+    return asked.json_schema
 
 
 def logprobs_of(body: Answering) -> int | None:

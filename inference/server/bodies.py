@@ -77,10 +77,20 @@ class StreamOptions(Body):
     include_obfuscation: Off = None
 
 
-class TextFormat(Body):
-    """The one form of answers."""
+class NamedSchema(Body):
+    """A JSON schema with a name."""
 
-    type: Literal["text"]
+    name: Annotated[Text, Field(min_length=1, max_length=64)]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: Text | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    """The form of an answer: text, or an object that fits a schema."""
+
+    type: Literal["text", "json_schema"]
+    json_schema: NamedSchema | None = None
 
 
 class Part(Body):
@@ -121,7 +131,7 @@ class ChatBody(Answering):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
-    response_format: TextFormat | None = None
+    response_format: ResponseFormat | None = None
     tools: Empty = None
     tool_choice: Annotated[Any, _only(None, "none", "auto")] = None
     parallel_tool_calls: Annotated[Any, _only(None, True, False)] = None

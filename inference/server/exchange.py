@@ -5,13 +5,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from typing import TypeVar
 
 from ...generation.events import Event
-from ...generation.query import Request
 from .engine_thread import EngineThread, Ticket
 from .limits import Limits
 from .refusals import RefusalError
@@ -86,12 +86,20 @@ class Exchange:
 
     def _deliver(self, answer: WrittenAnswer, events: list[Event]) -> None:
         """Hand events from the engine's thread to the event loop's."""
-        self._loop.call_soon_threadsafe(self._take, answer, events)
+        with suppress(RuntimeError):  # the loop has ended, so nobody listens
+            self._loop.call_soon_threadsafe(self._take, answer, events)
 
     def _take(self, answer: WrittenAnswer, events: list[Event]) -> None:
         if not self._tickets:  # closed; the engine had not heard of it yet
             return
-        answer.add(events)
+        if answer.is_over:
+            return
+        try:
+            answer.add(events)
+        except Exception as error:  # nobody else would hear of it, and the client would wait
+            answer.error = error
+            for ticket in [ticket for ticket, other in self._tickets.items() if other is answer]:
+                self.admission.engine.cancel(ticket)
         if answer.is_over:
             self.admission.leave(answer, self.started)
         self._changed.set()
@@ -117,20 +125,11 @@ class Admission:
         """Run a function on the one thread that encodes prompts, in the order of the calls."""
         return await asyncio.get_running_loop().run_in_executor(self._preparing, function)
 
-    async def open(
-        self,
-        model: ServedModel,
-        count: int,
-        make: Callable[[], list[Request]],
-        stops: Sequence[str],
-        stream_plan: str,
-    ) -> Exchange:
+    async def open(self, model: ServedModel, count: int, make: Callable[[], list[WrittenAnswer]]) -> Exchange:
         """Admit a request for `count` answers and start them.
 
         Args:
-            make: returns the engine's requests; called on the thread that encodes prompts.
-            stops: texts at which an answer ends.
-            stream_plan: as in `WrittenAnswer`.
+            make: returns the answers with their requests; called on the thread that encodes prompts.
 
         Raises:
             RefusalError: no place is free, the server is going down, or whatever `make` raises.
@@ -139,9 +138,7 @@ class Admission:
             raise RefusalError("The server is not running any more; try again later.", 503, kind="server_error")
         self._take_places(model.name, count)
         try:
-            requests = await self.prepared(make)
-            answers = [WrittenAnswer(model, request, stops, stream_plan) for request in requests]
-            return Exchange(answers, self)
+            return Exchange(await self.prepared(make), self)
         except BaseException:
             self.taken[model.name] -= count
             raise

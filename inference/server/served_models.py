@@ -13,6 +13,8 @@ from ...generation.query import Request
 from ...generation.requests import DEFAULT_NEW_TOKENS
 from ...records.encoding import encode_bare, encode_prompt
 from ..answer import Checkpoint, Fields, Prompt
+from ..form import Form, tokens_of
+from ..form_values import FormTokens
 from .body_reading import RENAMED
 from .limits import Limits
 from .refusals import RefusalError
@@ -32,6 +34,7 @@ class ServedModel:
     limits: Limits
     reader: PreTrainedTokenizerBase = field(init=False, repr=False)
     created: int = field(default_factory=lambda: int(time.time()))
+    _form_tokens: list[FormTokens] = field(default_factory=list, init=False, repr=False)  # once a form was asked for
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reader", copy.deepcopy(self.checkpoint.tokenizer))
@@ -63,6 +66,19 @@ class ServedModel:
             return self._bounded(encode_bare(self.checkpoint.tokenizer, text), "prompt")
         except ValueError as error:
             raise RefusalError(str(error), param="prompt") from error
+
+    def form(self, schema: object) -> Form:
+        """Return the form of a JSON schema.
+
+        Raises:
+            RefusalError: a schema that cannot be filled in.
+        """
+        try:
+            if not self._form_tokens:
+                self._form_tokens.append(tokens_of(self.checkpoint))
+            return Form(schema, self._form_tokens[0], self.checkpoint)
+        except ValueError as error:
+            raise RefusalError(str(error), param="response_format") from error
 
     def requests(
         self,

@@ -10,11 +10,10 @@ from typing import Any
 from fastapi import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from ...generation.query import Request
 from ..answer import Checkpoint
 from ..batch.batcher import batch_size_on
-from .asked_fields import chat_of, fields_of, logprobs_of, rounds_of
-from .bodies import ChatBody, CompletionBody, TokenizeBody
+from .asked_fields import chat_of, fields_of, logprobs_of, rounds_of, schema_of
+from .bodies import ChatBody, CompletionBody, NamedSchema, TokenizeBody
 from .engine_thread import EngineThread
 from .event_stream import EventStream, gone, refusal_of
 from .exchange import Admission, Exchange
@@ -23,6 +22,7 @@ from .refusals import RefusalError, timed_out
 from .responses import Shape
 from .served_models import ServedModel, find_model
 from .server_metrics import Metrics
+from .written_answer import WrittenAnswer
 
 CLIENT_LEFT = 499  # the status of a response that nobody reads, in metrics
 
@@ -66,10 +66,10 @@ class Service:
             RefusalError: anything that cannot be had, or no place.
         """
         model = find_model(self.models, body.model)
-        asked = _Asked(model, body, fields_of(body, own, self.limits), logprobs_of(body), rounds_of(body.plan))
-        count = asked.per_prompt * asked.prompts
-        stops = tuple(body.stop or ())
-        exchange = await self.admission.open(model, count, asked.requests, stops, body.stream_plan)
+        asked = _Asked(
+            model, body, fields_of(body, own, self.limits), logprobs_of(body), rounds_of(body.plan), schema_of(body)
+        )
+        exchange = await self.admission.open(model, asked.per_prompt * asked.prompts, asked.answers)
         tells_usage = bool(body.stream_options and body.stream_options.include_usage)
         shape = Shape(model.name, isinstance(body, ChatBody), tells_usage, asked.per_prompt)
         if body.stream:
@@ -101,6 +101,7 @@ class _Asked:
     fields: dict[str, Any]
     logprobs: int | None
     plan: list[Any] | None
+    schema: NamedSchema | None
 
     @property
     def per_prompt(self) -> int:
@@ -110,18 +111,22 @@ class _Asked:
     def prompts(self) -> int:
         return 1 if isinstance(self.body, ChatBody) else len(self.body.prompt)
 
-    def requests(self) -> list[Request]:
-        """Return the engine's requests, prompt after prompt."""
+    def answers(self) -> list[WrittenAnswer]:
+        """Return the answers that are to be written, prompt after prompt, each with the engine's request."""
         if isinstance(self.body, ChatBody):
             encoded = [self.model.encode_chat(chat_of(self.body.messages))]
         else:
             encoded = [self.model.encode_text(prompt) for prompt in self.body.prompt]
-        stops = tuple(self.body.stop or ())
-        return [
+        stops, plan, form = tuple(self.body.stop or ()), self.plan, None
+        if self.schema is not None:
+            form = self.model.form(self.schema.schema_)
+            plan = [[[self.schema.name, form.pieces]]]
+        requests = [
             replace(request, sampling=replace(request.sampling, top_logprobs=self.logprobs))
             for ids in encoded
-            for request in self.model.requests(ids, self.fields, self.per_prompt, stops, self.plan)
+            for request in self.model.requests(ids, self.fields, self.per_prompt, stops, plan)
         ]
+        return [WrittenAnswer(self.model, request, stops, self.body.stream_plan, form) for request in requests]
 
 
 async def whole(exchange: Exchange, shape: Shape, http: HttpRequest) -> Response:

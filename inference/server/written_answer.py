@@ -10,6 +10,7 @@ from typing import Any
 from ...generation.events import Ended, Event, Failed, Forward, PlanShortened, PlanToken, Text
 from ...generation.query import Request
 from ..answer import Prose, read
+from ..form import Form, written_as
 from .plan_forms import FinishedPart
 from .plan_stream import PlanStream
 from .served_models import ServedModel
@@ -25,6 +26,7 @@ class WrittenAnswer:
         request: as the engine has it.
         stops: texts at which it ends.
         plan_stream: how much of the plan is told while it is written: "none", "parts" or "drafts".
+        form: the answer is the object that fills it, as JSON; it is settled at the end.
 
     Attributes:
         error: the request failed with it.
@@ -35,9 +37,14 @@ class WrittenAnswer:
     """
 
     def __init__(
-        self, model: ServedModel, request: Request, stops: Sequence[str] = (), plan_stream: str = "none"
+        self,
+        model: ServedModel,
+        request: Request,
+        stops: Sequence[str] = (),
+        plan_stream: str = "none",
+        form: Form | None = None,
     ) -> None:
-        self.model, self.request, self.stops = model, request, stops
+        self.model, self.request, self.stops, self.form = model, request, stops, form
         self.plan = PlanStream(model.reader, request, plan_stream, early=not stops)
         asked = request.sampling.top_logprobs is not None
         self.likelihoods = TokenLikelihoods(model.reader, request) if asked else None
@@ -79,7 +86,7 @@ class WrittenAnswer:
 
     def parts(self) -> list[list[FinishedPart]]:
         """Return the plan of the finished answer: per round, per part, topic, length in tokens, and text."""
-        return [] if self.ended is None else self.plan.rounds(self.ended, len(self.text))
+        return [] if self.ended is None or self.form is not None else self.plan.rounds(self.ended, len(self.text))
 
     def _add(self, event: Event) -> None:
         if self.likelihoods is not None:
@@ -94,10 +101,14 @@ class WrittenAnswer:
         elif isinstance(event, Text):
             self.text_tokens += len(event.token_ids)
             self._prose.add(event.token_ids)
-            self._settle(self._prose.text, final=False)
+            if self.form is None:
+                self._settle(self._prose.text, final=False)
         elif isinstance(event, Ended):
             self.ended = event
-            self._settle(read(self.model.reader, event.answer_ids), final=True)
+            text = read(self.model.reader, event.answer_ids)
+            if self.form is not None and event.reason == "eos":
+                text = written_as(self.form.value(event))
+            self._settle(text, final=True)
             self.plan.finish(self.parts())
         elif isinstance(event, Failed):
             self.error = event.error

@@ -12,6 +12,7 @@ from planned_diffusion.generation.events import Ended, Failed, Forward
 from planned_diffusion.inference.answer import ask
 from planned_diffusion.inference.server.engine_thread import EngineThread, Ticket
 from planned_diffusion.inference.server.limits import Limits
+from planned_diffusion.inference.server.written_answer import WrittenAnswer
 
 LONG = {"decoding": "autoregressive", "temperature": 1.0, "seed": 0, "max_tokens": 400}
 CHAT = "/v1/chat/completions"
@@ -40,6 +41,11 @@ def slow(tiny, monkeypatch):
 
 def head_for(host: str) -> str:
     return f"POST {CHAT} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+
+
+def made(model, fields):
+    """Return a function that makes the answer to a chat."""
+    return lambda: [WrittenAnswer(model, request) for request in model.requests(model.encode_chat("abc"), fields)]
 
 
 def wait_for(condition, seconds: float = 10) -> None:
@@ -131,8 +137,8 @@ def test_a_reader_who_takes_nothing_is_dropped_and_holds_up_nobody(tiny, start):
         model, admission = server.service.models["tiny"], server.service.admission
 
         async def stalled() -> float:
-            make = lambda: model.requests(model.encode_chat("abc"), {"max_new_tokens": 20})  # noqa: E731
-            exchange = await admission.open(model, 1, make, (), "none")
+            make = made(model, {"max_new_tokens": 20})
+            exchange = await admission.open(model, 1, make)
             started = time.monotonic()
             forever = asyncio.Event()
 
@@ -164,8 +170,8 @@ def test_what_a_slow_reader_missed_comes_in_one_piece(tiny, start):
 
         async def chunks() -> list[str]:
             fields = {"max_new_tokens": 40, "decoding": "autoregressive", "do_sample": True, "seed": 1}
-            make = lambda: model.requests(model.encode_chat("abc"), fields)  # noqa: E731
-            exchange = await admission.open(model, 1, make, (), "none")
+            make = made(model, fields)
+            exchange = await admission.open(model, 1, make)
             found = []
             async for text in events_of(exchange, Shape("tiny", True)):
                 await exchange.finish()
