@@ -252,6 +252,28 @@ def test_a_ticket_gets_its_events_in_order_and_none_once_it_is_cancelled(tiny):
     assert not thread.is_alive and len(thread.engines["tiny"]) == 0
 
 
+def test_an_error_of_the_servers_own_ends_the_answer(tiny, start, monkeypatch):
+    """It is raised on the event loop, where nobody waits for it."""
+
+    def fail(self, event):
+        raise RuntimeError("a bug")
+
+    with start({"tiny": tiny}) as server:
+        monkeypatch.setattr(WrittenAnswer, "_add", fail)
+        assert server.post(CHAT, body())[0] == 500
+        assert "error" in server.stream("abc", max_tokens=5)[-1]
+        assert server.settled() == {}
+
+
+def test_a_server_whose_engine_has_stopped_says_so(tiny, start):
+    with start({"tiny": tiny}) as server:
+        server.service.engine.close()
+        assert server.ask("/health")[0] == 503
+        status, answer = server.post(CHAT, body())
+        assert status == 503 and answer["error"]["type"] == "server_error"
+        assert server.leaks == {}
+
+
 @pytest.mark.parametrize("bound", ["queue", "choices", "answer_tokens", "answer_seconds"])
 def test_bounds_that_let_nothing_through_are_refused(bound):
     with pytest.raises(ValueError, match=rf"{bound} is -1; give at least"):
