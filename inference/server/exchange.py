@@ -37,6 +37,7 @@ class Exchange:
         self.started = time.monotonic()
         self.deadline = self.started + admission.limits.answer_seconds
         self._changed = asyncio.Event()
+        self._only_the_end = False  # nobody asks for what comes before
         self._loop = asyncio.get_running_loop()
         self._tickets = {
             Ticket(answer.model.name, answer.request, partial(self._deliver, answer)): answer for answer in answers
@@ -60,7 +61,7 @@ class Exchange:
         return self.deadline - time.monotonic()
 
     async def change(self, seconds: float) -> bool:
-        """Wait until something has happened; return False if nothing did for so long."""
+        """Wait until there is something to tell, or an end; return False if there was nothing for so long."""
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._changed.wait()
@@ -71,6 +72,7 @@ class Exchange:
 
     async def finish(self) -> bool:
         """Wait until all is over; return False where the time is up."""
+        self._only_the_end = True
         while not self.is_over:
             if not await self.change(self.seconds_left) and self.seconds_left <= 0:
                 return False
@@ -102,7 +104,8 @@ class Exchange:
                 self.admission.engine.cancel(ticket)
         if answer.is_over:
             self.admission.leave(answer, self.started)
-        self._changed.set()
+        if answer.is_over or (answer.has_news and not self._only_the_end):
+            self._changed.set()
 
 
 @dataclass(eq=False)

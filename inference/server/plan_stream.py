@@ -48,6 +48,11 @@ class PlanStream:
         self._told: set[tuple[int, int]] = set()  # (round, part)
         self._draft: Told | None = None  # the latest one, as long as nobody has taken it
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something waits to be told."""
+        return bool(self._news) or self._draft is not None
+
     def add(self, event: Event) -> None:
         """Take an event in."""
         if self.level == "none":

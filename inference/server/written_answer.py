@@ -63,6 +63,11 @@ class WrittenAnswer:
         return self.ended is not None or self.error is not None
 
     @property
+    def has_news(self) -> bool:
+        """Whether text or something of the plan waits to be taken."""
+        return self._taken < len(self.text) or self.plan.has_news
+
+    @property
     def finish_reason(self) -> str | None:
         """The reason why it ended, as OpenAI names them: "stop" or, where a limit has cut it, "length"."""
         if self.ended is None:
