@@ -59,6 +59,10 @@ class Texts:
     max_new_tokens: Annotated[
         int | None, Option(help="Most tokens of an answer, plan included.", show_default="256")
     ] = None
+    alone: Annotated[
+        int | None,
+        Option(help="Prompts, from the first one on, that are also answered one at a time.", show_default="100"),
+    ] = None
     temperature: Annotated[
         float | None,
         Option(help="Sampling temperature of every system; 0: greedy.", show_default="as the checkpoints say"),
@@ -106,7 +110,7 @@ def evaluate_texts(measuring: Measuring, texts: Texts, output: Output) -> None:
     source = checkpoint_of(measuring.model, output.debug)
     base = checkpoint_of(texts.base, output.debug) if texts.base else None
     quiet(output.debug)
-    from ..evaluation.text_settings import MAX_NEW_TOKENS, TextEvaluation
+    from ..evaluation.text_settings import ALONE, MAX_NEW_TOKENS, TextEvaluation
     from ..evaluation.text_task import evaluate_text
 
     evaluation = TextEvaluation(
@@ -116,6 +120,7 @@ def evaluate_texts(measuring: Measuring, texts: Texts, output: Output) -> None:
         count=measuring.count,
         batch_size=measuring.batch_size,
         max_new_tokens=MAX_NEW_TOKENS if texts.max_new_tokens is None else texts.max_new_tokens,
+        alone=ALONE if texts.alone is None else texts.alone,
         temperature=texts.temperature,
         everything=measuring.everything,
         decoding=measuring.decoding,

@@ -88,14 +88,15 @@ def is_repetitive(one: AnsweredPrompt) -> bool:
     return repeated_share(one.answer) >= MOST_REPEATED
 
 
+CUT, REPETITIVE = "cut", "repetitive"  # rules that an answer may be saved from, see answer_trimming.py
 RULES: dict[str, Callable[[AnsweredPrompt], bool]] = {
-    "cut": is_cut,
+    CUT: is_cut,
     "short": is_short,
     "tags": has_tags,
     "refusal": is_refusal,
     "form": is_about_its_form,
     "foreign": is_foreign,
-    "repetitive": is_repetitive,
+    REPETITIVE: is_repetitive,
 }
 DUPLICATE = "duplicate"
 

@@ -15,13 +15,13 @@ MOST_TOKENS_OF_PART = 60
 MOST_TOKENS_OF_LIST = 160  # of a whole answer with several parts; longer ones of a small model repeat themselves
 
 
-def requests_of(row: Row, seed: int) -> Iterator[Row]:
-    """Yield the requests for the answer to a prompt, in the order of its parts."""
+def requests_of(row: Row, seed: int, most_tokens: int) -> Iterator[Row]:
+    """Yield the requests for the answer to a prompt, in the order of its parts; a whole answer has `most_tokens`."""
     rng = Random(f"seeds {seed} {row['id']}")
     temperature = temperature_of(row, seed)
-    for name, prompt, limit in _asked(row):
+    for name, prompt, limit in _asked(row, most_tokens):
         sampled = {"top_p": TOP_P, "seed": rng.randrange(2**31)} if temperature else {}
-        yield {"id": name, "prompt": prompt, "temperature": temperature, **sampled, **limit}
+        yield {"id": name, "prompt": prompt, "temperature": temperature, **sampled, "max_new_tokens": limit}
 
 
 def temperature_of(row: Row, seed: int) -> float:
@@ -31,18 +31,18 @@ def temperature_of(row: Row, seed: int) -> float:
 
 def request_ids(row: Row) -> list[str]:
     """Return the ids of the requests for the answer to a prompt."""
-    return [name for name, _, _ in _asked(row)]
+    return [name for name, _, _ in _asked(row, 0)]
 
 
-def missing_requests(rows: Iterable[Row], seed: int, answered: Iterable[str]) -> Iterator[Row]:
+def missing_requests(rows: Iterable[Row], seed: int, most_tokens: int, answered: Iterable[str]) -> Iterator[Row]:
     """Yield the requests for prompts that have no answer yet."""
     done = set(answered)
-    return (request for row in rows for request in requests_of(row, seed) if request["id"] not in done)
+    return (request for row in rows for request in requests_of(row, seed, most_tokens) if request["id"] not in done)
 
 
-def _asked(row: Row) -> Iterator[tuple[str, str, dict[str, int]]]:
-    """Yield id, prompt and token limit of each request; without parts, a whole answer has the limit of the run."""
+def _asked(row: Row, most_tokens: int) -> Iterator[tuple[str, str, int]]:
+    """Yield id, prompt and token limit of each request."""
     if not row.get("sub_prompts"):
-        yield row["id"], row["prompt"], {"max_new_tokens": MOST_TOKENS_OF_LIST} if row["parts"] else {}
+        yield row["id"], row["prompt"], min(most_tokens, MOST_TOKENS_OF_LIST) if row["parts"] else most_tokens
     for number, part in enumerate(row.get("sub_prompts", ()), start=1):
-        yield f"{row['id']}/{number}", part["prompt"], {"max_new_tokens": MOST_TOKENS_OF_PART}
+        yield f"{row['id']}/{number}", part["prompt"], MOST_TOKENS_OF_PART

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from random import Random
 
 from .answer_assembly import assembled, part_of, reason_to_drop_parts
-from .answer_filters import AnsweredPrompt, reason_to_drop
+from .answer_filters import CUT, REPETITIVE, AnsweredPrompt, reason_to_drop
 from .answer_requests import request_ids, temperature_of
+from .answer_trimming import trimmed
 from .distillation_job import Row
 
 ROW_FIELDS = ("id", "kind", "parts", "source")  # of a prompt, which its record keeps
@@ -28,9 +29,18 @@ def checked_answer(prompt: Row, answers: Answers, seed: int) -> tuple[Row, str |
     row["temperature"] = temperature_of(prompt, seed)
     if prompt.get("sub_prompts"):
         return _of_parts(row, prompt, given, Random(f"frame {seed} {prompt['id']}"))
-    (answer,) = given
-    row |= {"response": answer["text"].strip(), "made": "whole", "spans": []}
-    return row, reason_to_drop(AnsweredPrompt(prompt["prompt"], answer["text"], prompt["parts"], answer["ended"]))
+    return _whole(row, prompt, *given)
+
+
+def _whole(row: Row, prompt: Row, answer: Row) -> tuple[Row, str | None]:
+    """Return the record of an answer that was given whole, ended before its first repetition where that saves it."""
+    text, ended = answer["text"].strip(), answer["ended"]
+    reason = reason_to_drop(AnsweredPrompt(prompt["prompt"], text, prompt["parts"], ended))
+    made, shorter = "whole", trimmed(text, ended) if reason in (CUT, REPETITIVE) else None
+    if shorter and ("\n" in shorter or not prompt["parts"]):  # a single line is not the parts that were asked for
+        made, text = "trimmed", shorter
+        reason = reason_to_drop(AnsweredPrompt(prompt["prompt"], text, prompt["parts"], ended="stop"))
+    return row | {"response": text, "made": made, "spans": []}, reason
 
 
 def _of_parts(row: Row, prompt: Row, given: list[Row], rng: Random) -> tuple[Row, str | None]:

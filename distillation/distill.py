@@ -36,7 +36,7 @@ from .distillation_job import DistillationJob, Folder, Row, rows_of, write_whole
 from .distillation_report import write_report
 from .prompt_sources import distinct, drawn, from_file, from_pool
 
-ANNOTATION = {"unit": 5, "min_gain": 0.7}  # options of the annotator, unless others are given
+ANNOTATION = {"unit": 5, "min_gain": 0.85}  # options of the annotator, unless others are given
 
 Show = Callable[[int, int], None]  # called with (done, total)
 Bar = Callable[[str], AbstractContextManager[Show]]  # called with the title of a stage
@@ -91,7 +91,7 @@ def write_prompts(job: DistillationJob, folder: Folder) -> None:
     pool = from_pool(job.pool) if job.pool else []
     rows = list(distinct(chain(own, pool)))
     write_whole(folder.prompts, rows)
-    write_whole(folder.requests, missing_requests(rows, job.seed, folder.all_answers()))
+    write_whole(folder.requests, missing_requests(rows, job.seed, job.max_new_tokens, folder.all_answers()))
 
 
 def _answer(job: DistillationJob, folder: Folder, show: Show) -> None:
@@ -103,7 +103,7 @@ def _answer(job: DistillationJob, folder: Folder, show: Show) -> None:
         source=folder.requests,
         out=folder.answers,
         model=job.model,
-        fields={"decoding": "autoregressive", "max_new_tokens": job.max_new_tokens},
+        fields={"decoding": "autoregressive"},
         batch_size=job.batch_size,
     )
     answer_file(batch, show)

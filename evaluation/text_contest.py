@@ -1,7 +1,7 @@
 """The systems of a text task, and the loop in which they answer: batch after batch, and every system in turn.
 
 A machine that slows down thus slows down all of them, and an interrupted run has answers of all of them. All prompts
-are answered in batches, the first ALONE also one at a time.
+are answered in batches, the first of them also one at a time.
 """
 
 import hashlib
@@ -61,13 +61,21 @@ def answer_all(
     batch_sizes: Sequence[int],
     journal: Journal | None = None,
     show: Show = lambda done, total: None,
+    alone: int = ALONE,
 ) -> Iterator[TextAnswer]:
     """Yield the answers of all systems to all prompts; those of the journal are not made again.
 
     A batch that lacks an answer is made again as a whole.
+
+    Args:
+        batch_sizes: where there are several, size 1 is for the first `alone` prompts only.
     """
     kept = {entry["hash"]: entry["answer"] for entry in journal.entries(journal.stop)} if journal is not None else {}
-    batches = [(size, batch) for size in batch_sizes for batch in _batches(prompts, size, len(batch_sizes) > 1)]
+    batches = [
+        (size, batch)
+        for size in batch_sizes
+        for batch in _batches(prompts[:alone] if size == 1 and len(batch_sizes) > 1 else prompts, size)
+    ]
     done, total = 0, len(contest.systems) * sum(len(batch) for _, batch in batches)
     for size, batch in batches:
         for system in contest.systems:
@@ -98,10 +106,8 @@ def fingerprint_of(system: TextSystem, batch_size: int, asked: TextPrompt) -> st
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _batches(prompts: Sequence[TextPrompt], size: int, is_compared: bool) -> list[Sequence[TextPrompt]]:
-    """Cut prompts into batches; where they are also answered in larger ones, only the first are answered alone."""
-    stop = min(len(prompts), ALONE) if size == 1 and is_compared else len(prompts)
-    return [prompts[start : min(start + size, stop)] for start in range(0, stop, size)]
+def _batches(prompts: Sequence[TextPrompt], size: int) -> list[Sequence[TextPrompt]]:
+    return [prompts[start : start + size] for start in range(0, len(prompts), size)]
 
 
 def _entries(answers: Sequence[TextAnswer], names: Sequence[str], first: int) -> list[dict[str, Any]]:

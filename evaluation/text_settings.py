@@ -6,6 +6,7 @@ from typing import Any
 
 from ..inference.decoding_fields import with_sampling
 from .bars import Bar, no_bar
+from .frontier import ALONE
 from .stamp import SEED
 from .untouched_base import is_untouched, untouched_base
 from .variants import TEXT_SYSTEMS, VARIANTS, Systems, choose_systems
@@ -22,6 +23,7 @@ class TextEvaluation:
     model: folder or Hub repository of a checkpoint.
     prompts: file of prompts; the first `count` of them, or all.
     given_base: checkpoint that scores the answers and answers beside the model; None: the known one, if any.
+    alone: prompts, from the first one on, that are also answered one at a time.
     temperature: sampling temperature of every system; None: as the checkpoints say.
     everything: measure all systems, not only a few; decoding: only those of one decoder.
     as_json: print one JSON object instead of tables.
@@ -37,6 +39,7 @@ class TextEvaluation:
     count: int | None = None
     batch_size: int = 8
     max_new_tokens: int = MAX_NEW_TOKENS
+    alone: int = ALONE
     temperature: float | None = None
     everything: bool = False
     decoding: str | None = None
@@ -44,7 +47,7 @@ class TextEvaluation:
     bar: Bar = field(default=no_bar, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("count", "batch_size", "max_new_tokens"):
+        for name in ("count", "batch_size", "max_new_tokens", "alone"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; give 1 or more.")

@@ -49,7 +49,7 @@ def evaluate_text(evaluation: TextEvaluation, plot: Path | None = None, keep: Pa
     with Journal(keep, _header_of(evaluation, stamp)) if keep else nullcontext() as journal:
         try:
             with evaluation.bar("answering") as show:
-                for answer in answer_all(contest, prompts, evaluation.batch_sizes, journal, show):
+                for answer in answer_all(contest, prompts, evaluation.batch_sizes, journal, show, evaluation.alone):
                     answers.append(answer)  # those before an interruption are reported
         finally:
             if answers:
@@ -68,7 +68,10 @@ def _stamp_of(evaluation: TextEvaluation, contest: Contest) -> dict[str, Any]:
     """Return the circumstances of a text task."""
     stamp = measurement_stamp(contest.systems[-1].checkpoint.model, evaluation.batch_size)
     stamp["batch"] = " and ".join(map(str, evaluation.batch_sizes))
-    stamp |= {"model": evaluation.model, "base": evaluation.base, "prompts": evaluation.prompts.name}
+    # The folder's name alone: a path would tell of this machine, and the file of answers has the hash of the weights.
+    names = {"model": evaluation.model, "base": evaluation.base}
+    stamp |= {key: Path(name).name if name and Path(name).is_dir() else name for key, name in names.items()}
+    stamp["prompts"] = evaluation.prompts.name
     return {**stamp, "max_new_tokens": evaluation.max_new_tokens, "temperature": evaluation.temperature}
 
 

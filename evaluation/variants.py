@@ -77,8 +77,8 @@ VARIANTS = {
 TEXT_SYSTEMS = {
     name: VARIANTS[name]
     for name in (
-        "planned, ratio 1", "planned, threshold 0.9", "planned, threshold 0.9, lookahead 3", "parallel autoregressive",
-        "parallel autoregressive, lookahead 3", "parallel speculative, lookahead 3", "autoregressive", "speculative",
+        "planned, ratio 1", "planned, threshold 0.9, lookahead 3", "parallel autoregressive, lookahead 3",
+        "parallel speculative, lookahead 3", "autoregressive", "speculative",
     )
 }  # fmt: skip
 

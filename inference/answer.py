@@ -187,7 +187,8 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
     """Load a planned-diffusion checkpoint and its tokenizer; code in the checkpoint's folder is not run.
 
     Args:
-        source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base.
+        source: folder or Hub repository of a checkpoint, or of an adapter, which is merged into its base; into
+            quantised weights it is not merged.
         dtype: "auto" (that of the file, or float32 where that is faster; see `loading.precision`), "float32",
             "bfloat16", "nf4" or "int8".
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
@@ -197,7 +198,7 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
         ValueError: no checkpoint that can be loaded, another kind of model, missing weights, no such device, or no
             bitsandbytes for quantised weights.
     """
-    model, tokenizer = load(source, FASTEST if dtype == "auto" else dtype, device=_device(device))
+    model, tokenizer = load(source, FASTEST if dtype == "auto" else dtype, merge=True, device=_device(device))
     if compiled:
         model.generation_config.compile_config = CompileConfig()
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones

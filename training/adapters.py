@@ -4,6 +4,8 @@ Fields have TRL's names (`ModelConfig`). The backbone stays frozen, in bfloat16 
 trains on linear layers, and with it the embedding rows of the control tokens, in the head too where it is untied.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ TARGETS = {
     "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
     "mlp": ["gate_proj", "up_proj", "down_proj"],
 }
+CASTS = "cast_input_dtype_enabled"  # PEFT's attribute of a layer that makes its input float32 for its adapter
 ALL_LINEAR = "all-linear"  # PEFT's word for every linear layer but the head
 
 
@@ -128,6 +131,27 @@ def target_modules(wanted: list[str], model: PreTrainedModel) -> str | list[str]
             f"from this model's linear layers {', '.join(sorted(linear))}."
         )
     return names
+
+
+@contextmanager
+def without_needless_casts(model: nn.Module, mixed_precision: str) -> Iterator[None]:
+    """Keep PEFT from making the inputs of adapters float32 where autocast rounds them again right away.
+
+    Nothing changes but the time: bfloat16 to float32 and back is exact.
+
+    Args:
+        model: the model inside wrappers; one without adapters is left alone.
+        mixed_precision: as accelerate calls it; "no" where the forward runs without autocast.
+    """
+    # PEFT's own `disable_input_dtype_casting` stumbles over layers of trained tokens, which lack the attribute.
+    casting = [] if mixed_precision == "no" else [layer for layer in model.modules() if getattr(layer, CASTS, False)]
+    for layer in casting:
+        setattr(layer, CASTS, False)
+    try:
+        yield
+    finally:
+        for layer in casting:
+            setattr(layer, CASTS, True)
 
 
 def _control_rows(model: PreTrainedModel) -> dict[str, list[int]]:

@@ -24,6 +24,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from ..loading.adapter_base import record_base
+from .adapters import without_needless_casts
 from .collator import PlannedDiffusionCollator
 from .dataset import COLUMNS, as_dataset
 from .examples import Example
@@ -155,7 +156,9 @@ class PlannedDiffusionTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the batch's share of the step's loss; without `num_items_in_batch` (evaluation) its own mean."""
-        loss = planned_diffusion_loss(model, inputs, self.accelerator.unwrap_model(model))
+        unwrapped = self.accelerator.unwrap_model(model)
+        with without_needless_casts(unwrapped, self.accelerator.mixed_precision):
+            loss = planned_diffusion_loss(model, inputs, unwrapped)
         self._add_to_log(loss, inputs)
         if num_items_in_batch is None:
             mean = loss.total / inputs["num_targets"].clamp(min=1)

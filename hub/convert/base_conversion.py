@@ -7,7 +7,7 @@ from huggingface_hub.utils import WeakFileLock
 from ...loading.bases import Base, cache_folder, converted, wheel_file
 from ...records.checks import first_line
 from .checkpoint_folder import Progress
-from .convert import convert
+from .convert import ChosenFields, convert
 
 
 def bring(base: Base, progress: Progress = lambda done, total: None) -> Path:
@@ -31,12 +31,12 @@ def bring(base: Base, progress: Progress = lambda done, total: None) -> Path:
 
 
 def _convert(base: Base, progress: Progress) -> Path:
-    file = wheel_file(base)
+    file, chosen = wheel_file(base), ChosenFields(base.tokens_per_length_unit)
     if file is not None:
-        convert(file, base.from_wheel, progress=progress)
+        convert(file, base.from_wheel, chosen, progress=progress)
         return base.from_wheel
     try:
-        convert(base.repository, base.from_hub, revision=base.revision, progress=progress)
+        convert(base.repository, base.from_hub, chosen, revision=base.revision, progress=progress)
     except ValueError as error:
         raise ValueError(
             f"{base.name} is not on this machine, and {first_line(error)}; or run {base.install}, which brings it."

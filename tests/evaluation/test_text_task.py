@@ -123,7 +123,7 @@ def test_figures_and_what_is_printed(opened, calls, evaluation, tmp_path, capsys
     assert planned["planned_where_no_parts_are_asked"]["value"] == 0
     kinds = told["results"][1]["kinds"]
     assert {kind: found["value"] for kind, found in kinds.items()} == {"one fact": 0, "two facts": 1}
-    assert told["stamp"]["batch"] == "3 and 1" and told["stamp"]["base"] == FACTS
+    assert told["stamp"]["batch"] == "3 and 1" and told["stamp"]["base"] == Path(FACTS).name
     header, *kept = map(json.loads, keep.read_text(encoding="utf-8").splitlines())
     assert header["settings"]["task"] == "text" and len(kept) == 16
     assert kept[0]["answer"]["asked"]["prompt"] == PROMPTS[0]["prompt"] and "Nairobi" in kept[0]["answer"]["text"]
@@ -184,13 +184,12 @@ def test_tables_and_picture(opened, calls, evaluation, tmp_path, capsys, monkeyp
 
 
 def test_only_the_first_prompts_are_answered_alone(facts_checkpoint, monkeypatch):
-    monkeypatch.setattr(text_contest, "ALONE", 2)
     made = []
     monkeypatch.setattr(text_contest, "answer_batch", lambda system, batch, size: made.append((size, len(batch))) or [])
     contest = Contest([TextSystem("any", facts_checkpoint, {})], None)
     prompts = [TextPrompt(line, "Why?") for line in range(5)]
-    list(answer_all(contest, prompts, (3, 1)))
-    list(answer_all(contest, prompts, (1,)))
+    list(answer_all(contest, prompts, (3, 1), alone=2))
+    list(answer_all(contest, prompts, (1,), alone=2))
     assert made == [(3, 3), (3, 2), (1, 1), (1, 1), *[(1, 1)] * 5]
 
 

@@ -15,7 +15,13 @@ from planned_diffusion.inference.answer import open_checkpoint
 from planned_diffusion.loading.adapter_base import hash_of_weights
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import sft
-from planned_diffusion.training.adapters import AdapterArguments, check_adapter, lora_config, target_modules
+from planned_diffusion.training.adapters import (
+    AdapterArguments,
+    check_adapter,
+    lora_config,
+    target_modules,
+    without_needless_casts,
+)
 
 peft = pytest.importorskip("peft")
 
@@ -206,3 +212,32 @@ def test_target_modules(config):
         target_modules(["lm_head"], model)
     with pytest.raises(ValueError, match="names nothing"):
         target_modules([], model)
+
+
+@pytest.mark.parametrize(("mixed_precision", "seen"), [("bf16", torch.bfloat16), ("no", torch.float32)])
+def test_under_autocast_adapters_get_their_inputs_unconverted_and_compute_the_same(config, mixed_precision, seen):
+    torch.manual_seed(3)
+    model = PlannedDiffusionForCausalLM(config).to(torch.bfloat16)
+    adapted = peft.get_peft_model(model, lora_config(AdapterArguments(use_peft=True, lora_r=4), model))
+    for name, weight in adapted.named_parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight.data, std=0.3)
+            assert weight.dtype == torch.float32, name
+    ids, dtypes = torch.arange(12)[None] % config.vocab_size, []
+    (first, *_) = [layer for name, layer in adapted.named_modules() if name.endswith("lora_A.default")]
+    first.register_forward_pre_hook(lambda layer, inputs: dtypes.append(inputs[0].dtype))
+
+    def gradients():
+        adapted.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            adapted(input_ids=ids, labels=ids).loss.backward()
+        return {name: weight.grad.clone() for name, weight in adapted.named_parameters() if weight.grad is not None}
+
+    expected = gradients()
+    with without_needless_casts(adapted, mixed_precision):
+        found = gradients()
+    gradients()
+    assert dtypes == [torch.float32, seen, torch.float32]
+    assert found.keys() == expected.keys() and any("lora_A" in name for name in found)
+    for name, gradient in found.items():
+        assert torch.equal(gradient, expected[name]), name
