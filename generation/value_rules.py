@@ -1,7 +1,9 @@
 """Rules for the values of a form: the tokens that may come next in a blank that is written from left to right.
 
 A rule keeps a value valid at every token, and never leads to where it cannot be ended in the room that is left. A pad
-ends the value. Sets of tokens are kept by state: there are few, and every step asks for one per value.
+ends the value. So do the tokens in `ends`, and a pad is written in their place: with them a model that was not trained
+with pads goes on behind a value, as with a closing quotation mark. Sets of tokens are kept by state: there are few, and
+every step asks for one per value.
 """
 
 from collections.abc import Mapping
@@ -15,6 +17,11 @@ Written = tuple[int, ...]
 
 class Rule(Protocol):
     """A rule for one value."""
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end the value as a pad does."""
+        ...
 
     def allowed(self, written: Written, blanks_left: int) -> Allowed:
         """Return the tokens that may follow those that are written; never none, as long as a blank is left."""
@@ -31,6 +38,7 @@ class Choice:
     texts: frozenset[Written]
     pad: int
     may_be_empty: bool = False
+    ends: frozenset[int] = frozenset()
 
     def allowed(self, written: Written, blanks_left: int) -> Allowed:
         """Return the next tokens of the texts that begin so, and the pad where one of them is complete."""
@@ -38,7 +46,7 @@ class Choice:
         begun = [text for text in self.texts if text[:length] == written]
         ids = {text[length] for text in begun if len(text) > length}
         if any(len(text) == length for text in begun) or (self.may_be_empty and not written):
-            ids.add(self.pad)
+            ids |= {self.pad, *self.ends} if ids else {self.pad}
         return Allowed(only=True, ids=frozenset(ids))
 
 
@@ -77,6 +85,7 @@ class NumberText:
     pad: int
     whole: bool
     may_be_empty: bool = False
+    ends: frozenset[int] = frozenset()
     _sets: dict[tuple[str, bool], Allowed] = field(default_factory=dict, compare=False, repr=False)
 
     def allowed(self, written: Written, blanks_left: int) -> Allowed:
@@ -94,7 +103,7 @@ class NumberText:
         if self.whole:
             ids = {token for token in ids if "." not in self.texts[token]}
         if state in COMPLETE or (self.may_be_empty and state == "start"):
-            ids.add(self.pad)
+            ids |= {self.pad, *self.ends}
         return Allowed(only=True, ids=frozenset(ids))
 
 
@@ -103,10 +112,11 @@ class TextTokens:
 
     Args:
         lengths: characters of each, at least 1; some have one.
+        pad: ends a text; so do the tokens `ends`.
     """
 
-    def __init__(self, lengths: Mapping[int, int], pad: int) -> None:
-        self.lengths, self.pad = lengths, pad
+    def __init__(self, lengths: Mapping[int, int], pad: int, ends: frozenset[int] = frozenset()) -> None:
+        self.lengths, self.pad, self.ends = lengths, pad, ends
         self.longest = max(lengths.values())
         self._sets: dict[tuple[int, int, bool], Allowed] = {}
 
@@ -115,7 +125,9 @@ class TextTokens:
         key = (max(1, least), min(most, self.longest), may_end)
         if key not in self._sets:
             ids = {token for token, length in self.lengths.items() if key[0] <= length <= key[1]}
-            self._sets[key] = Allowed(only=True, ids=frozenset(ids | ({self.pad} if may_end else set())))
+            if may_end:
+                ids |= {self.pad, *self.ends} if ids else {self.pad}
+            self._sets[key] = Allowed(only=True, ids=frozenset(ids))
         return self._sets[key]
 
 
@@ -127,6 +139,11 @@ class TextOf:
     least: int
     most: int
     may_be_empty: bool = False
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end the value as a pad does."""
+        return self.tokens.ends
 
     def allowed(self, written: Written, blanks_left: int) -> Allowed:
         """Return the tokens with which it can still become long enough and does not become too long."""

@@ -110,11 +110,12 @@ class Form:
         """Return the blank of a value with its rule."""
         pad = self.tokens.pad
         if isinstance(outline, ChoiceValue):
-            rule: Rule = Choice(frozenset(choices), pad, optional)
+            rule: Rule = Choice(frozenset(choices), pad, optional, self.tokens.marks)
             return Blank(max(map(len, choices)), rule=rule)
         may_be_empty = optional or outline.nullable
         if isinstance(outline, NumberValue):
-            return Blank(NUMBER_ROOM, rule=NumberText(self.tokens.numbers, pad, outline.whole, may_be_empty))
+            number = NumberText(self.tokens.numbers, pad, outline.whole, may_be_empty, self.tokens.marks)
+            return Blank(NUMBER_ROOM, rule=number)
         room = max(outline.least, min(outline.most, TEXT_ROOM))
         return Blank(room, rule=TextOf(self.tokens.lengths, outline.least, outline.most, may_be_empty))
 

@@ -10,17 +10,23 @@ from ..generation.value_rules import DIGITS, TextTokens
 from ..records.escaping import spelled_ids
 from .answer import read
 
+BEHIND_VALUES = frozenset(",}]")
 NUMBER_CHARACTERS = frozenset(DIGITS + "-.")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, eq=False)
 class FormTokens:
-    """The ordinary tokens of a tokenizer, each with the text that it adds behind others; `pad` ends a value."""
+    """The ordinary tokens of a tokenizer, each with the text that it adds behind others; `pad` ends a value.
+
+    quotes, marks: tokens that begin with what stands behind a string, or behind another value.
+    """
 
     texts: dict[int, str]
     numbers: dict[int, str]
     pad: int
+    quotes: frozenset[int]
+    marks: frozenset[int]
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, pad: int) -> "FormTokens":
@@ -40,12 +46,14 @@ class FormTokens:
         numbers = {token: text for token, text in texts.items() if NUMBER_CHARACTERS.issuperset(text)}
         if not set(DIGITS) <= set(numbers.values()):
             raise ValueError("The tokenizer has no token for every digit, so numbers cannot be filled in.")
-        return cls(texts, numbers, pad)
+        quotes = frozenset(token for token, text in spelled.items() if text.startswith('"'))
+        marks = frozenset(token for token, text in spelled.items() if text[:1] in BEHIND_VALUES)
+        return cls(texts, numbers, pad, quotes, marks)
 
     @cached_property
     def lengths(self) -> TextTokens:
         """The texts by their length in characters."""
-        return TextTokens({token: len(text) for token, text in self.texts.items()}, self.pad)
+        return TextTokens({token: len(text) for token, text in self.texts.items()}, self.pad, self.quotes)
 
     def spell(self, tokens: Iterable[int]) -> str:
         """Return the text of a value's tokens."""

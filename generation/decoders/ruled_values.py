@@ -30,8 +30,9 @@ class Value:
         return self.positions.start + len(self.written)
 
     def take(self, token: int, score: float, pad: int) -> dict[int, Drawn]:
-        """Take the next token; return what is written by it: a pad fills the rest."""
+        """Take the next token; return what is written by it: where it ends the value, pads fill the rest."""
         place = self.next
+        token = pad if token in self.rule.ends else token
         self.written += (token,) * (len(self.positions) - len(self.written) if token == pad else 1)
         return {position: Drawn(token, score, None) for position in range(place, self.next)}
 

@@ -147,7 +147,7 @@ def _of_config(text: str | None) -> dict[str, Any]:
         return {}
     try:
         found = parsed(text.encode())
-    except (RefusalError, UnicodeEncodeError) as error:
+    except RefusalError as error:
         raise RefusalError(f"generation_config: {error}", param="generation_config") from error
     fields = {name: value for name, value in found.items() if value is not None and name not in UNSAID}
     refused = [name for name in fields if name in (*UNSUITABLE, "max_length", "stop_strings", "compile_config")]

@@ -121,7 +121,7 @@ class Answering(Body):
     # Of this package.
     plan: list[list[Part]] | None = None
     stream_plan: Literal["none", "parts", "drafts"] = "none"
-    generation_config: str | None = None  # the fields of `generate` as JSON, as `transformers chat` sends them
+    generation_config: Text | None = None  # the fields of `generate` as JSON, as `transformers chat` sends them
 
 
 class ChatBody(Answering):

@@ -30,7 +30,13 @@ class RefusalError(Exception):
 
     def body(self) -> dict[str, Any]:
         """Return the body of the response."""
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+        param = None if self.param is None else _utf8(self.param)
+        return {"error": {"message": _utf8(self.message), "type": self.kind, "param": param, "code": self.code}}
+
+
+def _utf8(text: str) -> str:
+    """Return a text in which half characters, which a client may have sent, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def failure() -> RefusalError:

@@ -66,6 +66,37 @@ def test_texts_have_the_length_that_is_asked_for(least, most, may_be_empty):
     assert walks(rule, room) == valid | ({()} if may_be_empty else set())
 
 
+ENDS = frozenset({97, 98})
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        NumberText(NUMBERS, PAD, False, ends=ENDS),
+        Choice(frozenset({(1,), (1, 2)}), PAD, ends=ENDS),
+        TextOf(TextTokens({0: 1, 1: 2}, PAD, ENDS), 1, 3),
+    ],
+)
+def test_further_tokens_end_a_value_where_a_pad_may(rule):
+    """They stand for a pad; where nothing but an end is left there is no choice."""
+    for written in walks_with(rule, 3):
+        ids = rule.allowed(written, 3 - len(written)).ids
+        assert (PAD in ids) >= bool(ids & ENDS)
+        assert not (PAD in ids and len(ids) > 1) or ids >= ENDS
+
+
+def walks_with(rule, room: int) -> list[tuple[int, ...]]:
+    """Return everything that is begun in so many blanks, and not full."""
+    begun, found = [()], []
+    while begun:
+        written = begun.pop()
+        if len(written) < room:
+            found.append(written)
+            ids = rule.allowed(written, room - len(written)).ids
+            begun += [(*written, token) for token in ids - ENDS - {PAD}]
+    return found
+
+
 # In a canvas
 
 
@@ -79,7 +110,7 @@ def test_values_are_written_side_by_side(drive, request_in_letters, letters):
 
     pad = letters.span_pad
     yes_or_no = Choice(frozenset({tuple(spelled("yes")), tuple(spelled("no"))}), pad)
-    text = TextOf(TextTokens(dict.fromkeys(spelled("abcx"), 1), pad), 0, 9)
+    text = TextOf(TextTokens(dict.fromkeys(spelled("abcx"), 1), pad, frozenset(spelled(")"))), 0, 9)
     pieces = ["(", Blank(3, rule=yes_or_no), ",", Blank(4, rule=text), ")"]
     part = write_round([(spelled("a"), pieces)], letters.eos[0], letters, Unit(1.0), spelled)
     request = replace(request_in_letters(), plan=Plan((part,)))
@@ -88,7 +119,7 @@ def test_values_are_written_side_by_side(drive, request_in_letters, letters):
     def answer(query):
         allowed.append(query.allowed)
         places = [query.positions[index] + 1 for index in query.wanted]
-        tokens = [ord("P<a10>[(y??,ab.?)]"[place]) for place in places]
+        tokens = [ord("P<a10>[(y??,ab)?)]"[place]) for place in places]  # the model goes on behind the text
         assert all(token in one for token, one in zip(tokens, query.allowed, strict=True))
         return Reply(tokens, [0.0] * len(tokens), [1.0] * len(tokens))
 
@@ -96,7 +127,7 @@ def test_values_are_written_side_by_side(drive, request_in_letters, letters):
     assert played.answer == "(yes,ab)$"
     assert played.steps == ["8:y 12:a", "9:e", "10:s", "13:b", "14:. 15:."]
     assert len(played.queries) == 3
-    assert allowed[0][0].ids == frozenset(spelled("yn")) and allowed[0][1].ids == frozenset({*spelled("abcx"), pad})
+    assert allowed[0][0].ids == frozenset(spelled("yn")) and allowed[0][1].ids == frozenset({*spelled("abcx)"), pad})
 
 
 def test_random_values_with_a_model_are_valid(build_model):
