@@ -110,8 +110,8 @@ def usage(answers: Sequence[WrittenAnswer], per_prompt: int = 1) -> Told:
     `completion_tokens` are those that the model wrote: texts, and plans, which `plan_tokens` counts alone.
     """
     prompt = sum(len(answer.request.prompt_ids) for answer in answers[::per_prompt])
-    plan = sum(answer.plan_tokens for answer in answers)
-    written = plan + sum(answer.text_tokens for answer in answers)
+    plan = sum(answer.counts.plan for answer in answers)
+    written = plan + sum(answer.counts.text for answer in answers)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": written,

@@ -74,8 +74,8 @@ class Metrics:
         self.answers.labels(model, end).inc()
         for kind, count in (
             ("prompt", len(answer.request.prompt_ids)),
-            ("text", answer.text_tokens),
-            ("plan", max(0, answer.plan_tokens)),
+            ("text", answer.counts.text),
+            ("plan", max(0, answer.counts.plan)),
         ):
             self.tokens.labels(model, kind).inc(count)
         if answer.first_forward_at is not None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...generation.events import Ended, Event, Failed, Forward, PlanShortened, PlanToken, Text
+from ...generation.events import Ended, Event, Failed, Forward, Text
 from ...generation.query import Request
 from ..answer import Prose, read
 from ..form import Form, written_as
@@ -15,6 +15,7 @@ from .plan_forms import FinishedPart
 from .plan_stream import PlanStream
 from .served_models import ServedModel
 from .stop_texts import cut, settled
+from .token_counts import TokenCounts
 from .token_likelihoods import TokenLikelihoods
 
 
@@ -32,7 +33,7 @@ class WrittenAnswer:
         error: the request failed with it.
         ended: the end, as the engine tells it.
         text: as far as it is settled; an end that may become a text to stop at is held back.
-        text_tokens, plan_tokens: tokens that the model has written.
+        counts: tokens that the model has written.
         first_forward_at: of `time.monotonic`, in seconds; None while it waits.
     """
 
@@ -51,7 +52,7 @@ class WrittenAnswer:
         self.error: Exception | None = None
         self.ended: Ended | None = None
         self.text = ""
-        self.text_tokens = self.plan_tokens = 0
+        self.counts = TokenCounts(request)
         self.first_forward_at: float | None = None
         self._prose = Prose(model.reader)
         self._taken = 0
@@ -97,26 +98,26 @@ class WrittenAnswer:
         if self.likelihoods is not None:
             self.likelihoods.add(event)
         self.plan.add(event)
+        self.counts.add(event)
         if isinstance(event, Forward):
             self.first_forward_at = self.first_forward_at or time.monotonic()
-        elif isinstance(event, PlanToken):
-            self.plan_tokens += 1
-        elif isinstance(event, PlanShortened):
-            self.plan_tokens -= len(event.token_ids)
         elif isinstance(event, Text):
-            self.text_tokens += len(event.token_ids)
             self._prose.add(event.token_ids)
             if self.form is None:
                 self._settle(self._prose.text, final=False)
         elif isinstance(event, Ended):
-            self.ended = event
-            text = read(self.model.reader, event.answer_ids)
-            if self.form is not None and event.reason == "eos":
-                text = written_as(self.form.value(event))
-            self._settle(text, final=True)
-            self.plan.finish(self.parts())
+            self._end(event)
         elif isinstance(event, Failed):
             self.error = event.error
+
+    def _end(self, ended: Ended) -> None:
+        """Take in the end, which settles the text."""
+        self.ended = ended
+        text = read(self.model.reader, ended.answer_ids)
+        if self.form is not None and ended.reason == "eos":
+            text = written_as(self.form.value(ended))
+        self._settle(text, final=True)
+        self.plan.finish(self.parts())
 
     def _settle(self, text: str, final: bool) -> None:
         """Take in the text so far; where a text to stop at begins, it ends."""

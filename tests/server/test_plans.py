@@ -47,11 +47,16 @@ def test_parts_that_are_kept_keep_their_text(decoding, facts_server):
     written = dict(plan[0][1])
     plan[0][1]["text"] = "not read"
     checks("request").validate(plan)
-    answer = facts_server.chat(QUESTION, decoding=decoding, plan=plan, logprobs=True)["choices"][0]
+    asked = {"decoding": decoding, "plan": plan, "logprobs": True, "top_logprobs": 1}
+    whole = facts_server.chat(QUESTION, **asked)
+    [answer], details = whole["choices"], whole["usage"]["completion_tokens_details"]
+    usage = {**details, "text": whole["usage"]["completion_tokens"] - details["plan_tokens"]}
     [first, second] = answer["plan"][0]
     assert first["text"] == "Nairobi it is." and second == written
     assert answer["message"]["content"] == first["text"] + second["text"]
     entries = answer["logprobs"]["content"]
+    drawn = sum(bool(entry["top_logprobs"]) for entry in entries)
+    assert usage == {"plan_tokens": 0, "text": drawn} and 0 < drawn < len(entries)
     kept = "".join(entry["token"] for entry in entries if entry["logprob"] == 0 and not entry["top_logprobs"])
     assert kept.startswith("Nairobi it is.")
 
