@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Blank",
+    "Kept",
     "Plan",
     "PlannedDiffusionConfig",
     "PlannedDiffusionForCausalLM",
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # type checkers, editors and API generators read this; the re
     from .generation.config import PlannedDiffusionGenerationConfig
     from .generation.mixin import PlannedDiffusionGenerationMixin, PlannedDiffusionOutput
     from .generation.plan import Plan, Round, Span
-    from .generation.skeleton import Blank
+    from .generation.skeleton import Blank, Kept
     from .hub.flat import write_flat_code
     from .modeling_planned_diffusion import PlannedDiffusionForCausalLM, PlannedDiffusionPreTrainedModel
 else:
@@ -37,6 +38,7 @@ else:
 
     _HOME = {
         "Blank": "generation.skeleton",
+        "Kept": "generation.skeleton",
         "Plan": "generation.plan",
         "PlannedDiffusionConfig": "configuration_planned_diffusion",
         "PlannedDiffusionForCausalLM": "modeling_planned_diffusion",

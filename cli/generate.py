@@ -30,6 +30,10 @@ def generate(
             show_default="8, and at most 5 seconds behind the model",
         ),
     ] = None,
+    schema: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="JSON schema that the answer fits; it is filled in as a form and printed."),
+    ] = None,
     **fields: object,
 ) -> None:
     """Answer a prompt; a terminal shows how it is written.
@@ -41,9 +45,15 @@ def generate(
     if trace:
         check_writable(trace)
     check_speed(speed)
+    outline = None if schema is None else read_schema(schema, trace)
     source = checkpoint_of(loading.model, output.debug)
     checkpoint = load_checkpoint(source, loading, given, output.debug)
     note_on_prompt(source, text)
+    if outline is not None:
+        from ..inference.form import fill_form
+
+        print(json.dumps(fill_form(checkpoint, text, outline, given), ensure_ascii=False))
+        return
     show_answer(checkpoint, text, given, output.as_json, trace, speed)
 
 
@@ -57,6 +67,24 @@ def load_checkpoint(source: str, loading: Loading, fields: "Fields", debug: bool
 
         answer.check_fields(fields)
         return answer.open_checkpoint(source, loading.dtype, loading.device)
+
+
+def read_schema(file: Path, trace: Path | None) -> object:
+    """Return the JSON schema in a file, checked before anything is loaded.
+
+    Raises:
+        ValueError: no such file, no JSON, a schema that cannot be filled in, or a trace, which forms do not write.
+    """
+    if trace is not None:
+        raise ValueError("--schema prints an object and writes no trace; leave --trace out.")
+    from ..inference.form_schema import outline_of
+
+    try:
+        schema = json.loads(file.expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is no JSON file that can be read ({error}); give --schema a JSON schema.") from error
+    outline_of(schema)
+    return schema
 
 
 def show_answer(

@@ -24,7 +24,7 @@ from .train import train
 NAME = "planned-diffusion"
 COMMANDS = (generate, batch, train, serve, annotate, evaluate, convert, export, push)
 COMPLETE = "_PLANNED_DIFFUSION_COMPLETE"  # environment variable by which a shell's completion asks, as Typer names it
-FORWARDING = (train, serve)  # all their arguments, --help included, go to another program
+FORWARDING = (train,)  # all its arguments, --help included, go to another program
 FORWARD_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 

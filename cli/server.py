@@ -1,19 +1,155 @@
-"""`planned-diffusion serve`: all arguments go to `transformers serve`."""
+"""`planned-diffusion serve`: an OpenAI-compatible server of one or several checkpoints."""
 
-import typer
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from ..loading.bases import base_named
+from typer import Argument, Option
+
 from .model_names import checkpoint_of
+from .options import Debug, quiet
+
+if TYPE_CHECKING:
+    from ..inference.answer import Checkpoint
+    from ..inference.server.run_server import Serving
+
+KEY_VARIABLE = "PLANNED_DIFFUSION_API_KEY"
 
 
-def serve(context: typer.Context) -> None:
-    """Start an OpenAI-compatible server (transformers serve; same arguments). Without a model: the included one."""
-    from ..inference.serve import serve as run_server
+@dataclass(frozen=True)
+class Listening:
+    """Options for where the server listens, and to whom."""
 
-    given = context.args
-    names_model = bool(given) and (not given[0].startswith("-") or given[0] == "--help")
-    if not names_model:
-        given = [checkpoint_of(None), *given]
-    elif base_named(given[0]):
-        given = [checkpoint_of(given[0]), *given[1:]]
-    run_server(given)
+    panel: ClassVar[str] = "Address and access"
+    host: Annotated[str, Option(help="Address to listen on; others than this machine's need a key.")] = "127.0.0.1"
+    port: Annotated[int, Option(help="Port to listen on; 0: any that is free.")] = 8000
+    api_key: Annotated[
+        str | None,
+        Option(envvar=KEY_VARIABLE, help="Key that clients must send; better in a file or in the environment."),
+    ] = None
+    api_key_file: Annotated[Path | None, Option(metavar="FILE", help="File that holds the key.")] = None
+    allow_host: Annotated[
+        list[str] | None, Option(metavar="NAME", help="Name by which clients call the server; repeatable.")
+    ] = None
+    allow_origin: Annotated[
+        list[str] | None, Option(metavar="ORIGIN", help="Web page that may call it, as https://chat.org; repeatable.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Options that bound what requests may take; named as in `Limits`."""
+
+    panel: ClassVar[str] = "Limits"
+    live: Annotated[int | None, Option(help="Answers that share a forward; default: 32, on a GPU 64.")] = None
+    queue: Annotated[int, Option(help="Answers that may wait; more are refused (429).")] = 256
+    choices: Annotated[int, Option(help="Answers that one request may ask for.")] = 16
+    prompt_tokens: Annotated[int | None, Option(help="Tokens of a prompt, at most; default: what the model takes.")] = (
+        None
+    )
+    answer_tokens: Annotated[int, Option(help="Tokens of an answer, at most.")] = 4096
+    body_bytes: Annotated[int, Option(help="Bytes of a request's body, at most.")] = 2 * 2**20
+    answer_seconds: Annotated[float, Option(help="Seconds from a request to the end of its answer, at most.")] = 600
+    shutdown_seconds: Annotated[
+        float, Option(help="Seconds in which running answers may end when the server is stopped.")
+    ] = 30
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Options for how checkpoints are loaded."""
+
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "nf4", "int8"], Option(help="Data type of the weights, as of generate.")
+    ] = "auto"
+    device: Annotated[str, Option(help="cpu, cuda or cuda:1; auto: the GPU if there is one.")] = "auto"
+    compiled: Annotated[bool, Option("--compile", help="Compile the models first, which takes minutes.")] = False
+
+
+def serve(
+    weights: Weights,
+    listening: Listening,
+    bounds: Bounds,
+    source: Annotated[
+        str | None, Argument(metavar="[MODEL]", help="Folder or Hub repository of a checkpoint; default: the included.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=PATH", help="Checkpoint or adapter, and the name under which it is served; repeatable."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Start an OpenAI-compatible server.
+
+    Requests of all clients share the forwards of a model. docs/usage.md describes the API.
+    """
+    from importlib.util import find_spec
+
+    lacking = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
+    if lacking:
+        raise RuntimeError(f"Serving needs {', '.join(lacking)}; run pip install 'planned-diffusion[serve]'.")
+    named = named_sources([*([source] if source else []), *(model or [])])
+    serving = serving_of(listening, bounds)
+    sources = {name: checkpoint_of(path, debug) for name, path in named.items()}
+    quiet(debug)
+    from ..inference.server.run_server import run_server
+
+    checkpoints = {name: opened(path, weights) for name, path in sources.items()}
+    print(f"Serving {', '.join(checkpoints)} on http://{listening.host}:{listening.port}/v1", flush=True)
+    run_server(checkpoints, serving)
+
+
+def opened(source: str, weights: Weights) -> "Checkpoint":
+    """Load a checkpoint."""
+    from ..inference.answer import open_checkpoint
+
+    return open_checkpoint(source, weights.dtype, weights.device, weights.compiled)
+
+
+def named_sources(given: Sequence[str]) -> dict[str, str | None]:
+    """Return the checkpoints by the names under which they are served; None stands for the included one.
+
+    Without a name of its own a repository is served as owner/name, and a folder under its last name.
+
+    Raises:
+        ValueError: an empty name, or one that is given twice.
+    """
+    sources: dict[str, str | None] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals:
+            path, name = text, Path(text).expanduser().resolve().name if Path(text).expanduser().exists() else text
+        if not name.strip() or not path.strip():
+            raise ValueError(f"--model is {text!r}; give NAME=PATH.")
+        if name in sources:
+            raise ValueError(f"Two models would be served as {name}; give one another name, as --model NAME=PATH.")
+        sources[name] = path
+    return sources or {"facts": None}
+
+
+def serving_of(listening: Listening, bounds: Bounds) -> "Serving":
+    """Return how to serve, checked before anything is loaded.
+
+    Raises:
+        ValueError: a bound, key, host or port that cannot be used.
+    """
+    from ..inference.server.limits import Access, Limits
+    from ..inference.server.run_server import Address, Serving
+
+    access = Access(_key(listening), tuple(listening.allow_host or ()), tuple(listening.allow_origin or ()))
+    return Serving(Address(listening.host, listening.port), Limits(**vars(bounds)), access)
+
+
+def _key(listening: Listening) -> str | None:
+    if listening.api_key_file is None:
+        return listening.api_key
+    if listening.api_key is not None and KEY_VARIABLE not in os.environ:
+        raise ValueError("There are --api-key and --api-key-file; give one of them.")
+    try:
+        return listening.api_key_file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"The key file {listening.api_key_file} cannot be read ({error}); give another one."
+        ) from error

@@ -315,6 +315,13 @@ def planner(columns: str, group: str = "figures", alone: bool = False) -> list[s
     return [table, "", stamp_line(results["stamp"])]
 
 
+def plan_forms() -> list[str]:
+    """Return the JSON schema of plans in the server's API."""
+    from planned_diffusion.inference.server.plan_forms import plan_schema
+
+    return ["```json", *json.dumps(plan_schema(), indent=1).splitlines(), "```"]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "layers": layers,
     "fields": partial(fields, shared=False),
@@ -339,6 +346,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,
+    "plan_forms": plan_forms,
     "new_decoder": partial(example, "new_decoder.py"),
 }
 

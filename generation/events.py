@@ -8,6 +8,7 @@ Positions count from the prompt's first token, left padding aside. A request's e
     Forward, TokensWritten ...       one of each per denoising step (or per token, left to right; behind a forward that
                                      checked guesses DraftsChecked, then the tokens that were right and one more)
     SpanClosed, RoundClosed          ... and the next round, or
+    (RowsScored stands behind every Forward of a request that asked for log-probabilities)
     Ended                            (in place of any of these Failed, after which nothing comes)
 
 `Text` comes whenever the final text grew, in reading order, whatever the order of writing.
@@ -119,6 +120,20 @@ class DraftsChecked:
 
 
 @dataclass(frozen=True)
+class RowsScored:
+    """Tokens were drawn for positions; the decoder has not written any yet. Only where `Sampling.top_logprobs` is set.
+
+    logprobs: of the tokens, at temperature 1, among those allowed there, before top_k and top_p.
+    alternatives: (token, logprob) of the likeliest, for each position.
+    """
+
+    positions: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    alternatives: tuple[tuple[tuple[int, float], ...], ...]
+
+
+@dataclass(frozen=True)
 class SpanClosed:
     """A span has no blanks left; `token_ids` is its content, pads included."""
 
@@ -186,6 +201,7 @@ Event = (
     | TokensWritten
     | TokensBlanked
     | DraftsChecked
+    | RowsScored
     | SpanClosed
     | RoundClosed
     | Text

@@ -65,7 +65,15 @@ class PlanReader:
             raise PlanError(
                 f"Round {early[0]} of a plan ends in EOS, but more rounds follow; end it in <sync/> ({sync})."
             )
+        if not any(self._is_open(span) for one in rounds for span in one.spans):
+            raise PlanError(
+                "Every part of a plan is kept, so there is nothing to write; give at least one part a length."
+            )
         return Plan(tuple(rounds))
+
+    def _is_open(self, span: Span) -> bool:
+        """Tell whether something is to be written into a span."""
+        return span.skeleton is None or span.skeleton.has_blanks(self.control)
 
     def _round(self, given: Any, index: int, is_last: bool) -> Round:
         if isinstance(given, Round):
@@ -81,7 +89,7 @@ class PlanReader:
         if span.skeleton is None:
             return
         self.check_vocabulary("A canvas", span.skeleton.ids)
-        if not self.generation_config.decoder.fills_canvas:
+        if self._is_open(span) and not self.generation_config.decoder.fills_canvas:
             raise PlanError(
                 f"decoding={self.generation_config.decoding!r} writes from left to right and cannot fill a canvas "
                 "around known text; choose decoding='planned', or give lengths."

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .skeleton import Skeleton, read_skeleton
+from .skeleton import Kept, Skeleton, kept_skeleton, read_skeleton
 from .tokens import ControlTokens
 
 
@@ -141,7 +141,7 @@ def _parse_promise(inside: tuple[int, ...], place: int, control: ControlTokens, 
 
 
 def write_round(
-    parts: Sequence[tuple[str | Sequence[int], int | Sequence]],
+    parts: Sequence[tuple[str | Sequence[int], int | Sequence | Kept]],
     terminator: int,
     control: ControlTokens,
     unit: Unit,
@@ -149,7 +149,7 @@ def write_round(
 ) -> Round:
     """Write a round from (topic, length in tokens) pairs; topics are text, or ids. The length given is the room.
 
-    In place of a length may stand a canvas: pieces of text and `Blank`s, see skeleton.py.
+    In place of a length may stand a canvas, pieces of text and `Blank`s, or a `Kept` text; see skeleton.py.
 
     Raises:
         PlanError: no parts, a part that is not such a pair, or a length below 1.
@@ -169,7 +169,11 @@ def _promised(part: Any, control: ControlTokens, unit: Unit, encode: Callable[[s
     if isinstance(part, str) or not isinstance(part, Sequence) or len(part) != 2:
         raise PlanError(f"A part of the plan is {part!r}; give a (topic, length in tokens) pair.")
     topic, length = part
-    skeleton = read_skeleton(length, control, encode) if isinstance(length, (list, tuple)) else None
+    skeleton = None
+    if isinstance(length, Kept):
+        skeleton = kept_skeleton(length, control, encode)
+    elif isinstance(length, (list, tuple)):
+        skeleton = read_skeleton(length, control, encode)
     length = len(skeleton.ids) if skeleton else length
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise PlanError(

@@ -26,6 +26,8 @@ class Sampling:
         temperature: 0 takes the most likely token; scores then use the distribution at temperature 1.
         score: a key of `engine.scores.SCORES`.
         seed: of the request's own noise, so that a batch draws the tokens that its rows draw alone.
+        top_logprobs: tell the log-probability of every row's token, and of so many of the likeliest (`RowsScored`);
+            None tells nothing.
     """
 
     temperature: float = 0.0
@@ -33,6 +35,7 @@ class Sampling:
     top_p: float | None = None
     score: str = "entropy"
     seed: int = 0
+    top_logprobs: int | None = None
 
 
 class Lockstep(Protocol):

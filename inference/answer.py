@@ -64,9 +64,17 @@ class Checkpoint:
         Raises:
             ValueError: a prompt, field or plan that cannot be used.
         """
+        return self.request_for(encode_prompt(self.tokenizer, prompt), fields, plan)
+
+    def request_for(self, prompt_ids: list[int], fields: Fields, plan: list[Any] | None = None) -> Request:
+        """Return the engine's request for a prompt of token ids; see `request`.
+
+        Raises:
+            ValueError: a prompt, field or plan that cannot be used.
+        """
         plans = None if plan is None else [plan]
         config = self.model.resolve_fields(None, plans, {**fields, "num_return_sequences": 1})
-        ids = torch.tensor([encode_prompt(self.tokenizer, prompt)], dtype=torch.long)  # [1, N]
+        ids = torch.tensor([prompt_ids], dtype=torch.long)  # [1, N]
         [request] = self.model.prepare(config, ids, torch.ones_like(ids), plans, tokenizer=self.tokenizer)
         return request
 
@@ -135,19 +143,34 @@ def read(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int], with_tags
 
 
 class Prose:
-    """The text of tokens as they come; a character that lacks some of its bytes is held back."""
+    """The text of tokens as they come; a character that lacks some of its bytes is held back.
+
+    Only the last few tokens are read again: a token's text may depend on the one in front of it, and on those that
+    complete a character with it.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        self.token_ids: list[int] = []
         self.text = ""
+        self._window: list[int] = []
+        self._context = 0  # tokens at the start of the window whose text is out, and which those behind may depend on
+        self._given = 0  # characters of the window's text that are out
 
     def add(self, token_ids: Iterable[int]) -> str:
         """Take the next tokens; return the text that they complete."""
-        self.token_ids += token_ids
-        complete = read(self.tokenizer, self.token_ids).rstrip("\N{REPLACEMENT CHARACTER}")
-        new = complete[len(self.text) :]
+        before = len(self._window)
+        self._window += token_ids
+        if len(self._window) == before:
+            return ""
+        whole = read(self.tokenizer, self._window)
+        complete = whole.rstrip("\N{REPLACEMENT CHARACTER}")
+        new = complete[self._given :]
+        self._given = max(self._given, len(complete))
         self.text += new
+        if complete == whole:
+            self._window = self._window[self._context :]
+            self._context = len(self._window)
+            self._given = len(read(self.tokenizer, self._window))
         return new
 
 

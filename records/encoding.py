@@ -35,6 +35,20 @@ def encode_text(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     return ids
 
 
+def encode_bare(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Return the ids of a text as the tokenizer gives them, with the tokens that it puts around every text.
+
+    Spellings of special tokens in the text itself are ordinary tokens, see `encode_text`.
+
+    Raises:
+        ValueError: the text contains a special token of one character, which cannot be cut.
+    """
+    sample = encode_text(tokenizer, "a")
+    full = tokenizer("a")["input_ids"]
+    start = next((place for place in range(len(full)) if full[place : place + len(sample)] == sample), 0)
+    return [*full[:start], *encode_text(tokenizer, text), *full[start + len(sample) :]]
+
+
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence[dict[str, Any]]) -> list[int]:
     """Return the ids of a chat up to the point where the answer begins, through the tokenizer's chat template.
 
@@ -57,8 +71,7 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence
                 f"The tokenizer has no chat template, so it cannot join {len(messages)} messages; give one "
                 "message, or set tokenizer.chat_template."
             )
-        start = tokenizer("")["input_ids"]  # the tokens that begin any text: none, or a beginning token
-        return [*start, *encode_text(tokenizer, messages[0]["content"])]
+        return encode_bare(tokenizer, messages[0]["content"])
     spellings = spelled_ids(tokenizer)
     try:
         spelled = any(spelling in message["content"] for message in messages for spelling in spellings)

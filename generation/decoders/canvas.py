@@ -8,6 +8,7 @@ from ..events import PlacedSpan, TokensWritten
 from ..plan import Round
 from ..query import Drawn, Query, Request
 from ..tokens import Allowed
+from ..value_rules import Rule
 from ..visibility import CAUSAL, CLEAN, DRAFT, NO_SPAN
 from .prose import Prose
 
@@ -46,6 +47,7 @@ class Canvas:
         self._next_label = 0  # of the next span
         self._taken_back: dict[int, int] = {}  # position -> token whose state the cache still holds
         self._exact: set[int] = set()  # blanks that may not become `[PAD]`
+        self._ruled: list[tuple[range, Rule]] = []  # blanks that are values
         self.append(request.prompt_ids)
         self.prompt_length = len(self.ids)
         self.prose = Prose(self, request.separator_ids, request.should_stop, hold)
@@ -96,7 +98,9 @@ class Canvas:
             )
             self.append([control.async_end], self._next_label)
             self.blanks |= {position for position in content if self.ids[position] == control.mask}
-            self._exact.update(content.start + offset for offset in (span.skeleton.exact if span.skeleton else ()))
+            if span.skeleton:
+                self._exact.update(content.start + offset for offset in span.skeleton.exact)
+                self._ruled += [(content[run.start : run.stop], rule) for run, rule in span.skeleton.ruled]
             given = tuple((position, self.ids[position]) for position in content if position not in self.blanks)
             placed.append(PlacedSpan(index, span.topic_ids, content.start, content.stop, given))
             self._next_label += not is_dense
@@ -128,6 +132,11 @@ class Canvas:
         changed = range(inside[0], len(self.ids))
         self.stale.update(changed)
         return changed
+
+    def take_ruled(self) -> list[tuple[range, Rule]]:
+        """Return the blanks that are values, each with its rule; the next call returns those laid out since."""
+        ruled, self._ruled = self._ruled, []
+        return ruled
 
     # Writing
 

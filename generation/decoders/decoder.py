@@ -34,6 +34,7 @@ class Decoder:
         takes_assistant: an `assistant_model` may score its drafts.
         left_to_right: under a `Lockstep` every query wants the next token and nothing else, so the rows of a batch may
             go in lockstep.
+        revises: a span that is closed may be opened again, until its round is closed.
         suppressed: ids that spans may not contain where the caller does not say.
 
     Raises:
@@ -49,6 +50,7 @@ class Decoder:
     needs_mask: bool = True
     takes_assistant: bool = False
     left_to_right: bool = False
+    revises: bool = False
     suppressed: Callable[[ControlTokens, Settings], frozenset[int]] = tags_but_pad
 
     def __post_init__(self) -> None:

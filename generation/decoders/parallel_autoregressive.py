@@ -23,6 +23,7 @@ from ..tokens import Allowed
 from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
 from .drafting import Drafting, Thread
+from .given_spans import close_given
 from .planned import PLANNING_FIELDS, in_rounds
 
 
@@ -36,7 +37,8 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request,
     pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    drafting, threads = Drafting(canvas, guesses), {span: Thread(span.start, span.stop) for span in spans}
+    drafting = Drafting(canvas, guesses)
+    threads = {span: Thread(span.start, span.stop) for span in (yield from close_given(canvas, spans))}
     while threads:
         writing = list(threads.values())
         drafting.prepare(writing)

@@ -26,8 +26,10 @@ from .autoregressive import write_on
 from .canvas import Canvas, open_blanks
 from .decoder import Decoder, all_but_pad
 from .denoising import reveal_shares, step
+from .given_spans import close_given
 from .lookahead import PlanAhead
 from .refine import refine
+from .ruled_values import fill_values
 from .unmasking import UNMASKING_FIELDS
 
 # Fields that every decoder with a plan reads.
@@ -143,7 +145,14 @@ def shorten(canvas: Canvas, grammar: RoundGrammar, start: int) -> Generator[Even
 def denoise(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request) -> Decoding:
     """Fill the blanks of a round, step by step, until none is left or a stopping criterion ends the answer."""
     is_dense = request.settings.is_dense
-    open_spans, resting = list(spans), set()
+    yield from fill_values(canvas, spans, is_dense)
+    if canvas.prose.stopped:
+        return
+    open_spans, resting = (yield from close_given(canvas, spans)), set()
+    if not open_spans:
+        return
+    if not is_dense:
+        resting.update(place for span in spans if span not in open_spans for place in span.extent)
     for share in reveal_shares(canvas, spans, request):
         yield from step(canvas, open_spans, request, share, run=canvas.stale - resting)
         # A token was written in every open span: all that see it are stale, in dense attention the whole round.

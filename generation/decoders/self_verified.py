@@ -22,6 +22,7 @@ from ..query import Drawn, Query, Reply, Request
 from ..tokens import Allowed
 from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
+from .given_spans import close_given
 from .planned import PLANNING_FIELDS, denoise, in_rounds
 from .unmasking import UNMASKING_FIELDS
 
@@ -35,7 +36,8 @@ def fill_and_verify(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Requ
     """Write all spans of a round."""
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    verified = {span: span.start for span in spans}  # open span -> everything before this position is final
+    # Open span -> everything before this position is final.
+    verified = {span: span.start for span in (yield from close_given(canvas, spans))}
     while verified:
         # 1. Draft. Nothing of it is text yet.
         canvas.prose.held = True
@@ -82,5 +84,6 @@ SELF_VERIFIED = Decoder(
     source="ours",
     reads=(*PLANNING_FIELDS, *UNMASKING_FIELDS),
     plans=True,
+    revises=True,
     suppressed=all_but_pad,
 )

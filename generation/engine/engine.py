@@ -26,6 +26,7 @@ from transformers import CompileConfig, PreTrainedModel
 from ..events import Decoding, Ended, Event, Failed, Forward
 from ..query import Lockstep, Query, Reply, Sampling
 from .chunking import leading, split_query
+from .likelihoods import rows_scored
 from .live_request import LiveRequest
 from .packing import group_rows, pack
 from .prefix import causal_prefix, should_wait_for_prefix, take_prefix_states
@@ -200,7 +201,9 @@ class Engine:
             request.has_run = True
             if query.drafts:
                 self.runners[query.runner].slots.drop_drafts(request.document, query.streams, query.positions)
-            tokens, scores, confidences = (row[rows] for row in drawn)
+            tokens, scores, confidences, *likelihoods = (row[rows] for row in drawn)
+            if request.sampling.top_logprobs is not None and query.wanted:
+                self._events.append((request.document, rows_scored(request, query, tokens, likelihoods)))
             self._advance(request, Reply(list(map(int, tokens)), scores, confidences, *guesses))
 
     def _advance(self, request: LiveRequest, reply: Reply | None) -> None:

@@ -1,5 +1,6 @@
 """From logits to tokens: forbidden tokens, filters (filters.py), Gumbel noise, scores. All rows at once."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -8,19 +9,24 @@ import torch
 from ..query import Sampling
 from ..tokens import Allowed
 from .filters import filter_logits
+from .likelihoods import likelihood_row_count, likelihood_rows
 from .tensors import integers
 
 # Logit for tokens a LogitsProcessor excludes; tokens the grammar forbids get the dtype's minimum and stay below it.
 EXCLUDED = -1e30
 MOST_SEED = 2**63 - 1
+MOST_SETS = 256  # of allowed tokens that are kept on the device
 
 
 class AllowedTable:
-    """The ids of each distinct `Allowed` on the device: they are copied there once, and no bool mask [V] is made."""
+    """The ids of each distinct `Allowed` on the device: they are copied there once, and no bool mask [V] is made.
+
+    The sets that were used last are kept: forms bring sets of their own.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._ids: dict[Allowed, torch.Tensor] = {}
+        self._ids: OrderedDict[Allowed, torch.Tensor] = OrderedDict()
 
     def apply(self, logits: torch.Tensor, allowed: Allowed) -> None:
         """Set the logits [W, V] of tokens that are not allowed to the lowest finite number, in place."""
@@ -29,6 +35,10 @@ class AllowedTable:
         ids = self._ids.get(allowed)
         if ids is None:
             ids = self._ids[allowed] = integers(sorted(allowed.ids), self.device)
+            if len(self._ids) > MOST_SETS:
+                self._ids.popitem(last=False)
+        else:
+            self._ids.move_to_end(allowed)
         lowest = torch.finfo(logits.dtype).min
         if allowed.only:
             kept = logits.index_select(-1, ids)
@@ -112,9 +122,11 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
         groups: cover the W rows in order.
 
     Returns:
-        float32 [3, W]: token ids, scores, confidences (NaN where the logits were NaN).
+        float32 [3, W]: token ids, scores, confidences (NaN where the logits were NaN); where log-probabilities are
+        asked for, further rows as `likelihood_rows` gives them, 0 for groups that do not ask.
     """
-    drawn = torch.empty(3, logits.shape[0], dtype=torch.float32, device=logits.device)
+    more = likelihood_row_count(groups)
+    drawn = torch.zeros(3 + more, logits.shape[0], dtype=torch.float32, device=logits.device)
     rows_at_once = rows_per_group(logits.device.type, logits.shape[-1])
     for alike in _drawn_together(groups):
         stop = alike[-1].rows.stop
@@ -124,7 +136,13 @@ def draw(logits: torch.Tensor, groups: list[RowGroup], table: AllowedTable) -> t
             if alike[0].process is not None:
                 some = processed_scores(alike[0].process(some))
             _forbid(some, rows, alike, table)
-            drawn[:, rows.start : rows.stop] = _draw_alike(some, alike[0], start - stop)
+            most = alike[0].sampling.top_logprobs
+            logprobs = None if most is None else some.log_softmax(-1)  # before the filters change them
+            columns = drawn[:, rows.start : rows.stop]
+            columns[:3] = _draw_alike(some, alike[0], start - stop)
+            if most is not None and logprobs is not None:
+                found = likelihood_rows(logprobs, columns[0], most)
+                columns[3 : 3 + len(found)] = found
     return drawn
 
 
@@ -181,7 +199,7 @@ def _drawing_key(group: RowGroup) -> tuple | None:
     """Return what groups must have in common to be drawn together; None for a group that is drawn by itself."""
     if group.noise is not None or group.process is not None or group.draft is not None:
         return None
-    return group.sampling.top_k, group.sampling.top_p, group.score
+    return group.sampling.top_k, group.sampling.top_p, group.score, group.sampling.top_logprobs
 
 
 def _forbid(logits: torch.Tensor, rows: range, groups: list[RowGroup], table: AllowedTable) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ...generation.config import PlannedDiffusionGenerationConfig
 from ...generation.fields import FIELDS, SHARED_FIELDS
-from ...generation.skeleton import Blank
+from ...generation.skeleton import Blank, Kept
 from ...records.checks import ROLES, check_utf8
 from ...records.content import joined_text, refuse_media
 from ...records.jsonl import KeptInput, json_lines
@@ -102,10 +102,13 @@ def field_names() -> tuple[str, ...]:
 
 
 def read_plan(plan: object) -> list[Any]:
-    """Return a plan as `generate` takes it; in a canvas, {"blank": 4, "exact": true} stands for a `Blank`.
+    """Return a plan as `generate` takes it.
+
+    In a canvas {"blank": 4, "exact": true} stands for a `Blank`; {"kept": "a text", "tokens": 24} in place of a length
+    stands for a `Kept`.
 
     Raises:
-        ValueError: no list of rounds, or an object in a canvas that is no blank.
+        ValueError: no list of rounds, or an object that is neither of them.
     """
     if not isinstance(plan, list) or not plan or not all(isinstance(parts, list) for parts in plan):
         raise ValueError("plan is no list of rounds; give one such as [[[topic, length in tokens], ...], ...].")
@@ -171,7 +174,11 @@ def _text(name: str, content: object) -> str:
 
 
 def _part(part: object) -> object:
-    """Return a part of a plan; the pieces of a canvas are read."""
+    """Return a part of a plan; the pieces of a canvas, or a kept text, are read."""
+    if isinstance(part, list) and len(part) == 2 and isinstance(part[1], dict):
+        if not {"kept"} <= set(part[1]) <= {"kept", "tokens"}:
+            raise ValueError(f'a part of a plan is {part[1]!r}; give a length, or {{"kept": text, "tokens": length}}.')
+        return [part[0], Kept(part[1]["kept"], part[1].get("tokens"))]
     if isinstance(part, list) and len(part) == 2 and isinstance(part[1], list):
         return [part[0], [_piece(piece) for piece in part[1]]]
     return part

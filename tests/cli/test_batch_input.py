@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from planned_diffusion.generation.skeleton import Blank
+from planned_diffusion.generation.skeleton import Blank, Kept
 from planned_diffusion.inference.batch.tasks import open_tasks, read_plan
 
 GOOD = '{"prompt": "What?"}\n'
@@ -102,3 +102,11 @@ def test_a_plan_as_json_is_a_plan_of_generate():
     assert read_plan([[["a", 3]], [[1, 2, 3]]]) == [[["a", 3]], [[1, 2, 3]]]
     canvas = ["x ", {"blank": 2}, {"blank": 1, "exact": True}]
     assert read_plan([[["a", canvas]]]) == [[["a", ["x ", Blank(2), Blank(1, exact=True)]]]]
+    kept = [["a", {"kept": "x", "tokens": 4}], ["b", {"kept": "y"}]]
+    assert read_plan([kept]) == [[["a", Kept("x", 4)], ["b", Kept("y")]]]
+
+
+@pytest.mark.parametrize("part", [{}, {"tokens": 4}, {"kept": "x", "length": 4}])
+def test_an_object_for_a_length_is_a_kept_text(part):
+    with pytest.raises(ValueError, match="a part of a plan is .*; give a length, or"):
+        read_plan([[["a", part]]])

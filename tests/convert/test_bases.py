@@ -117,9 +117,12 @@ def test_every_door_takes_the_name(install, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "exported" / "config.json").is_file()
     capsys.readouterr()
     served = []
-    monkeypatch.setattr("planned_diffusion.inference.serve.serve", served.append)
-    assert main(["serve", "smollm2", "--port", "9000"]) == 0
-    assert served == [[str(SMOLLM2.from_wheel), "--port", "9000"]]
+    monkeypatch.setattr("planned_diffusion.cli.server.opened", lambda source, weights: source)
+    monkeypatch.setattr(
+        "planned_diffusion.inference.server.run_server.run_server", lambda *given: served.append(given[0])
+    )
+    assert main(["serve", "smollm2", "--model", "other=smollm2"]) == 0
+    assert served == [dict.fromkeys(("smollm2", "other"), str(SMOLLM2.from_wheel))]
     script = ScriptArguments(model="smollm2", train_file=["none.jsonl"])
     check_source(script, AdapterArguments())
     assert script.model == str(SMOLLM2.from_wheel)

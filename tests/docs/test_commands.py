@@ -36,7 +36,7 @@ def only_parsed(command: Callable) -> Callable:
         if unknown:
             raise ValueError(f"there are no fields {', '.join(unknown)}")
         if context is not None:
-            {"train": parse_train, "serve": parse_serve}[command.__name__](context.args)
+            {"train": parse_train}[command.__name__](context.args)
 
     return check
 
@@ -54,14 +54,6 @@ def parse_train(arguments: list[str]) -> None:
         arguments = [*arguments[:place], str(RECIPE), *arguments[place + 1 :]]
     kinds = (sft.ScriptArguments, sft.ObjectiveFields, sft.SFTConfig, sft.AdapterArguments)
     sft.parse_arguments(kinds, [*arguments, "--use_cpu", "true"])  # recipes for GPUs are parsed on any machine
-
-
-def parse_serve(arguments: list[str]) -> None:
-    """Parse arguments of `transformers serve`."""
-    server = pytest.importorskip("transformers.cli.serve", reason="serving needs its libraries")
-    app = typer.Typer()
-    app.command()(server.Serve)
-    typer.main.get_command(app).make_context("serve", list(arguments), resilient_parsing="--help" in arguments)
 
 
 def module_fault(name: str, arguments: list[str]) -> str:

@@ -15,6 +15,11 @@ SAID = {
     "stream": ["final: 'Which currency", "draft: ", " . .", "airobi.'", "end"],
     "own_plan": ["language: The main language", "calling code:", "0 forwards to plan"],
     "fill_a_form": ["capital: The capital city of Kenya, as any atlas will show, is Nairobi.", "shilling."],
+    "fill_a_schema": [
+        'frame: {"capital": "___", "large": ___, "side": ___, "people": ___}',
+        "object: {",
+        "for 4 values",
+    ],
     "compare_decoders": [
         *(f"{name}: " for name in DECODERS),
         "as any atlas will show, is Lima. ",

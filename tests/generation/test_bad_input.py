@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 
 from planned_diffusion.generation.config import PlannedDiffusionGenerationConfig
 from planned_diffusion.generation.plan import Plan, Round, Span
-from planned_diffusion.generation.skeleton import Blank
+from planned_diffusion.generation.skeleton import Blank, Kept
 
 IDS = torch.tensor([[1, 2, 3]])
 TWO = torch.tensor([[1, 2, 3], [4, 5, 6]])
@@ -178,8 +178,15 @@ TABLE = [
     ({"plan": [[[([30], 10**9)]]]}, "but the given plan needs 1000000"),
     ({"plan": [[[([30], 10**400)]]]}, "plan"),
     ({"plan": [[[([30, 105], 5)]]]}, "contains control tokens; a topic is ordinary text"),
-    ({"plan": [[[([30], [[1, 2]])]]]}, "A canvas has no blanks, so there is nothing to write; put a Blank"),
+    ({"plan": [[[([30], [[1, 2]])]]]}, "A canvas has no blanks; put a Blank(tokens) into it, or give a text to keep"),
     ({"plan": [[[([30], [])]]]}, "A canvas has no blanks"),
+    ({"plan": [[[([30], Kept([1, 2]))]]]}, "Every part of a plan is kept, so there is nothing to write; give at least"),
+    ({"plan": [[[([30], Kept([1, 103]))]]]}, "A kept part holds control token 103 as text; leave it out"),
+    ({"plan": [[[([30], Kept([]))]]]}, "A kept part has room for 0 tokens; give a whole number from 1"),
+    ({"plan": [[[([30], Kept(5))]]]}, "A kept part is 5; give text, or token ids"),
+    ({"plan": [[[([30], Kept([1], 0))]]]}, "A kept part has room for 0 tokens; give a whole number from 1 to 1048576"),
+    ({"plan": [[[([30], Kept([1], 10**30))]]]}, "give a whole number from 1 to 1048576"),
+    ({"plan": [[[([30], Kept([500])), ([31], 3)]]]}, "A canvas has token id 500, outside the vocabulary of 112"),
     ({"plan": [[[([30], [Blank(0)])]]]}, "A blank has room for 0 tokens; give a whole number of at least 1"),
     ({"plan": [[[([30], [Blank(10**9)])]]]}, "A blank has room for 1000000000 tokens; give 1048576 at most"),
     ({"plan": [[[([30], [Blank(10**30)])]]]}, "give 1048576 at most"),

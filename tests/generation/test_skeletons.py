@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from planned_diffusion.generation.events import PlanDone
+from planned_diffusion.generation.decoders.table import DECODERS
+from planned_diffusion.generation.events import PlanDone, SpanClosed, TokensWritten
 from planned_diffusion.generation.live_state import LiveState
 from planned_diffusion.generation.plan import Plan, Unit, write_round
-from planned_diffusion.generation.skeleton import Blank, Skeleton, read_skeleton
+from planned_diffusion.generation.skeleton import Blank, Kept, Skeleton, read_skeleton
 
 PROMPT = torch.tensor([[5, 60, 33, 97]])
 
@@ -153,3 +154,68 @@ def test_a_form_in_text(build_model, byte_tokenizer):
     assert text.startswith('{"name": "') and '", "code": "' in text and text.endswith('"}')
     head, tail = text.removeprefix('{"name": "').removesuffix('"}').split('", "code": "')
     assert (len(head), len(tail)) == (6, 2)
+
+
+# Parts that are kept
+
+PLANNERS = [name for name, decoder in DECODERS.items() if decoder.plans]
+LENGTHS = [[6, 4], [5, 3]]
+
+
+@pytest.fixture(scope="module")
+def padder(build_model):
+    """A random model that likes to end its parts early; it leaves one of them empty."""
+    model = build_model(tokens_per_length_unit=1, seed=2)
+    with torch.no_grad():
+        # One constant in every hidden state, so that one column of the head acts as a bias.
+        model.model.embed_tokens.weight[:, 0] = 1.0
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight[0] = 0.0
+            layer.mlp.down_proj.weight[0] = 0.0
+        model.lm_head.weight[:, 0] = 0.0
+        model.lm_head.weight[107, 0] = 12.0
+    return model
+
+
+def two_rounds(model, kept: dict, listener=None, **fields):
+    """Return the text of every part, as ids, of a plan of two rounds in which some parts are given."""
+    plan = [[([30 + part], kept.get((number, part), length)) for part, length in enumerate(lengths)]
+            for number, lengths in enumerate(LENGTHS)]  # fmt: skip
+    out = model.generate(
+        PROMPT, plan=[plan], max_new_tokens=90, return_dict_in_generate=True, listener=listener, **fields
+    )
+    ids = out.sequences[0].tolist()
+    return {
+        (number, part): ids[span.start : span.stop]
+        for number, spans in enumerate(out.plans[0]) for part, span in enumerate(spans)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("decoding", PLANNERS)
+@pytest.mark.parametrize("kept", [[(0, 0)], [(0, 1)], [(0, 0), (0, 1)], [(1, 1)], [(1, 0), (1, 1)], [(0, 1), (1, 0)]])
+def test_to_keep_what_was_written_changes_nothing(decoding, kept, padder):
+    """Parts of a round do not see each other, and later rounds see a kept part as one that was written."""
+    answer = two_rounds(padder, {}, decoding=decoding)
+    events = []
+    given = {(number, part): Kept(answer[number, part], LENGTHS[number][part]) for number, part in kept}
+    again = two_rounds(padder, given, lambda _, event: events.append(event), decoding=decoding)
+    assert again == answer
+    assert any(len(answer[place]) < LENGTHS[place[0]][place[1]] for place in answer)  # pads are kept as well
+    placed = {
+        (event.round, span.index): span for event in events if isinstance(event, PlanDone) for span in event.spans
+    }
+    written = {position for event in events if isinstance(event, TokensWritten) for position in event.positions}
+    for place, span in placed.items():
+        assert written.isdisjoint(span.positions) == (place in kept)
+    closed = [(event.round, event.span.index) for event in events if isinstance(event, SpanClosed)]
+    assert set(closed) == set(placed)
+
+
+@pytest.mark.parametrize("attention", ["sparse", "dense"])
+def test_another_text_that_is_kept_changes_what_sees_it(attention, build_model):
+    model = build_model(tokens_per_length_unit=1)
+    answer = two_rounds(model, {}, span_attention=attention)
+    other = two_rounds(model, {(0, 0): Kept([50, 51, 52, 53, 54, 55])}, span_attention=attention)
+    assert other[0, 0] == [50, 51, 52, 53, 54, 55]
+    assert (other[0, 1] == answer[0, 1]) == (attention == "sparse")
+    assert other[1, 0] != answer[1, 0]

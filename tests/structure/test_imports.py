@@ -43,6 +43,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.grammar",),
     ("generation.plan",),
     ("generation.skeleton",),
+    ("generation.value_rules",),
     ("generation.tokens",),
     ("generation.visibility", "generation.cache_names"),
     ("configuration_planned_diffusion",),
