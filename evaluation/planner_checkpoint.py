@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -68,7 +68,7 @@ def defaults_above(base: Base) -> PlannedDiffusionGenerationConfig:
     """Return the decoding defaults: those of the base, with its special tokens, and those of a planner."""
     config = PlannedDiffusionGenerationConfig.from_pretrained(conversion_of(base))
     config.update(**DEFAULTS)
-    return config
+    return cast(PlannedDiffusionGenerationConfig, config)
 
 
 def course_of(run: Path) -> dict[str, Any]:
