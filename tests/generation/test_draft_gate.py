@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, CompileConfig, LlamaConfig
 
 from planned_diffusion.generation.draft_adapter import new_settings
 from planned_diffusion.generation.draft_gate import ARGUMENT, backbone_of, gate_adapter, gate_of
+from planned_diffusion.generation.engine.packing import Layout, Packed, Segment
 from planned_diffusion.generation.engine.runner import Runner, last_hidden_states
 from planned_diffusion.generation.visibility import DRAFT, Labels, attention_mask
 
@@ -179,6 +180,33 @@ def test_every_row_of_the_engine_that_is_no_draft_is_the_bases_bit_for_bit(
     ids, mask = left_padded(prompts(3, 12, seed=2))
     gated.get_base_model().generate(ids, attention_mask=mask, decoding="speculative", max_new_tokens=40)
     assert all(seen.values()), seen
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_a_compiled_backbone_gates_the_same_rows(build_model):
+    """Traced, and run as it is; the last row is a draft, so that padding repeats it."""
+    gated = adapted(build_model(seed=5)).get_base_model()
+    forwards = [
+        ([0] * 4, range(4)),
+        ([0, DRAFT + 4, DRAFT + 4], (4, 5, 6)),
+        ([0] * 2, (5, 6)),
+        ([0, DRAFT + 7], (7, 8)),
+    ]
+    results, config = [], CompileConfig(backend="eager", mode=None)
+    torch._dynamo.reset()
+    for one in (Runner(gated), Runner(gated, config)):
+        found = []
+        for streams, positions in forwards:
+            inside, rows = [0] * len(streams), list(range(len(streams)))
+            slots, before = one.slots.place(0, streams, positions), [-1] * len(streams)
+            layout = Layout(slots, inside, before, inside, list(streams), list(positions))
+            segment = Segment(range(len(rows)), one.slots.held_by(0))
+            found.append(one.logits(Packed([7 + position for position in positions], layout, [segment], rows)))
+            one.slots.drop_drafts(0, streams, positions)
+        results.append(torch.cat(found))
+    torch._dynamo.reset()
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-4)
 
 
 def test_the_gate_is_found_through_wrappers_and_copies(llama, drafter):
