@@ -68,15 +68,21 @@ class DraftGate:
                 "its rows are drafts; leave experts out of lora_target_modules (attention has none)."
             )
         lora_a, lora_b = module.lora_A[active_adapter], module.lora_B[active_adapter]
-        dropout, scaling = module.lora_dropout[active_adapter], module.scaling[active_adapter]
-        rows, before = self.rows, result.flatten(0, 1)  # [B * N, O]; a view
-        if isinstance(rows, torch.Tensor) and rows.dtype == torch.bool:  # compiled, where shapes must not depend on it
+        rows, scaling, before = self.rows, module.scaling[active_adapter], result.flatten(0, 1)  # [B * N, O]; a view
+        if isinstance(rows, slice) and lora_b.bias is None and lora_b.weight.dtype == result.dtype:
+            # The engine's way, in place: in narrow forwards each operation costs more than its arithmetic.
+            inner = nn.functional.linear(x.flatten(0, 1)[rows], lora_a.weight)
+            before[rows].addmm_(inner, lora_b.weight.T, alpha=scaling)
+            return before.view_as(result)
+        dropout = module.lora_dropout[active_adapter]
+        if isinstance(rows, slice):
+            before[rows] += (lora_b(lora_a(dropout(x.flatten(0, 1)[rows]))) * scaling).to(result.dtype)
+            return before.view_as(result)
+        if rows.dtype == torch.bool:  # compiled, where shapes must not depend on it
             drafted = (result + lora_b(lora_a(dropout(x))) * scaling).to(result.dtype)
             return torch.where(rows[..., None], drafted, result)
+        rows = rows.to(result.device)  # a model may lie on several
         drafted = before[rows] + lora_b(lora_a(dropout(x.flatten(0, 1)[rows]))) * scaling  # [D, O]
-        if isinstance(rows, slice):  # of an engine, which keeps no graph of its forwards
-            before[rows] = drafted
-            return before.view_as(result)
         return before.index_put((rows,), drafted.to(result.dtype)).view_as(result)
 
     def supports_lora_conversion(self) -> bool:
@@ -107,17 +113,22 @@ def gate_adapter(model: Any, name: str = "default") -> DraftGate:  # as above
         name: of the adapter.
 
     Raises:
-        ValueError: PEFT is too old to have variants of LoRA.
+        ValueError: a layer that is no linear one, such as an embedding, or PEFT is too old to have variants of LoRA.
     """
+    layers: list[Any] = [layer for layer in model.modules() if name in getattr(layer, "lora_A", ())]
+    others = [layer for layer in model.modules() if name in getattr(layer, "lora_embedding_A", ())]
+    others += [layer for layer in layers if hasattr(layer, "parameter_name")]  # LoRA of a bare tensor, as of experts
+    if others:
+        kind = type(others[0].get_base_layer()).__name__
+        raise ValueError(f"A gated adapter acts on linear layers, and one is of type {kind}; leave it out.")
+    if not all(hasattr(layer, "lora_variant") for layer in layers):
+        raise ValueError("This version of PEFT has no place for a gate in its layers; run pip install -U peft.")
     backbone = backbone_of(model)
     gate = gate_of(backbone)
     if gate is None:
         gate = DraftGate()
         setattr(backbone, PLACE, gate)
         backbone.register_forward_pre_hook(gate.take_rows, with_kwargs=True)
-    layers: list[Any] = [layer for layer in model.modules() if name in getattr(layer, "lora_A", ())]
-    if not all(hasattr(layer, "lora_variant") for layer in layers):
-        raise ValueError("This version of PEFT has no place for a gate in its layers; run pip install -U peft.")
     for layer in layers:
         layer.lora_variant[name] = gate
     return gate

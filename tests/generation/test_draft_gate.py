@@ -130,6 +130,15 @@ def test_settings_that_act_on_other_rows_are_refused():
             new_settings(target_modules="all-linear", **field)
 
 
+def test_layers_that_are_not_linear_are_refused(llama):
+    settings = new_settings(target_modules=["embed_tokens"], task_type="CAUSAL_LM")
+    with pytest.raises(ValueError, match="acts on linear layers, and one is of type Embedding; leave it out"):
+        gate_adapter(peft.get_peft_model(copy.deepcopy(llama), settings))
+    settings = new_settings(target_parameters=["up_proj.weight"], target_modules=[], task_type="CAUSAL_LM")
+    with pytest.raises(ValueError, match="acts on linear layers, and one is of type Linear; leave it out"):
+        gate_adapter(peft.get_peft_model(copy.deepcopy(llama), settings))
+
+
 def test_layers_that_get_other_rows_are_refused(drafter):
     inputs, drafts = draft_rows()
     layer = drafter.get_base_model().model.layers[0].mlp.up_proj
