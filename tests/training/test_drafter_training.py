@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from planned_diffusion.generation.draft_adapter import KIND, are_gated
 from planned_diffusion.generation.draft_gate import gate_adapter
 from planned_diffusion.generation.visibility import CAUSAL, DRAFT, NOISY
-from planned_diffusion.loading.load import load
+from planned_diffusion.loading.load import has_merged_form, load
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.training import row as parts
 from planned_diffusion.training import sft
@@ -240,3 +240,15 @@ def test_evaluation_chooses_the_best_drafter(base):
 def test_without_the_gate_plain_answers_alone_are_still_refused(base, capsys):
     with pytest.raises(ValueError, match="plain.jsonl has no tagged answer, so nothing would teach planning"):
         sft.main(["--config", "drafter.yaml", "--lora_gated", "false"])
+
+
+@pytest.mark.slow
+def test_a_drafter_of_quantised_weights_trains_and_changes_no_token(base):
+    pytest.importorskip("bitsandbytes")
+    assert sft.main(["--config", "drafter.yaml", "--max_steps", "4", "--load_in_8bit", "true"]) == 0
+    trained = load_file("drafter/adapter_model.safetensors")
+    assert all(tensor.any() for tensor in trained.values())
+    (drafting, tokenizer), (before, _) = load("drafter", dtype="int8"), load("base", dtype="int8")
+    assert not has_merged_form("drafter")
+    expected = answers(before, tokenizer, decoding="autoregressive")
+    assert torch.equal(answers(drafting, tokenizer, decoding="speculative"), expected)
