@@ -15,6 +15,8 @@ from .checkpoint_planned_diffusion import load_trained_rows, load_whole, without
 from .configuration_planned_diffusion import PlannedDiffusionConfig
 from .generation.cache_names import OUTPUT_FIELD, cache_argument
 from .generation.config import PlannedDiffusionGenerationConfig
+from .generation.draft_adapter import is_gated, stored_settings
+from .generation.draft_gate import gate_adapter
 from .generation.mixin import PlannedDiffusionGenerationMixin
 from .generation.visibility import additive_mask
 
@@ -57,11 +59,23 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
         return load_whole(load, pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True})
 
     def load_adapter(self, peft_model_id: str | None = None, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Load an adapter as inherited, with its trained rows of tokens, which transformers may lose."""
-        info = super().load_adapter(peft_model_id, *args, **kwargs)
+        """Load an adapter as inherited, with its trained rows of tokens, which transformers may lose.
+
+        A gated one (draft_gate.py) acts on the rows of drafts alone.
+        """
+        name = kwargs.get("adapter_name") or (args[0] if args else None) or "default"
+        place = kwargs.get("adapter_kwargs") or {}
+        load = super().load_adapter
+        try:
+            info = load(peft_model_id, *args, **kwargs)
+        except (KeyError, ValueError):  # PEFT does not know the type of a gated adapter
+            if peft_model_id is None or not is_gated(peft_model_id, place):
+                raise
+            info = load(peft_model_id, *args, **kwargs, peft_config=stored_settings(peft_model_id, place))
+            gate_adapter(self, name)
+            return info
         if peft_model_id is not None:
-            name = kwargs.get("adapter_name") or (args[0] if args else None) or "default"
-            load_trained_rows(self, peft_model_id, name, kwargs.get("adapter_kwargs") or {})
+            load_trained_rows(self, peft_model_id, name, place)
         return without_trained_rows(info)
 
     def save_pretrained(

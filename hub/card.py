@@ -13,6 +13,7 @@ from pathlib import Path
 from huggingface_hub import CardData, EvalResult, ModelCard, ModelCardData
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..generation.draft_adapter import is_gated
 from ..generation.fields import FIELDS, SHARED_FIELDS
 from ..loading.memory import memory_of, readable
 
@@ -90,6 +91,13 @@ class Upload:
         """Return whether the files are those of a LoRA adapter."""
         return "adapter_config.json" in self.files
 
+    @property
+    def library(self) -> str | None:
+        """Return the library that loads an adapter: PEFT refuses a gated one. None for a whole checkpoint."""
+        if not self.is_adapter:
+            return None
+        return "transformers" if is_gated(str(Path(self.files["adapter_config.json"]).parent)) else "peft"
+
 
 def write_card(upload: Upload, output: str | None) -> str:
     """Return the content of README.md, front matter included.
@@ -126,7 +134,7 @@ def complete_metadata(given: CardData, upload: Upload) -> ModelCardData:
         raise ValueError("No license is known; give --license, such as apache-2.0.")
     own = {
         "license": license_name,
-        "library_name": "peft" if upload.is_adapter else known.get("library_name", "transformers"),
+        "library_name": upload.library or known.get("library_name", "transformers"),
         "pipeline_tag": known.get("pipeline_tag", "text-generation"),
         "tags": sorted({*known.get("tags", ()), *TAGS, *(["lora"] if upload.is_adapter else [])}),
         "datasets": list(upload.about.datasets) or known.get("datasets"),

@@ -19,7 +19,7 @@ from ..generation.plan import Unit
 from ..generation.query import Request
 from ..generation.sequences import read_topic
 from ..generation.trace import Trace
-from ..loading.load import load
+from ..loading.load import has_merged_form, load
 from ..loading.precision import FASTEST
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
@@ -188,7 +188,7 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is merged into its base; into
-            quantised weights it is not merged.
+            quantised weights it is not merged, and a gated one never is.
         dtype: "auto" (that of the file, or float32 where that is faster; see `loading.precision`), "float32",
             "bfloat16", "nf4" or "int8".
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
@@ -198,7 +198,8 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
         ValueError: no checkpoint that can be loaded, another kind of model, missing weights, no such device, or no
             bitsandbytes for quantised weights.
     """
-    model, tokenizer = load(source, FASTEST if dtype == "auto" else dtype, merge=True, device=_device(device))
+    chosen, merge = FASTEST if dtype == "auto" else dtype, has_merged_form(source)
+    model, tokenizer = load(source, chosen, merge, device=_device(device))
     if compiled:
         model.generation_config.compile_config = CompileConfig()
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones

@@ -7,8 +7,10 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils.import_utils import is_accelerate_available
 
-from ..checkpoint_planned_diffusion import trained_rows
+from ..checkpoint_planned_diffusion import CheckpointError, trained_rows
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
+from ..generation.draft_adapter import is_gated, stored_settings
+from ..generation.draft_gate import NO_MERGE, gate_adapter
 from ..generation.stored_defaults import stored_defaults
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
@@ -42,15 +44,17 @@ def load(
             "bfloat16", or "nf4" or "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in
             bfloat16.
         merge: merge an adapter into the weights, which makes narrow forwards faster; quantised weights keep it beside
-            them.
+            them. A gated adapter has no merged form.
         device: where the model is put.
 
     Raises:
         ValueError: no checkpoint that can be loaded, another kind of model, weights that do not fit it or are stored in
-            another quantisation, or no bitsandbytes.
+            another quantisation, no bitsandbytes, or a gated adapter that is to be merged.
     """
     with naming(source):
         base = base_of(source)
+    if merge and not has_merged_form(source):
+        raise CheckpointError(f"{source} cannot be merged: {NO_MERGE}.")
     fields = stored_config(base or source)
     check_known(base or source, fields)
     with naming(source):
@@ -76,6 +80,16 @@ def load(
     if "device_map" not in options:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
     return model, tokenizer
+
+
+def has_merged_form(source: str) -> bool:
+    """Return whether an adapter can be merged into its base: a gated one cannot. True for a whole checkpoint.
+
+    Raises:
+        ValueError: files that are not there or broken.
+    """
+    with naming(source):
+        return base_of(source) is None or not is_gated(source)
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
@@ -109,18 +123,23 @@ def weight_options(dtype: str, device: torch.device | str, is_stored: bool = Fal
 
 
 def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -> PlannedDiffusionForCausalLM:
-    """Return the model with an adapter in its layers, or merged into its weights.
+    """Return the model with an adapter in its layers, or merged into its weights; a gated one with its gate.
 
     Raises:
         ValueError: an adapter that trains a prompt, which lies outside the layers, or one of another model.
     """
     from peft import PeftConfig, PeftModel, PeftType
 
-    trained_rows(source, PeftConfig.from_pretrained(source), {})  # or refuse a file that lacks them
+    gated = stored_settings(source) if is_gated(source) else None
+    if gated is None:
+        trained_rows(source, PeftConfig.from_pretrained(source), {})  # or refuse a file that lacks them
+    # PEFT makes 16-bit adapters float32 for training; a gated one would then convert the inputs of all rows.
     try:
-        adapted = PeftModel.from_pretrained(model, source)
+        adapted = PeftModel.from_pretrained(model, source, config=gated, autocast_adapter_dtype=gated is None)
     except RuntimeError as error:
         raise ValueError(f"the adapter's weights do not fit its base ({first_line(error)})") from error
+    if gated is not None:
+        gate_adapter(adapted)
     kind = adapted.active_peft_config
     if kind.is_prompt_learning:
         raise ValueError(

@@ -2,6 +2,8 @@
 
 Fields have TRL's names (`ModelConfig`). The backbone stays frozen, in bfloat16 or quantised. LoRA (arXiv 2106.09685)
 trains on linear layers, and with it the embedding rows of the control tokens, in the head too where it is untied.
+With `lora_gated` it acts on the rows of drafts alone (generation/draft_gate.py), and no embedding row trains: those are
+read in all rows.
 """
 
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..generation.draft_adapter import new_settings
 from ..generation.tokens import ControlTokens
 
 if TYPE_CHECKING:
@@ -41,7 +44,16 @@ class AdapterArguments:
         metadata={"help": "Layers that get adapters: 'all-linear', 'attention', 'mlp', or names of linear layers."},
     )
     train_control_tokens: bool = field(
-        default=True, metadata={"help": "Train the embedding rows of mask, tags and [PAD] beside the adapters."}
+        default=True,
+        metadata={"help": "Train the embedding rows of mask, tags and [PAD] beside adapters without a gate."},
+    )
+    # The base keeps every token that it writes; what trains is a drafter beside it.
+    lora_gated: bool = field(
+        default=False,
+        metadata={
+            "help": "Let the adapters act on the blanks of drafts alone, and train nothing but drafts: text, plans and "
+            "embedding rows stay those of the model."
+        },
     )
     load_in_4bit: bool = field(
         default=False, metadata={"help": "Quantise the frozen weights to nf4 (QLoRA; bitsandbytes)."}
@@ -61,9 +73,11 @@ def check_adapter(adapter: AdapterArguments, evaluates: bool, on_cpu: bool) -> N
     """Reject combinations that cannot train, before anything is loaded.
 
     Raises:
-        ValueError: quantised full fine-tuning, both quantisations, a rank below 1, or evaluation between nf4 steps on a
-            CPU.
+        ValueError: quantised full fine-tuning, gated adapters without adapters, both quantisations, a rank below 1, or
+            evaluation between nf4 steps on a CPU.
     """
+    if adapter.lora_gated and not adapter.use_peft:
+        raise ValueError("lora_gated is set, and there are no adapters to gate; add use_peft: true, or leave it out.")
     if adapter.is_quantised and not adapter.use_peft:
         raise ValueError(
             "Quantised weights cannot be trained themselves; add use_peft: true (QLoRA), or leave load_in_4bit and "
@@ -99,13 +113,15 @@ def lora_config(adapter: AdapterArguments, model: PreTrainedModel) -> "LoraConfi
         return None
     from peft import LoraConfig
 
-    return LoraConfig(
+    trains_rows = adapter.train_control_tokens and not adapter.lora_gated
+    make = new_settings if adapter.lora_gated else LoraConfig
+    return make(
         task_type="CAUSAL_LM",
         r=adapter.lora_r,
         lora_alpha=adapter.lora_alpha,
         lora_dropout=adapter.lora_dropout,
         target_modules=target_modules(adapter.lora_target_modules, model),
-        trainable_token_indices=_control_rows(model) if adapter.train_control_tokens else None,
+        trainable_token_indices=_control_rows(model) if trains_rows else None,
     )
 
 

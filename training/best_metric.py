@@ -42,6 +42,8 @@ def metrics_of(evaluation: Sequence[Example], objective: Objective, samples: int
     Args:
         samples: number of prompts that are answered at each evaluation.
     """
+    if objective.drafts_alone:
+        return ["loss", LOSS_NAMES[DRAFT]]
     parts = {DRAFT} if objective.draft_weight else set()
     if any(example.is_tagged for example in evaluation):
         parts |= {PLAN, SPAN} | ({NEXT_TOKEN} if objective.has_causal_copies else set())

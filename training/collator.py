@@ -14,7 +14,7 @@ from ..generation.visibility import CLEAN, NO_SPAN
 from .bin_packing import pack
 from .examples import Example
 from .objective import Objective
-from .row import AUXILIARY, NO_LABEL, Row
+from .row import AUXILIARY, DRAFT, NO_LABEL, Row
 from .rows import draw_row
 
 # A query that sees nothing gives NaN, so padding is a document of its own: it sees padding, and nothing else sees it.
@@ -42,7 +42,8 @@ class PlannedDiffusionCollator:
 
     Args:
         examples: the examples that a batch's indices count.
-        objective: the draws; evaluation leaves out plain text and blocks, so that each tagged example is a plan.
+        objective: the draws; evaluation leaves out plain text and blocks, so that each tagged example is a plan, unless
+            nothing but drafts is learnt.
         control: ids of the control tokens.
         is_evaluation: use draws that differ from those of training and are the same in every epoch.
         epoch: set by the trainer when an epoch begins.
@@ -61,7 +62,7 @@ class PlannedDiffusionCollator:
     pad_to_multiple_of: int = PAD_TO_MULTIPLE_OF
 
     def __post_init__(self) -> None:
-        if self.is_evaluation:
+        if self.is_evaluation and not self.objective.drafts_alone:
             self.objective = replace(self.objective, plain_share=0.0, block_share=0.0)
 
     def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
@@ -72,7 +73,10 @@ class PlannedDiffusionCollator:
             float32 [B, L]; loss_part_targets: int64 [5], `Row.targets` summed; num_targets: int64 scalar, the batch's
             share of the normaliser.
         """
-        return as_batch([self.draw(int(item["index"])) for item in items], self.packed_length, self.pad_to_multiple_of)
+        batch = as_batch([self.draw(int(item["index"])) for item in items], self.packed_length, self.pad_to_multiple_of)
+        if self.objective.drafts_alone:
+            batch["num_targets"] = batch["loss_part_targets"][DRAFT]
+        return batch
 
     def draw(self, index: int) -> Row:
         """Draw the row of one example."""

@@ -11,7 +11,11 @@ text's own row at its position. A part `x y z w` with an anchor at `x` and one a
 
 A part is a span (its CAUSAL copy), the plan of a round, or a plain answer. All k blanks stand behind every anchor, with
 labels or without: a group that was shorter near the end of its part would tell its blanks that the end is near.
+
+Where nothing but drafts is learnt (`drafts_alone`), the text is there to be seen, and only the blanks have labels.
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +31,18 @@ def with_drafts(row: Row, objective: Objective, control: ControlTokens, rng: np.
         return row
     part = _parts(row)
     anchors = _anchors(part, objective.draft_anchors, rng)
-    return Row.joined([row, _blanks(row, part, anchors, objective, control.mask)])
+    blanks = _blanks(row, part, anchors, objective, control.mask)
+    return Row.joined([_without_labels(row) if objective.drafts_alone else row, blanks])
+
+
+def _without_labels(row: Row) -> Row:
+    """Return the row with nothing to learn in it."""
+    return replace(
+        row,
+        labels=np.full_like(row.labels, NO_LABEL),
+        weights=np.zeros_like(row.weights),
+        targets=np.zeros_like(row.targets),
+    )
 
 
 def _parts(row: Row) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..generation.visibility import Labels, attention_mask
+from ..generation.draft_gate import ARGUMENT, backbone_of, gate_of
+from ..generation.visibility import DRAFT, Labels, attention_mask
 from .chunked_loss import losses_in_place_of_logits
 from .row import LOSS_PARTS, NO_LABEL, SPAN
 
@@ -48,10 +49,15 @@ def planned_diffusion_loss(
     assert implementation is not None and head is not None  # a model that was built has both
     mask = attention_mask(labels, labels, implementation, inner.dtype)
     places = torch.nonzero(batch["labels"].flatten() != NO_LABEL).squeeze(1)  # [K]
+    gated = {} if gate_of(backbone_of(inner)) is None else {ARGUMENT: labels.stream >= DRAFT}
     targets, weights, loss_part = (batch[name].flatten()[places] for name in ("labels", "loss_weights", "loss_part"))
     with losses_in_place_of_logits(head, places, targets, chunk_size):
         output = model(
-            input_ids=batch["input_ids"], attention_mask=mask, position_ids=batch["position_ids"], use_cache=False
+            input_ids=batch["input_ids"],
+            attention_mask=mask,
+            position_ids=batch["position_ids"],
+            use_cache=False,
+            **gated,
         )
     # Not logits: the head was made to return cross entropies, and the model passes them on under its usual name.
     losses = output.logits  # float32 [K]

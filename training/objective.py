@@ -97,6 +97,8 @@ class Objective(ObjectiveFields):
         span_attention: "sparse" or "dense", as in the model's config.
         tokens_per_length_unit: as in the model's config; matters with `fill_promised_room` only.
         seed: seed of everything drawn.
+        drafts_alone: nothing but drafts is learnt, as by gated adapters, and their labels are what the loss is a mean
+            over.
 
     Raises:
         ValueError: a field outside its range.
@@ -105,15 +107,19 @@ class Objective(ObjectiveFields):
     span_attention: str = "sparse"
     tokens_per_length_unit: int = 1
     seed: int = 0
+    drafts_alone: bool = False
 
     @classmethod
-    def for_model(cls, fields: ObjectiveFields, config: PlannedDiffusionConfig, seed: int) -> "Objective":
+    def for_model(
+        cls, fields: ObjectiveFields, config: PlannedDiffusionConfig, seed: int, drafts_alone: bool = False
+    ) -> "Objective":
         """Return the objective that a recipe's fields mean for the model that is trained."""
         return cls(
             **asdict(fields),
             span_attention=config.span_attention,
             tokens_per_length_unit=config.tokens_per_length_unit,
             seed=seed,
+            drafts_alone=drafts_alone,
         )
 
     @property
@@ -137,6 +143,13 @@ class Objective(ObjectiveFields):
             raise ValueError(f"The objective's seed is {self.seed}; give an integer, at least 0.")
         if not self.block_sizes or min(self.block_sizes) < 1:
             raise ValueError(f"block_sizes is {self.block_sizes}; give at least one number of tokens, each at least 1.")
+        if self.drafts_alone and not self.draft_weight:
+            raise ValueError("Nothing but drafts is learnt (lora_gated), and draft_weight is 0; set draft_weight: 1.")
+        if self.drafts_alone and self.block_share:
+            raise ValueError(
+                f"Nothing but drafts is learnt (lora_gated), and block_share is {self.block_share}; leave it out, as "
+                "answers in blocks have no drafts."
+            )
         self._check_ranges()
 
     def _check_ranges(self) -> None:

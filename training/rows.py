@@ -45,7 +45,9 @@ def draw_row(example: Example, objective: Objective, control: ControlTokens, rng
 def _planned(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
     """Draw the row of a tagged example with its plan."""
     padded = _padded(example, objective, control, rng)
-    pieces = [_clean(padded, objective), *_noisy(padded, objective, control, rng)]
+    pieces = [_clean(padded, objective)]
+    if not objective.drafts_alone:
+        pieces += _noisy(padded, objective, control, rng)
     if objective.has_causal_copies:
         pieces.append(_causal(padded, objective, control))
     return Row.joined(pieces)

@@ -13,7 +13,10 @@ The objective, at each use of a record (fields and defaults: objective.py):
        without tags and masked as in 2: `block_diffusion`, `diffusion` and other decoders without a plan need that.
     6. With `draft_weight`, `draft_tokens` blanks behind each of `draft_anchors` tokens of every plan, span and plain
        answer learn to guess ahead, for speculative decoding (draft_rows.py).
-    7. The sum is divided by the number of plan, content and plain tokens of the whole optimisation step.
+    7. With `lora_gated`, LoRA acts on those blanks alone and nothing else is learnt: a drafter for a model whose own
+       text stays as it is. Records need no tags then.
+    8. The sum is divided by the number of plan, content and plain tokens of the whole optimisation step, with
+       `lora_gated` of drafts.
 
 Data: JSONL, `{"messages": [{"role", "content"}, ...]}`; the last message is the answer, in plain or tagged text.
 
@@ -125,10 +128,12 @@ def train(argv: Sequence[str] | None) -> int:
     set_seed(args.seed)
     model, tokenizer = load_starting_point(script, args, adapter, options)
     config = cast(PlannedDiffusionConfig, model.config)
-    objective = Objective.for_model(fields, config, args.seed if args.data_seed is None else args.data_seed)
+    seed = args.seed if args.data_seed is None else args.data_seed
+    objective = Objective.for_model(fields, config, seed, drafts_alone=adapter.lora_gated)
     run = Run(script, args, objective, tokenizer, config)
     train = [example for path in script.train_files for example in load_examples(path, run)]
-    check_plans(train, " and ".join(script.train_files))
+    if not objective.drafts_alone:
+        check_plans(train, " and ".join(script.train_files))
     evaluation = None if script.eval_file is None else load_examples(script.eval_file, run)
     check_best_metric(args, evaluation, objective, script.samples)
     collator = PlannedDiffusionCollator(train, objective, run.control, packed_length=run.packed_length)
@@ -142,7 +147,7 @@ def train(argv: Sequence[str] | None) -> int:
         processing_class=tokenizer,
         peft_config=lora_config(adapter, model),
     )
-    if evaluation is not None and script.samples:
+    if evaluation is not None and script.samples and not objective.drafts_alone:  # its text is the base's
         trainer.add_callback(SampleAnswers(trainer, evaluation[: script.samples], tokenizer))
     announce(trainer, script.model or "a new model", script.train_files)
     return train_and_save(trainer, interrupt, checkpoint)
@@ -152,7 +157,7 @@ def load_examples(path: str, run: Run) -> list[Example]:
     """Return the encoded records of a file; records that do not fit are refused or dropped."""
     numbers, records = zip(*numbered_records(path), strict=True)
     examples = encode_records(records, run.tokenizer, run.control, f"{path}, line", numbers)
-    fault = misfit(examples, run.config.tokens_per_length_unit)
+    fault = None if run.objective.drafts_alone else misfit(examples, run.config.tokens_per_length_unit)
     if fault is not None and run.args.process_index == 0:
         model = run.script.model or run.script.tokenizer
         remedy = f"annotate it for this model (planned-diffusion annotate --model {model})"

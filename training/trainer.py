@@ -23,6 +23,8 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from ..generation.draft_adapter import are_gated
+from ..generation.draft_gate import gate_adapter
 from ..loading.adapter_base import record_base
 from .adapters import without_needless_casts
 from .collator import PlannedDiffusionCollator
@@ -66,7 +68,7 @@ class PlannedDiffusionTrainer(SFTTrainer):
     same every time, and its losses are means over the tokens of the whole set.
 
     Args:
-        model: the model, or one with adapters.
+        model: the model, or one with adapters; gated ones get their gate.
         args: `SFTConfig`; `train_sampling_strategy="group_by_length"` batches examples of similar length, and
             `pad_to_multiple_of` sets the collator's.
         collator: holds the training examples and draws their rows; evaluation uses a copy of it.
@@ -108,6 +110,9 @@ class PlannedDiffusionTrainer(SFTTrainer):
             callbacks=[_Epochs(collator), *callbacks],
             **more,
         )
+        for name, settings in getattr(self.model, "peft_config", {}).items():
+            if are_gated(settings):
+                gate_adapter(self.model, name)
         self._evaluation_collator = replace(collator, examples=evaluation or (), is_evaluation=True)
         # Per mode, on the device: loss sums [5] by loss part and their total, then the counts [5] and the normaliser.
         self._sums = {mode: torch.zeros(2, len(LOSS_PARTS) + 1, device=args.device) for mode in ("train", "eval")}

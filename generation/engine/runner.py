@@ -13,7 +13,8 @@ import torch
 from transformers import CompileConfig, PreTrainedModel
 
 from ..cache_names import cache_argument
-from ..visibility import Labels, attention_mask
+from ..draft_gate import ARGUMENT, Rows, gate_of
+from ..visibility import DRAFT, Labels, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
 from .packing import Layout, Packed
@@ -49,6 +50,7 @@ class _Prepared:
     used: int
     compiled: bool
     positions: torch.Tensor  # int64 [1, N]
+    drafts: dict[str, Rows]  # which rows are drafts, as an argument of a backbone with a gate
     mask: Any  # as the attention implementation reads it
 
     def serves(self, layout: Layout, used: int, compiled: bool) -> bool:
@@ -70,6 +72,7 @@ class Runner:
         # torch declares every attribute of a module as a tensor or a module: the casts say which.
         self.backbone = cast(PreTrainedModel, model.base_model)
         self._cache_argument = cache_argument(self.backbone)
+        self._has_gate = gate_of(self.backbone) is not None
         self.head = cast(torch.nn.Linear, model.get_output_embeddings())
         self.device = cast(torch.Tensor, model.get_input_embeddings().weight).device
         self.dtype = model.dtype
@@ -98,6 +101,7 @@ class Runner:
             attention_mask=prepared.mask,
             use_cache=True,
             **{self._cache_argument: self.slots.cache},
+            **prepared.drafts,
         )
         return self.head(hidden[integers(packed.wanted, self.device)])
 
@@ -115,7 +119,19 @@ class Runner:
         mask = None if compiled else segmented_mask(query, key, packed, self.implementation)
         if mask is None:
             mask = attention_mask(query, key, self.implementation, self.dtype)
-        return _Prepared(packed.layout, used, compiled, query.position, mask)
+        drafts = self._drafts(packed.layout.streams, compiled) if self._has_gate else {}
+        return _Prepared(packed.layout, used, compiled, query.position, drafts, mask)
+
+    def _drafts(self, streams: list[int], compiled: bool) -> dict[str, Rows]:
+        """Return the argument that tells a gated adapter its rows; nothing where there are none."""
+        rows = [row for row, stream in enumerate(streams) if stream >= DRAFT]
+        if not rows:
+            return {}
+        if compiled:
+            return {ARGUMENT: integers([int(stream >= DRAFT) for stream in streams], self.device).bool()[None]}
+        # One request's drafts are its last rows: a slice is a view, where numbers copy.
+        is_run = rows[-1] - rows[0] + 1 == len(rows)
+        return {ARGUMENT: slice(rows[0], rows[-1] + 1) if is_run else integers(rows, self.device)}
 
     def _borrowed_cache(self) -> SlotCache:
         """Return a cache that an earlier runner of this backbone left, or a new one; it is handed on after this one."""

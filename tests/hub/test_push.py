@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from planned_diffusion.cli.main import main
+from planned_diffusion.generation.draft_adapter import KIND
 from planned_diffusion.hub import card
 from planned_diffusion.hub.card import About
 from planned_diffusion.hub.export import export
@@ -19,6 +20,7 @@ from planned_diffusion.hub.push import push
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
 APACHE = About(license="apache-2.0")
+REPOSITORIES = ("user/base", "user/drafter")
 
 
 @pytest.fixture
@@ -155,6 +157,20 @@ def test_an_adapter_names_a_base_that_others_can_load(hub, tiny, embedded, adapt
     assert said["license"] == "mit" and {"lora", "custom_code"} <= set(said["tags"])
     assert "[More Information Needed]" not in text
     assert 'from_pretrained("user/base", trust_remote_code=True)' in text and "It prints:" in text
+
+
+@pytest.mark.slow
+def test_a_gated_adapter_is_sent_with_its_type_and_loads_with_the_code_of_its_base(hub, embedded, own_adapter, send):
+    """The card's program runs where the package is not: what it prints is the base's own answer."""
+    send(embedded, "user/base", run_card=True)
+    settings = json.loads((own_adapter / "adapter_config.json").read_text())
+    (own_adapter / "adapter_config.json").write_text(json.dumps({**settings, "peft_type": KIND}))
+    send(own_adapter, "user/drafter", About(license="mit", base_model="user/base"), run_card=True)
+    assert json.loads(hub.files("user/drafter")["adapter_config.json"])["peft_type"] == KIND
+    assert metadata(hub, "user/drafter")["library_name"] == "transformers"
+    printed = [hub.files(repo)["README.md"].decode().split("It prints:")[1] for repo in REPOSITORIES]
+    answers = [text.split("[[")[0] for text in printed]
+    assert answers[0] == answers[1] and "10 forwards" in printed[0] and "10 forwards" in printed[1]
 
 
 # The card

@@ -45,7 +45,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.skeleton",),
     ("generation.value_rules",),
     ("generation.tokens",),
-    ("generation.visibility", "generation.cache_names"),
+    ("generation.visibility", "generation.cache_names", "generation.draft_gate", "generation.draft_adapter"),
     ("configuration_planned_diffusion",),
     ("versions_planned_diffusion",),
     ("registration",),
