@@ -53,7 +53,8 @@ shortened by stated rules. Whether they are true was not checked, and many are n
 ## Results
 
 {answers} prompts whose forms and topics training never saw, at most {new_tokens} tokens, 95 % intervals over prompts in
-results.json. Log-likelihood: nats per token of the answer under the untouched base, left to right, in float32.
+results.json, rooms as promised (`length_scale` 1). Log-likelihood: nats per token of the answer under the untouched
+base, left to right, in float32.
 
 {plans}
 
@@ -113,9 +114,10 @@ def write_planner_card(folder: Path, results: Row, course: Row, data: Mapping[st
         reading: a section on answers that were read one by one, or nothing.
     """
     rows, alone = results["results"], results["results_alone"]
-    room = next((row["room_used"] for row in rows if row["room_used"]), (0.0, 0.0, 0.0))
+    planners = [row for row in rows if row["room_used"]]
+    rooms = "; ".join(f"{row['system']} {row['room_used'][1]:.0%}" for row in planners)
     text = CARD.format(
-        defaults="`decoding` parallel_autoregressive, `plan_lookahead` 3, greedy",
+        defaults="`decoding` parallel_autoregressive, `plan_lookahead` 3, `length_scale` 2, greedy",
         **data,
         steps=course["steps"],
         epochs=course["epochs"],
@@ -123,8 +125,7 @@ def write_planner_card(folder: Path, results: Row, course: Row, data: Mapping[st
         course=course_table(course["log"]),
         answers=rows[0]["answers"],
         new_tokens=results["stamp"].get("max_new_tokens", 256),
-        plans=figures_table("plans", [row for row in rows if row["room_used"]], PLANS)
-        + f"\n\nUsed of the promised room: median {room[1]:.0%}, quartiles {room[0]:.0%} and {room[2]:.0%}.",
+        plans=f"{figures_table('plans', planners, PLANS)}\n\nUsed of the promised room, median: {rooms}.",
         costs=figures_table("per answer", rows, COSTS),
         beside=figures_table("planned answers", alone, BESIDE, "beside_base"),
         stamp=stamp_text(results["stamp"]),
