@@ -24,9 +24,8 @@ PLANNER = ROOT / "checkpoints" / "smollm2-planner" / "results.json"
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 # Systems of the README, a selection of those in decoders.json; docs/results.md has all of them.
 SELECTED = (
-    "autoregressive", "parallel autoregressive", "planned, ratio 1", "planned, threshold 0.9",
-    "planned, threshold 0.9, lookahead 3", "self-verified, one step", "blocks of 8, threshold 0.9", "APD, R 0.5",
-    "Fast-dLLM, dual cache, threshold 0.9", "diffusion, threshold 0.9",
+    "autoregressive", "parallel autoregressive", "planned, threshold 0.9", "planned, threshold 0.9, lookahead 3",
+    "blocks of 8, threshold 0.9", "Fast-dLLM, dual cache, threshold 0.9",
 )  # fmt: skip
 # Keys of objective.json -> how the docs name these objectives.
 OBJECTIVES = {
