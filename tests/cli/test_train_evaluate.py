@@ -105,7 +105,7 @@ def test_evaluate_passes_the_options_of_the_text_task_on(run, checkpoint, monkey
     assert ran.status == 0 and ran.err == ""
     assert seen == [
         (TextEvaluation(folder, prompts), None, None),
-        (TextEvaluation(folder, prompts, folder, 9, 2, 40, 0.7, True, "planned", True), plot, keep),
+        (TextEvaluation(folder, prompts, folder, 9, 2, 40, 100, 0.7, True, "planned", True), plot, keep),
     ]
 
 

@@ -1,6 +1,7 @@
 """Servers in this process: of the included model, whose answers are known, and of a tiny random planner."""
 
 import contextlib
+import copy
 import http.client
 import json
 import socket
@@ -158,8 +159,9 @@ def facts() -> Checkpoint:
 @pytest.fixture(scope="session")
 def tiny(planner, byte_tokenizer) -> Checkpoint:
     """A random model with a taste for plans, which reads and writes printable ASCII."""
-    byte_tokenizer.chat_template = TEMPLATE
-    return Checkpoint(planner, byte_tokenizer, "tiny")
+    tokenizer = copy.deepcopy(byte_tokenizer)  # other tests change the template of theirs
+    tokenizer.chat_template = TEMPLATE
+    return Checkpoint(planner, tokenizer, "tiny")
 
 
 @pytest.fixture(scope="session")
