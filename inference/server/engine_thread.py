@@ -58,9 +58,13 @@ class ModelEngine:
         return sum(runner.slots.taken for runner in self.engine.runners)
 
     def add(self, ticket: Ticket) -> None:
-        """Let a request join at the next forward."""
+        """Let a request join at the next forward; one that cannot join fails alone."""
         request = ticket.request
-        number = self.engine.add(DECODERS[request.settings.decoding].run(request), request.sampling)
+        try:
+            number = self.engine.add(DECODERS[request.settings.decoding].run(request), request.sampling)
+        except Exception as error:  # it must not stop the thread, on which all others depend
+            ticket.deliver([Failed(error)])
+            return
         self._tickets[number], self._numbers[ticket] = ticket, number
 
     def cancel(self, ticket: Ticket) -> None:

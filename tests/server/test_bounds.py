@@ -213,6 +213,20 @@ def test_a_forward_that_fails_ends_its_requests_and_no_later_one(tiny, start, mo
         )
 
 
+def test_a_request_that_cannot_join_fails_alone(tiny, start, monkeypatch):
+    from planned_diffusion.generation.engine.engine import Engine
+
+    def fail(self, decoding, sampling):
+        raise KeyError("a bug")
+
+    with start({"tiny": tiny}) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "add", fail)
+            status, answer = server.post(CHAT, body(max_tokens=5))
+        assert status == 500 and answer["error"]["type"] == "server_error"
+        assert server.settled() == {} and server.post(CHAT, body(max_tokens=5))[0] == 200
+
+
 def test_two_models_share_the_thread(tiny, facts, start):
     question = "What is the capital of Kenya?"
     with start({"tiny": tiny, "owner/facts": facts}) as server:
