@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .stamp import stamp_text
+from .text_report import BESIDE, Columns
 
 CARD = """---
 license: apache-2.0
@@ -52,7 +53,9 @@ shortened by stated rules. Whether they are true was not checked, and many are n
 
 ## Results
 
-{answers} prompts whose forms and topics training never saw, at most {new_tokens} tokens, 95 % intervals over prompts in
+The first {answers} of the prompts that
+`python -m planned_diffusion.distillation runs/held-out --held-out --count 300` writes into prompts.jsonl, whose forms
+and topics training never saw; at most {new_tokens} tokens, 95 % intervals over prompts in
 results.json, rooms as promised (`length_scale` 1). Log-likelihood: nats per token of the answer under the untouched
 base, left to right, in float32.
 
@@ -73,7 +76,6 @@ On answers that were planned, over the base's own answers to the same prompts, o
 answers of two to five parts; asked for long ones it stays short.
 """
 
-Columns = Mapping[str, tuple[str, str]]  # header -> (figure, format)
 PLANS: Columns = {
     "planned, where parts are asked for": ("planned_where_parts_are_asked", ".0%"),
     "where none are": ("planned_where_no_parts_are_asked", ".1%"),
@@ -91,12 +93,6 @@ COSTS: Columns = {
     "log-likelihood": ("log_likelihood", ".3f"),
     "repeated 3-grams": ("repeated", ".1%"),
     "ended by EOS": ("ended_by_eos", ".0%"),
-}
-BESIDE: Columns = {
-    "forwards": ("forwards", ".2f"),
-    "seconds": ("seconds", ".2f"),
-    "tokens": ("tokens", ".2f"),
-    "log-likelihood, difference": ("log_likelihood", "+.3f"),
 }
 LOSSES = ("plan_loss", "span_loss", "next_token_loss", "draft_loss", "plain_loss")
 SHOWN_STEPS = 8  # lines of the table of losses
