@@ -4,6 +4,7 @@ import math
 import statistics
 
 import torch
+from torch.distributed.tensor import DTensor
 
 HELD_ON_DEVICE = 100  # norms; each transfer waits for the device
 LEAST_STEPS = 8  # steps from which on norms are compared with each other
@@ -24,7 +25,8 @@ class GradientNorms:
         if norm is None or step == self._last_step:
             return
         self._last_step = step
-        self._on_device.append(torch.as_tensor(norm, dtype=torch.float32).detach().clone())
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else torch.as_tensor(norm)  # FSDP2 shards it, too
+        self._on_device.append(norm.detach().float().reshape(()).clone())
         if len(self._on_device) >= HELD_ON_DEVICE:
             self._fetch()
 
@@ -52,7 +54,7 @@ class GradientNorms:
     def _fetch(self) -> None:
         """Bring the norms from the device."""
         if self._on_device:
-            self._norms += torch.stack([norm.reshape(()).cpu() for norm in self._on_device]).tolist()
+            self._norms += torch.stack(self._on_device).tolist()
             self._on_device = []
 
 
