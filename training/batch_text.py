@@ -57,7 +57,7 @@ def _as_text(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, control: Co
     text, start = "", 0
     for place in range(len(ids) + 1):
         if place == len(ids) or ids[place] == control.mask:
-            text += tokenizer.decode(ids[start:place], skip_special_tokens=False) if place > start else ""
+            text += str(tokenizer.decode(list(ids[start:place]), skip_special_tokens=False)) if place > start else ""
             text += BLANK if place < len(ids) else ""
             start = place + 1
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

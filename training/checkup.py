@@ -109,7 +109,7 @@ class Checkup(TrainerCallback):
         line = f"Step {before.step} to {after.step}: loss {before.loss:.4g} -> {after.loss:.4g} on {records} records"
         if before.answer is None or after.answer is None:
             return f"{line}."
-        asked = self.tokenizer.decode(self.prompts[0], skip_special_tokens=True)
+        asked = str(self.tokenizer.decode(self.prompts[0], skip_special_tokens=True))
         return f"{line}; {shortened(asked)} was answered {shortened(before.answer)}, now {shortened(after.answer)}."
 
     def _look(self) -> Look:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
@@ -105,7 +105,7 @@ def tags_line(config: PlannedDiffusionConfig) -> str:
     )
 
 
-def steps_of(args: SFTConfig, batches: int) -> int:
+def steps_of(args: TrainingArguments, batches: int) -> int:
     """Return the optimisation steps of a run whose epoch has so many batches on each process."""
     if args.max_steps > 0:
         return args.max_steps if batches else 0

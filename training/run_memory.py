@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from transformers import PreTrainedModel
-from trl.trainer.sft_config import SFTConfig
+from transformers import PreTrainedModel, TrainingArguments
 
 from ..loading.memory import readable
 from ..loading.precision import machine_memory
@@ -18,7 +17,7 @@ LOGITS_BYTES = 12  # of a logit, forward and backward in float32
 SHARE = 0.9  # of the machine's memory, above which a run is warned of
 
 
-def memory_lines(model: PreTrainedModel, args: SFTConfig, batch: dict[str, torch.Tensor]) -> Iterator[str]:
+def memory_lines(model: PreTrainedModel, args: TrainingArguments, batch: dict[str, torch.Tensor]) -> Iterator[str]:
     """Yield the computed memory of a run on one device as a line, and a warning where the machine has less.
 
     The formulas are those of docs/training.md; sharding over processes is left out.
@@ -35,7 +34,7 @@ def memory_lines(model: PreTrainedModel, args: SFTConfig, batch: dict[str, torch
         )
 
 
-def memory_parts(model: PreTrainedModel, args: SFTConfig, batch: dict[str, torch.Tensor]) -> dict[str, int]:
+def memory_parts(model: PreTrainedModel, args: TrainingArguments, batch: dict[str, torch.Tensor]) -> dict[str, int]:
     """Return the bytes of each part of a run's memory."""
     parameters = list(model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -55,7 +54,7 @@ def memory_parts(model: PreTrainedModel, args: SFTConfig, batch: dict[str, torch
     }
 
 
-def activations_of(model: PreTrainedModel, args: SFTConfig, tokens: int) -> int:
+def activations_of(model: PreTrainedModel, args: TrainingArguments, tokens: int) -> int:
     """Return the bytes of the activations of a forward: of all layers, or of one and the inputs of the others."""
     config = model.config.get_text_config()
     width, layers = config.hidden_size, config.num_hidden_layers
