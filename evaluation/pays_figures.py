@@ -59,6 +59,10 @@ class Sides:
         assert found is not None  # there is a prompt
         return found
 
+    def share_below(self, tokens: int) -> Estimate:
+        """Return the share of answers left to right that have fewer tokens."""
+        return estimated_share([one.tokens < tokens for one in self.left_to_right[self.reference]])
+
     def compared(self) -> list[Comparison]:
         """Return every planner beside the reference."""
         reference = {one.asked.line: one for one in self.left_to_right[self.reference]}
@@ -76,15 +80,15 @@ def compare(system: str, pairs: Sequence[tuple[TextAnswer, TextAnswer]]) -> Comp
         assert found is not None  # every answer takes a forward, and so a token and some time
         ratios[name] = found
     likelihood = estimate(BESIDE_BASE["log_likelihood"](own, other) for own, other in pairs if own.is_planned)
-    return Comparison(system, share_planned([own for own, _ in pairs]), **ratios, likelihood=likelihood)
+    return Comparison(system, estimated_share([own.is_planned for own, _ in pairs]), **ratios, likelihood=likelihood)
 
 
-def share_planned(answers: Sequence[TextAnswer]) -> Estimate:
-    """Return the share of answers with a plan; an interval at 0 or 1 is widened by the rule of three.
+def estimated_share(found_in: Sequence[bool]) -> Estimate:
+    """Return the share of answers in which something was found; an interval at 0 or 1 is widened by the rule of three.
 
     The bootstrap alone would say that a share that was never seen is exactly 0.
     """
-    found = estimate((one.is_planned, 1) for one in answers)
+    found = estimate((one, 1) for one in found_in)
     assert found is not None
     room = min(1.0, RULE_OF_THREE / found.count)
     low, high = min(found.low, 1 - room) if found.value == 1 else found.low, found.high

@@ -16,6 +16,7 @@ from .bootstrap import Estimate
 from .pays_figures import LEAST_PLAN, Comparison, Sides
 
 HARDLY_ANY = 0.1  # share of answers with a plan
+MOSTLY = 0.5  # share of answers that are short
 TOLERANCE = 0.5  # nats per token
 WORTH_TWO_PARTS = 2 * LEAST_PLAN  # tokens from which on a plan of two equal parts can shorten an answer
 
@@ -64,11 +65,12 @@ def _without_plans(sides: Sides, rows: Sequence[Comparison]) -> Verdict:
     """Return the verdict where hardly any answer has a plan."""
     most = max(rows, key=lambda row: row.planned.high)
     plans = f"{_percent(most.planned)} of the answers get a plan"
-    tokens = sides.tokens
-    length = f"left to right they have {tokens.value:.0f} ({tokens.low:.0f} to {tokens.high:.0f}) tokens"
-    if tokens.high < WORTH_TWO_PARTS:
-        why = f"the answers are too short: {length}, and below {WORTH_TWO_PARTS} no plan can save any"
+    tokens, short = sides.tokens, sides.share_below(WORTH_TWO_PARTS)
+    if short.low > MOSTLY:
+        length = f"{_percent(short)} of them have fewer than {WORTH_TWO_PARTS} tokens left to right"
+        why = f"the answers are too short: {length}, so that a plan of two parts would take what it saves"
         return Verdict("short", f"Planning does not pay here, because {why}; {plans}.")
+    length = f"left to right they have {tokens.value:.0f} ({tokens.low:.0f} to {tokens.high:.0f}) tokens"
     why = f"the model writes these answers in one piece: {plans}, although {length}"
     return Verdict("one piece", f"Planning does not pay here, because {why}.")
 

@@ -12,7 +12,7 @@ from planned_diffusion.evaluation import both_ways, text_contest
 from planned_diffusion.evaluation.bootstrap import Estimate
 from planned_diffusion.evaluation.both_ways import does_it_pay, sample_of, sides_of
 from planned_diffusion.evaluation.likelihood import Likelihood
-from planned_diffusion.evaluation.pays_figures import Sides, compare, share_planned
+from planned_diffusion.evaluation.pays_figures import Sides, compare, estimated_share
 from planned_diffusion.evaluation.text_answers import TextAnswer, WrittenSpan
 from planned_diffusion.evaluation.text_prompts import TextPrompt
 from planned_diffusion.evaluation.text_settings import TextEvaluation
@@ -58,7 +58,7 @@ def sides(count=40, parts=3, times=0.5, nats=1.0, tokens=40, noise=0.1, **change
         (sides(nats=1.6), "text", "does not pay here, because it costs text: "),
         (sides(parts=1, times=1.0), "one piece", "writes these answers in one piece: 0 % (0 to 8 %) of the answers"),
         (sides(parts=1, times=0.5), "one piece", "in one piece"),  # faster for another reason than a plan
-        (sides(parts=1, tokens=12), "short", "too short: left to right they have 12 (12 to 12) tokens, and below 18"),
+        (sides(parts=1, tokens=12), "short", "too short: 100 % (92 to 100 %) of them have fewer than 18 tokens"),
         (sides(times=1.3, critical_path=20), "slower", "because each forward takes longer: "),
         (sides(times=1.3, critical_path=44), "slower", "because the parts save fewer forwards than the plan takes: "),
         (sides(times=1.0, noise=0.9), "open", "so that it may be faster or not; give more prompts than these 40"),
@@ -137,7 +137,7 @@ def test_answers_of_a_batch_are_drawn_together():
 
 @pytest.mark.parametrize(("parts", "low", "high"), [(1, 0.0, 0.3), (3, 0.7, 1.0)])
 def test_a_share_that_is_always_the_same_is_not_certain(parts, low, high):
-    found = share_planned([answer(PLANNER, line, parts) for line in range(10)])
+    found = estimated_share([answer(PLANNER, line, parts).is_planned for line in range(10)])
     assert found == Estimate(float(parts > 1), pytest.approx(low), pytest.approx(high), 10)
 
 
@@ -244,3 +244,14 @@ def test_three_kinds_of_prompts_are_drawn(tmp_path, monkeypatch):
     ] * 5
     with pytest.raises(ValueError, match="count is 99, and fewer prompts of kind list were drawn; give a smaller"):
         three_kinds.write_kinds(tmp_path, 99)
+
+
+def test_most_answers_decide_whether_they_are_short():
+    """One long answer in ten lifts the mean of the tokens above 18, and most are short all the same."""
+    found = sides(parts=1, tokens=12)
+    [plain] = found.left_to_right.values()
+    mixed = [replace(one, tokens=12 if line % 10 else 120) for line, one in enumerate(plain)]
+    some = replace(found, left_to_right={"autoregressive": mixed})
+    assert some.tokens.value > 18 and verdict_on(some, FIELDS).name == "short"
+    halves = [replace(one, tokens=12 if line % 2 else 120) for line, one in enumerate(plain)]
+    assert verdict_on(replace(found, left_to_right={"autoregressive": halves}), FIELDS).name == "one piece"
