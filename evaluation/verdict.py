@@ -1,11 +1,13 @@
 """Say whether planning pays on some prompts, in a plain sentence; every verdict rests on a 95 % interval.
 
-pays        a planner takes fewer seconds, and the likelihood of its planned answers falls by no more than allowed
-text        a planner takes fewer seconds, but its planned answers are less likely than allowed
-short       hardly any plans: the answers are so short that a plan of two parts would be longer than what it saves
-one piece   hardly any plans, of answers that would be long enough
-slower      there are plans, and every planner takes more seconds
-open        an interval holds both possibilities: more prompts are needed
+    pays        a planner takes fewer seconds, and the likelihood of its planned answers falls by no more than allowed
+    text        a planner takes fewer seconds, but its planned answers are less likely than allowed
+    short       hardly any plans: most answers are so short that a plan of two parts would save little
+    one piece   hardly any plans, of answers that would be long enough
+    slower      there are plans, and every planner takes more seconds
+    open        an interval holds both possibilities: more prompts are needed
+
+The figures are those of pays_figures.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,10 @@ from .pays_figures import LEAST_PLAN, Comparison, Sides
 HARDLY_ANY = 0.1  # share of answers with a plan
 MOSTLY = 0.5  # share of answers that are short
 TOLERANCE = 0.5  # nats per token
-WORTH_TWO_PARTS = 2 * LEAST_PLAN  # tokens from which on a plan of two equal parts can shorten an answer
+# Share of an answer's tokens that may be left one after the other, as `annotate` asks of plans; two equal parts leave
+# half of them and the plan.
+MOST_LEFT = 0.7
+WORTH_TWO_PARTS = round(LEAST_PLAN / (MOST_LEFT - 0.5))  # tokens from which on they leave no more
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def _without_plans(sides: Sides, rows: Sequence[Comparison]) -> Verdict:
     tokens, short = sides.tokens, sides.share_below(WORTH_TWO_PARTS)
     if short.low > MOSTLY:
         length = f"{_percent(short)} of them have fewer than {WORTH_TWO_PARTS} tokens left to right"
-        why = f"the answers are too short: {length}, so that a plan of two parts would take what it saves"
+        why = f"the answers are too short: {length}, of which a plan of two parts leaves more than {MOST_LEFT}"
         return Verdict("short", f"Planning does not pay here, because {why}; {plans}.")
     length = f"left to right they have {tokens.value:.0f} ({tokens.low:.0f} to {tokens.high:.0f}) tokens"
     why = f"the model writes these answers in one piece: {plans}, although {length}"
