@@ -62,7 +62,8 @@ class Look:
 class Checkup(TrainerCallback):
     """A callback that looks at the model when training begins; `report` looks again and tells the difference.
 
-    All processes look, because weights may be sharded over them; the first one reports.
+    All processes look, because weights may be sharded over them; the first one reports. Sharded weights write no text
+    here: they would be gathered anew for every token.
 
     Args:
         trainer: of the run; its collator draws the records, as in evaluations.
@@ -81,7 +82,9 @@ class Checkup(TrainerCallback):
         collator = cast(PlannedDiffusionCollator, trainer.data_collator)
         self.collator = replace(collator, examples=examples[:RECORDS], is_evaluation=True)
         planned = [one for one in examples if one.is_tagged] or examples
-        self.prompts = [one.ids[: one.prompt_length].tolist() for one in planned[:PLANS]] if answers else []
+        is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+        writes = answers and not is_sharded
+        self.prompts = [one.ids[: one.prompt_length].tolist() for one in planned[:PLANS]] if writes else []
         self.before: Look | None = None
 
     def on_train_begin(

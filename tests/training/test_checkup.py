@@ -102,6 +102,15 @@ def test_a_gated_adapter_is_compared_by_its_loss_alone(workspace, capsys):
     assert re.fullmatch(r"Step 0 to 4: loss .* on 8 records\.", capsys.readouterr().out.splitlines()[-1])
 
 
+def test_sharded_weights_write_no_text(tmp_path, trainer_for, records, tokenizer, control):
+    examples = encode_records(records, tokenizer, control)
+    trainer = trainer_for(tmp_path)
+    assert Checkup(trainer, examples, tokenizer).prompts
+    trainer.is_fsdp_enabled = True
+    checkup = Checkup(trainer, examples, tokenizer)
+    assert not checkup.prompts and checkup._look().answer is None and math.isfinite(checkup._look().loss)
+
+
 def test_weights_in_4_bits_are_not_looked_at_on_a_cpu(tmp_path, trainer_for, records, tokenizer, control, capsys):
     assert not may_look("nf4", on_cpu=True) and not may_look("fp4", on_cpu=True)
     assert may_look("nf4", on_cpu=False) and may_look("int8", on_cpu=True) and may_look(None, on_cpu=True)
