@@ -214,6 +214,27 @@ def every_decoder(selected: tuple[str, ...] = ()) -> list[str]:
     return [*rows_as_table(rows), "", note]
 
 
+def decoder_areas() -> list[str]:
+    """Return the table of areas (AUP) of the decoders on the included model."""
+    from planned_diffusion.evaluation.frontier import settings_of
+    from planned_diffusion.evaluation.measure import Measurement
+    from planned_diffusion.evaluation.parallelism_area import areas_of
+
+    results = loaded(RESULTS / "decoders.json")
+    batched, alone = ([Measurement(**row) for row in results[key]] for key in ("results", "results_alone"))
+    rows = [
+        {
+            "on the included model": f"`{one.decoding}`",
+            "AUP": f"{one.area:.0f}",
+            "settings that count": f"{one.settings[0]} of {one.settings[1]}",
+            "most tokens per forward": f"{one.most_parallel:.1f}",
+            "least ms alone": f"{1000 * one.seconds:,.0f}",
+        }
+        for one in areas_of(settings_of(batched, alone))
+    ]
+    return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
+
+
 def rows_count(rows: list[dict[str, Any]]) -> int:
     """Return the number of answers that every row stands for."""
     (count,) = {row["answers"] for row in rows}
@@ -336,6 +357,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "planner_beside": partial(planner, "BESIDE", "beside_base", alone=True),
     "selected_decoders": partial(every_decoder, selected=SELECTED),
     "every_decoder": every_decoder,
+    "decoder_areas": decoder_areas,
     "speed": speed,
     "targets": targets,
     "objective": partial(objective, "objective.json"),

@@ -46,8 +46,27 @@ def load_contest(evaluation: TextEvaluation) -> Contest:
     untouched = model if _same_folder(base, evaluation.model) else open_checkpoint(base)
     if untouched is model:  # the model left to right is the base
         systems = [one for one in systems if one.fields["decoding"] != LEFT_TO_RIGHT["decoding"]]
-    scorer = untouched if untouched.model.dtype == torch.float32 else open_checkpoint(base, "float32")
+    scorer = in_float32(untouched)
     return Contest([TextSystem(BASE, untouched, {**LEFT_TO_RIGHT, **shared}), *systems], scorer)
+
+
+def load_sides(evaluation: TextEvaluation) -> Contest:
+    """Load the checkpoint alone to answer, and its base to score; the checkpoint scores itself where it has no base.
+
+    Raises:
+        ValueError: a checkpoint that cannot be loaded, or no such system.
+    """
+    chosen, base = evaluation.systems, evaluation.base or evaluation.model
+    model = open_checkpoint(evaluation.model)
+    systems = [TextSystem(name, model, {**fields, **evaluation.fields}) for name, fields in chosen.items()]
+    scorer = in_float32(model) if _same_folder(base, evaluation.model) else open_checkpoint(base, "float32")
+    return Contest(systems, scorer)
+
+
+def in_float32(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose weights are float32: this one, or another copy of it."""
+    is_exact = checkpoint.model.dtype == torch.float32
+    return checkpoint if is_exact else open_checkpoint(checkpoint.source, "float32")
 
 
 def _same_folder(one: str, other: str) -> bool:

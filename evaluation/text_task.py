@@ -44,9 +44,9 @@ def evaluate_text(evaluation: TextEvaluation, plot: Path | None = None, keep: Pa
     for system in contest.systems:
         for asked in prompts:
             request_for(system, asked)  # refused before any work
-    stamp = _stamp_of(evaluation, contest)
+    stamp = stamp_of(evaluation, contest)
     answers: list[TextAnswer] = []
-    with Journal(keep, _header_of(evaluation, stamp)) if keep else nullcontext() as journal:
+    with Journal(keep, header_of(evaluation, stamp)) if keep else nullcontext() as journal:
         try:
             with evaluation.bar("answering") as show:
                 for answer in answer_all(contest, prompts, evaluation.batch_sizes, journal, show, evaluation.alone):
@@ -64,7 +64,7 @@ def _check_plot(evaluation: TextEvaluation) -> None:
     figure_class()
 
 
-def _stamp_of(evaluation: TextEvaluation, contest: Contest) -> dict[str, Any]:
+def stamp_of(evaluation: TextEvaluation, contest: Contest) -> dict[str, Any]:
     """Return the circumstances of a text task."""
     stamp = measurement_stamp(contest.systems[-1].checkpoint.model, evaluation.batch_size)
     stamp["batch"] = " and ".join(map(str, evaluation.batch_sizes))
@@ -75,9 +75,9 @@ def _stamp_of(evaluation: TextEvaluation, contest: Contest) -> dict[str, Any]:
     return {**stamp, "max_new_tokens": evaluation.max_new_tokens, "temperature": evaluation.temperature}
 
 
-def _header_of(evaluation: TextEvaluation, stamp: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the runs that share a file of answers have in common."""
+def header_of(evaluation: TextEvaluation, stamp: Mapping[str, Any], task: str = "text") -> dict[str, Any]:
+    """Return what the runs of a task that share a file of answers have in common."""
     fixed = {key: value for key, value in stamp.items() if key not in OF_ONE_RUN}
     base = evaluation.base
     hashes = {"checkpoint": hash_of(evaluation.model), "base_checkpoint": hash_of(base) if base else None}
-    return {"task": "text", **fixed, **hashes}
+    return {"task": task, **fixed, **hashes}
