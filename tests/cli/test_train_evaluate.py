@@ -109,10 +109,25 @@ def test_evaluate_passes_the_options_of_the_text_task_on(run, checkpoint, monkey
     ]
 
 
+def test_evaluate_passes_the_options_of_the_likelihood_task_on(run, checkpoint, monkeypatch, tmp_path):
+    from planned_diffusion.evaluation import likelihood_task
+    from planned_diffusion.evaluation.likelihood_task import LikelihoodEvaluation
+
+    seen = []
+    monkeypatch.setattr(likelihood_task, "evaluate_likelihood", lambda *given: seen.append(given))
+    folder, keep, prompts = str(checkpoint[1]), tmp_path / "a.jsonl", tmp_path / "p.jsonl"
+    task = ["evaluate", "--model", folder, "--task", "likelihood", "--prompts", prompts]
+    assert run(*task).status == run(*task, "--count", "9", "--samples", "8", "--json", "--keep", keep).status == 0
+    assert seen == [
+        (LikelihoodEvaluation(folder, prompts), None),
+        (LikelihoodEvaluation(folder, prompts, 9, 8, as_json=True), keep),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--prompts", "p.jsonl"], "--prompts needs --task text; give both"),
+        (["--prompts", "p.jsonl"], "--prompts needs --task text or likelihood; give both"),
         (["--base", "a/b"], "--base needs --task text; give both"),
         (["--max-new-tokens", "9"], "--max-new-tokens needs --task text; give both"),
         (["--temperature", "0"], "--temperature needs --task text; give both"),
@@ -122,7 +137,14 @@ def test_evaluate_passes_the_options_of_the_text_task_on(run, checkpoint, monkey
         (["--task", "text", "--prompts", "no.jsonl", "--base", "no/such/base"], "There is no folder no/such/base"),
         (["--task", "text", "--prompts", "no.jsonl", "--plot", "no/a.svg"], "give --plot another place"),
         (["--task", "text", "--prompts", "no.jsonl", "--keep", "no/a.jsonl"], "give --keep another place"),
-        (["--task", "poems"], "'poems' is not one of 'facts', 'text'"),
+        (["--task", "poems"], "'poems' is not one of 'facts', 'text', 'likelihood'"),
+        (["--samples", "9"], "--samples needs --task likelihood; give both"),
+        (
+            ["--task", "likelihood"],
+            "--task likelihood needs --prompts FILE; give a file with prompts with their answers",
+        ),
+        (["--task", "likelihood", "--prompts", "no.jsonl", "--all"], "--all means nothing with --task likelihood"),
+        (["--task", "likelihood", "--prompts", "no.jsonl", "--samples", "1"], "samples is 1; give at least 2"),
     ],
 )
 def test_evaluate_refuses_options_that_do_not_fit(run, checkpoint, tmp_path, monkeypatch, options, message):
