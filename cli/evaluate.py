@@ -20,10 +20,10 @@ class Measuring:
 
     model: Model = None
     task: Annotated[
-        Literal["facts", "text", "likelihood"],
+        Literal["facts", "text", "likelihood", "gsm8k", "ifeval", "alpaca_eval"],
         Option(
             help="facts: held-out questions with exact answers; text: the prompts of a file, without a judge; "
-            "likelihood: scores of the answers in a file.",
+            "likelihood: scores of the answers in a file; gsm8k, ifeval, alpaca_eval: the rows of such a file.",
         ),
     ] = "facts"
     count: Annotated[
@@ -52,7 +52,7 @@ class Texts:
         Option(
             metavar="FILE",
             help="File of prompts: JSONL (prompt, messages or instruction) or a prompt per line; likelihood: JSONL of "
-            "training records, or of prompts with their answers.",
+            "training records, or of prompts with their answers; standard tasks: JSONL of their rows.",
         ),
     ] = None
     base: Annotated[
@@ -63,7 +63,10 @@ class Texts:
         ),
     ] = None
     max_new_tokens: Annotated[
-        int | None, Option(help="Most tokens of an answer, plan included.", show_default="256")
+        int | None,
+        Option(
+            help="Most tokens of an answer, plan included.", show_default="256; gsm8k: 320; ifeval, alpaca_eval: 512"
+        ),
     ] = None
     alone: Annotated[
         int | None,
@@ -76,6 +79,17 @@ class Texts:
     samples: Annotated[
         int | None, Option(help="Draws for the bound of each planned answer (likelihood).", show_default="64")
     ] = None
+    outputs: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Folder for a model_outputs.json per system, which alpaca_eval reads."),
+    ] = None
+    judge: Annotated[
+        bool | None, Option("--judge", help="Ask the judge of alpaca_eval, which needs its tool and OPENAI_API_KEY.")
+    ] = None
+    reference: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Answers that the judge compares with.", show_default="those of its tool"),
+    ] = None
 
 
 # Task -> the options of `Texts` that it reads.
@@ -83,6 +97,9 @@ READS = {
     "facts": (),
     "text": ("prompts", "base", "max_new_tokens", "alone", "temperature"),
     "likelihood": ("prompts", "samples"),
+    "gsm8k": ("prompts", "max_new_tokens", "temperature"),
+    "ifeval": ("prompts", "max_new_tokens", "temperature"),
+    "alpaca_eval": ("prompts", "max_new_tokens", "temperature", "outputs", "judge", "reference"),
 }
 
 
@@ -94,19 +111,19 @@ def evaluate(measuring: Measuring, texts: Texts, output: Output) -> None:
             if measuring.task == "facts" and not measuring.everything:
                 raise ValueError(f"{option} needs --all; give both.")
     check_reads(measuring.task, texts)
-    {"facts": evaluate_facts, "text": evaluate_texts, "likelihood": evaluate_answers}[measuring.task](
-        measuring, texts, output
-    )
+    run = {"facts": evaluate_facts, "text": evaluate_texts, "likelihood": evaluate_answers}
+    run.get(measuring.task, evaluate_rows)(measuring, texts, output)
 
 
 def check_reads(task: str, texts: Texts) -> None:
     """Raise ValueError for an option that the task does not read, and without the file that it needs."""
     for name, value in vars(texts).items():
         if value is not None and name not in READS[task]:
-            readers = [other for other, names in READS.items() if name in names]
-            raise ValueError(f"--{name.replace('_', '-')} needs --task {' or '.join(readers)}; give both.")
+            *others, last = [other for other, names in READS.items() if name in names]
+            tasks = f"{', '.join(others)} or {last}" if others else last
+            raise ValueError(f"--{name.replace('_', '-')} needs --task {tasks}; give both.")
     if "prompts" in READS[task] and texts.prompts is None:
-        holds = "prompts with their answers" if task == "likelihood" else "a prompt per line"
+        holds = {"text": "a prompt per line", "likelihood": "prompts with their answers"}.get(task, "its rows, JSONL")
         raise ValueError(f"--task {task} needs --prompts FILE; give a file with {holds}.")
 
 
@@ -175,6 +192,38 @@ def evaluate_answers(measuring: Measuring, texts: Texts, output: Output) -> None
     samples = SAMPLES if texts.samples is None else texts.samples
     evaluation = LikelihoodEvaluation(source, texts.prompts, measuring.count, samples, output.as_json, progress_bar)
     evaluate_likelihood(evaluation, measuring.keep)
+
+
+def evaluate_rows(measuring: Measuring, texts: Texts, output: Output) -> None:
+    """Measure decoders on the rows of a standard task."""
+    assert texts.prompts is not None
+    if measuring.plot:
+        raise ValueError(f"--plot means nothing with --task {measuring.task}; leave it out.")
+    source = checkpoint_of(measuring.model, output.debug)
+    quiet(output.debug)
+    from ..evaluation.alpaca_eval_task import JudgedOutputs, evaluate_alpaca_eval
+    from ..evaluation.standard_tasks import STANDARD_TASKS, evaluate_standard
+    from ..evaluation.text_settings import TextEvaluation
+
+    room = STANDARD_TASKS[measuring.task].max_new_tokens
+    evaluation = TextEvaluation(
+        model=source,
+        prompts=texts.prompts,
+        count=measuring.count,
+        batch_size=measuring.batch_size,
+        max_new_tokens=room if texts.max_new_tokens is None else texts.max_new_tokens,
+        temperature=texts.temperature,
+        everything=measuring.everything,
+        decoding=measuring.decoding,
+        as_json=output.as_json,
+        bar=progress_bar,
+    )
+    if measuring.task != "alpaca_eval":
+        evaluate_standard(measuring.task, evaluation, measuring.keep)
+        return
+    outputs = JudgedOutputs(texts.outputs, bool(texts.judge), texts.reference)
+    for system, path in evaluate_alpaca_eval(evaluation, outputs, measuring.keep).items():
+        note(f"the answers of {system} are in {path}.")
 
 
 def note(text: str) -> None:
