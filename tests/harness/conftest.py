@@ -13,7 +13,7 @@ def build():
     """build(batch_size=1, ...) -> the model class, with these arguments."""
     from planned_diffusion.evaluation.harness.lm_eval_model import PlannedDiffusionLM
 
-    return lambda **arguments: PlannedDiffusionLM(pretrained=str(EMBEDDED), device="cpu", **arguments)
+    return lambda **arguments: PlannedDiffusionLM(**{"pretrained": str(EMBEDDED), "device": "cpu", **arguments})
 
 
 @pytest.fixture(scope="session")

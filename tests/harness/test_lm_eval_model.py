@@ -10,8 +10,10 @@ from transformers import AutoModelForCausalLM
 
 from planned_diffusion.evaluation.likelihood import likelihoods, scored_texts
 from planned_diffusion.evaluation.planned_bound import planned_bound
+from planned_diffusion.generation.fields import DECODER_NAMES
 from planned_diffusion.generation.tokens import ControlTokens
-from planned_diffusion.inference.answer import ask
+from planned_diffusion.inference.answer import ask, open_checkpoint
+from planned_diffusion.loading.embedded import EMBEDDED
 from planned_diffusion.records.tagged import plain_text
 from planned_diffusion.training.examples import encode_example
 
@@ -50,6 +52,30 @@ def test_answers_are_those_of_the_package_in_batches_of_1_8_and_auto(build, requ
     alone = [ask(lm.checkpoint, question, {**fields, "max_new_tokens": 80}).text for question in QUESTIONS]
     assert found[0] == found[1] == found[2] == alone
     assert "Nairobi" in alone[0] and len(set(alone)) == len(alone)
+
+
+@pytest.mark.parametrize("decoding", DECODER_NAMES)
+def test_every_decoder_answers_in_batches_as_alone(build, requests_of, decoding):
+    kwargs = {**GREEDY, "max_gen_toks": 32}
+    one, four = (build(batch_size=size, decoding=decoding) for size in (1, 4))
+    answers = [lm.generate_until(requests_of("generate_until", [(chat, kwargs) for chat in chats(lm)[1:4]]), True)
+               for lm in (one, four)]  # fmt: skip
+    assert answers[0] == answers[1]
+
+
+def test_an_adapter_answers(build, requests_of, tmp_path):
+    peft = pytest.importorskip("peft")
+    lm = build()
+    settings = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False, lora_alpha=64)
+    adapted = peft.get_peft_model(copy.deepcopy(lm.checkpoint.model), settings)
+    adapted.peft_config["default"].base_model_name_or_path = str(EMBEDDED)
+    adapted.save_pretrained(tmp_path)
+    lm.tokenizer.save_pretrained(tmp_path)
+    given = requests_of("generate_until", [(chats(lm)[0], {**GREEDY, "max_gen_toks": 24})])
+    own = build(pretrained=str(tmp_path))
+    chats(own)
+    expected = ask(open_checkpoint(str(tmp_path), "float32", "cpu"), QUESTIONS[0], {"max_new_tokens": 24}).text
+    assert own.generate_until(given, True) == [expected] != lm.generate_until(given, True)
 
 
 @pytest.fixture(scope="module")
