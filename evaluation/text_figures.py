@@ -132,6 +132,15 @@ def drawn_together(name: str, terms: Sequence[tuple[int, Term | None]]) -> Itera
     if name != "seconds":
         yield from (term for _, term in terms)
         return
+    yield from _sums_of_batches(terms)
+
+
+def seconds_of_batches(answers: Sequence[TextAnswer]) -> Iterator[Term]:
+    """Yield the seconds and the answers of every batch."""
+    return _sums_of_batches([(one.batch, (one.seconds, 1)) for one in answers])
+
+
+def _sums_of_batches(terms: Sequence[tuple[int, Term | None]]) -> Iterator[Term]:
     sums: dict[int, Term] = {}
     for batch, term in terms:
         if term is not None:
