@@ -24,11 +24,10 @@ from ..generation.live_state import LiveState
 from ..generation.plan import Unit
 from ..generation.tokens import ControlTokens
 from ..inference.answer import read
+from ..inference.shown_text import shown
 
 BLANK, PAD, CURSOR = "░░", "·", "▌"
 STYLES = {"blank": "dim", "pad": "dim", "fresh": "bold black on green", "written": ""}
-# Characters that a terminal would obey instead of showing: C0 and C1 controls but for tab and newline.
-CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 
 Row = tuple[RenderableType, RenderableType, RenderableType, RenderableType]  # mark, topic, tokens, text
 
@@ -133,4 +132,4 @@ class Drawing:
         return Line("\n").join(lines[1 - console.height :])
 
     def _read(self, token_ids: Iterable[int]) -> str:
-        return read(self.tokenizer, token_ids).translate(CONTROLS)
+        return shown(read(self.tokenizer, token_ids))

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field, replace
 
-from .events import DraftsChecked, Event, Forward, PlanDone, PlanToken, Text, TokensWritten
+from .events import Decoding, DraftsChecked, Event, Forward, PlanDone, PlanToken, Text, TokensWritten
 
 
 @dataclass
@@ -89,6 +89,11 @@ class TraceRecorder:
     drafts_accepted: list[int] = field(default_factory=list)
     felt: Felt = field(default_factory=Felt)
     started: float = field(default_factory=time.perf_counter)
+
+    def timed(self, decoder: Decoding) -> Decoding:
+        """Pass a decoder on; the clock starts when the engine admits it, in front of its first forward."""
+        self.started = time.perf_counter()
+        yield from decoder
 
     def add(self, event: Event) -> None:
         """Count an event."""

@@ -8,7 +8,7 @@ A frame is the state after a forward; frame 0 is that before the first one. Per 
     outline     [frame, guesses offered, guesses accepted]                               of the plan
     parts       {round, topic, length, typed, promised, placed, closed, dropped, kept, commits, drafts, cells}
       typed     [frame, text]: the topic as it is drawn
-      cells     per position frame, text, score, again and again; text: null where it was taken back, 0: padding
+      cells     per position frame, text, score, again and again; text: null for a blank, 0 for padding
       drafts    [frame, guesses offered, guesses accepted]
 
 Text outside the parts of a plan is a part without a topic. All texts are made safe by `shown`.
@@ -30,7 +30,6 @@ from ...generation.events import (
     TokensWritten,
 )
 from ...generation.tokens import SPELLING
-from ...generation.trace import Felt
 from ..shown_text import shown
 from .page_parts import PagePart
 from .spellings import Spellings
@@ -77,15 +76,14 @@ class PageRun:
         return self.places[position]
 
     def write(self, position: int, number: int, token: int | None, score: float | None) -> None:
-        """Note that a token was written at a position, or (None) taken back."""
+        """Note that a token was written at a position, or (None) a blank."""
         self.part_at(position, number).versions[position].append((self.frame, token, score))
 
 
 def page_run(run: RecordedRun) -> dict[str, Any]:
     """Return the data of a run, ready for JSON."""
-    fold, felt = PageRun(run.spellings), Felt()
+    fold = PageRun(run.spellings)
     for at_seconds, event in run.events:
-        felt.add(event, at_seconds)
         if isinstance(event, Forward):
             _forward(fold, event, at_seconds)
         elif type(event) in STEPS:
@@ -100,7 +98,7 @@ def page_run(run: RecordedRun) -> dict[str, Any]:
         "whole": run.is_whole,
         "tokens": _number(document.get("counts"), "tokens"),
         "seconds": _number(document, "seconds"),
-        "felt": felt.as_json(),
+        "felt": run.felt().as_json(),
         "forwards": fold.forwards,
         "outline": fold.outline,
         "parts": [part.data(run.spellings) for part in fold.parts],
@@ -148,7 +146,7 @@ def _lay_out(fold: PageRun, event: PlanDone) -> None:
 def _place_blanks(fold: PageRun, event: BlanksPlaced) -> None:
     for span in event.spans:
         for position in span.positions:
-            fold.part_at(position, event.round)
+            fold.write(position, event.round, None, None)
         for position, token in span.given:
             fold.write(position, event.round, token, None)
 

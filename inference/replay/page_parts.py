@@ -18,7 +18,7 @@ class PagePart:
 
     Attributes:
         plan_ids: the tokens of its promise so far.
-        versions: by position, what was written or (None) taken back there: (frame, token, score).
+        versions: by position, what was written there, or (None) a blank: (frame, token, score).
     """
 
     round: int

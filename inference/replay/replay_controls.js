@@ -70,7 +70,7 @@
 
   function fillSpeeds() {
     const all = byTime ? SPEEDS.time : SPEEDS.forwards;
-    const wanted = byTime ? end() / 1000 / 8 : end() / 10; // all in eight or ten seconds
+    const wanted = byTime ? end() / 1000 / 8 : end() / 7; // all of it in seven or eight seconds
     const best = all.reduce((one, other) => (Math.abs(Math.log(other / wanted)) < Math.abs(Math.log(one / wanted)) ? other : one));
     byId("speed").replaceChildren(
       ...all.map((value) => {
@@ -169,8 +169,12 @@
   fillSpeeds();
   place = end();
   layOut();
-  if (location.hash === "#play" && !isStill) {
+  // page.html#play plays it; page.html#12 opens it at forward 12.
+  const wanted = location.hash.slice(1);
+  if (wanted === "play" && !isStill) {
     show(0);
     play();
+  } else if (/^\d+$/.test(wanted)) {
+    show(Number(wanted));
   }
 })();

@@ -19,7 +19,7 @@ function latest(steps, frame) {
   return found;
 }
 
-// One position: `versions` are [frame, text, score]; text is PAD, or null where it was taken back.
+// One position: `versions` are [frame, text, score]; text is PAD, or null for a blank.
 class Cell {
   constructor(flat, accuracy) {
     this.versions = [];
@@ -42,13 +42,14 @@ class Cell {
   show(frame, isOver) {
     const version = this.at(frame);
     const age = version ? (isOver ? 3 : Math.min(frame - version[0], 3)) : -1;
-    const key = version ? `${version[0]} ${age}` : "blank";
+    const isBlank = this.isPromised || latest(this.versions, frame) !== undefined;
+    const key = version ? `${version[0]} ${age}` : isBlank ? "blank" : "later";
     if (key === this.shown) return;
     this.shown = key;
     const { element } = this;
     const isPad = version && version[1] === PAD;
     element.textContent = version && !isPad ? this.display(version[1]) : "";
-    element.className = "cell " + (!version ? "blank" : isPad ? "pad" : "written");
+    element.className = "cell " + (version ? (isPad ? "pad" : "written") : key);
     if (version && age < 3) element.classList.add(age === 0 ? "fresh" : "recent");
     if (version && !isPad && this.accuracy && version[2] !== null && version[2] < 0.9) {
       element.classList.add(version[2] < 0.5 ? "guess" : "unsure");
@@ -85,10 +86,13 @@ class Part {
   constructor(data, number, accuracy) {
     Object.assign(this, data);
     this.number = number;
-    this.hue = HUES[(number - 1) % HUES.length];
+    this.hue = number ? HUES[(number - 1) % HUES.length] : 0;
     this.tokens = this.cells.map((flat) => new Cell(flat, accuracy));
     this.trimEnds();
-    this.tokens.forEach((cell) => cell.measure());
+    this.tokens.forEach((cell) => {
+      cell.isPromised = number > 0;
+      cell.measure();
+    });
     this.buildText();
   }
 
@@ -103,7 +107,7 @@ class Part {
   }
 
   buildText() {
-    this.article = make("article", "part");
+    this.article = make("article", this.number ? "part" : "part whole");
     this.article.style.setProperty("--hue", this.hue);
     this.heading = make("h3");
     this.name = make("span", "name", this.topic || "text");
@@ -196,14 +200,22 @@ class Run {
       if (part.number && places.outline) places.outline.append(part.buildPromise());
       places.parts.append(part.article);
     }
-    const lengths = this.tokens === null ? "" : ` for ${this.tokens} tokens`;
+    this.tellCosts(places);
+  }
+
+  tellCosts(places) {
     places.name.textContent = this.name;
-    places.costs.textContent = `${this.last} forwards${lengths}` + (this.seconds === null ? "" : ` · ${seconds(this.seconds)}`);
-    const ends = this.whole ? { length: "ended by its length limit", stop: "was stopped" }[this.ended] : "cut off here";
-    if (ends) places.costs.textContent += ` · ${ends}`;
-    const felt = this.felt;
-    const words = [["first outline word", felt.first_outline_word], ["first final word", felt.first_final_word], ["last word", felt.last_word]];
-    places.costs.title = words.filter(([, at]) => at !== null).map(([name, at]) => `${name} ${seconds(at)}`).join(", ");
+    const forwards = `${this.last} ${this.last === 1 ? "forward" : "forwards"}`;
+    const costs = [this.tokens === null ? forwards : `${forwards} for ${this.tokens} tokens`];
+    if (this.seconds !== null) costs.push(seconds(this.seconds));
+    const end = this.whole ? { length: "ended by its length limit", stop: "was stopped" }[this.ended] : "the trace is cut off";
+    if (end) costs.push(end);
+    const { first_outline_word: outline, first_final_word: firstWord, last_word: lastWord } = this.felt;
+    const felt = [["outline", outline], ["first word", firstWord], ["last word", lastWord]].filter(([, at]) => at !== null);
+    places.costs.replaceChildren(
+      make("span", "", costs.join(" · ")),
+      make("span", "felt", felt.map(([name, at]) => `${name} ${seconds(at)}`).join(" · "))
+    );
   }
 
   // The frame at a place of the slider: a forward, or a time in milliseconds.
@@ -226,5 +238,5 @@ class Run {
 }
 
 function seconds(value) {
-  return `${value < 10 ? value.toFixed(2) : value.toFixed(1)} s`;
+  return `${value.toFixed(value < 0.1 ? 3 : value < 10 ? 2 : 1)} s`;
 }

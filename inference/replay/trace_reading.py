@@ -6,18 +6,22 @@ rises where a reader would have to change.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
-from ...generation.events import EVENTS, Ended, Event, Failed
+from transformers import PreTrainedTokenizerBase
+
+from ...generation.events import EVENTS, Ended, Event, Failed, Text
+from ...generation.trace import Felt, TraceRecorder
+from ..answer import Answer, Prose
 from ..recording import FORMAT, VERSION
 from .spellings import Spellings
 
 KINDS = {kind.__name__: kind for kind in EVENTS if kind is not Failed}  # an answer that failed has no trace
-NOT_READ = ("skeleton",)  # fields that no replay needs, of kinds that JSON does not have
+NOT_READ = ("skeleton", "topic")  # what JSON has not, and what a recording adds
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,37 @@ class RecordedRun:
     def is_whole(self) -> bool:
         """Whether the answer has ended in it."""
         return bool(self.events) and isinstance(self.events[-1][1], Ended)
+
+    def answer(self) -> Answer:
+        """Return the answer as far as it was recorded; its forwards are counted anew."""
+        recorder, prose = TraceRecorder(), Prose(cast(PreTrainedTokenizerBase, self.spellings))
+        for _, event in self.events:
+            recorder.add(event)
+            if isinstance(event, Text):
+                prose.add(event.token_ids)
+        told, last = self.document.get("seconds"), self.events[-1][0] if self.events else 0.0
+        seconds = told if isinstance(told, float) and self.is_whole else last
+        text = self.document.get("text")
+        return Answer(
+            prompt=str(self.document.get("prompt", "")),
+            prompt_ids=[],
+            text=text if isinstance(text, str) and self.is_whole else prose.text,
+            plans=[],
+            trace=replace(recorder.trace(), seconds=seconds, felt=self.felt()),
+            ended=str(self.document.get("ended")) if self.is_whole else "a trace that is cut off",
+            model=str(self.document.get("model", "")),
+            decoding=str(self.document.get("decoding", "")),
+        )
+
+    def felt(self) -> Felt:
+        """Return the seconds that a reader felt: those that the trace tells, else those of its events."""
+        felt = Felt()
+        for at_seconds, event in self.events:
+            felt.add(event, at_seconds)
+        told = self.document.get("felt_seconds")
+        if isinstance(told, dict):
+            felt = Felt(*(_seconds(told.get(name)) for name in felt.as_json()))
+        return felt
 
 
 def read_trace(path: Path) -> RecordedRun:
@@ -81,18 +116,20 @@ def recorded_run(document: object) -> RecordedRun:
     try:
         _learn(spellings, told)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"the texts of this trace cannot be understood ({error!r}); write it again.") from error
+        raise ValueError(f"the texts of this trace cannot be read ({error!r}); write it again.") from error
     for number, one in enumerate(told):
         try:
             kind = KINDS.get(one["event"])
             if kind is not None:
                 events.append((float(one["at_seconds"]), cast(Event, _value(kind, one))))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(
-                f"event {number} of this trace cannot be understood ({error!r}); write it again."
-            ) from error
+            raise ValueError(f"event {number} of this trace cannot be read ({error!r}); write it again.") from error
     document = {name: value for name, value in document.items() if name != "events"}
     return RecordedRun(document, tuple(events), spellings)
+
+
+def _seconds(told: object) -> float | None:
+    return float(told) if isinstance(told, (int, float)) else None
 
 
 def _salvaged(text: str) -> object:
