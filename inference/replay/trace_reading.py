@@ -198,7 +198,7 @@ def _learn(spellings: Spellings, told: Sequence[Any]) -> None:
 def _with_topics(told: object) -> Iterator[dict[str, Any]]:
     """Yield everything in the events that has a topic."""
     inside = told.values() if isinstance(told, dict) else told if isinstance(told, list) else ()
-    if isinstance(told, dict) and isinstance(told.get("topic"), str):
+    if isinstance(told, dict) and isinstance(told.get("topic"), str) and "topic_ids" in told:
         yield told
     for one in inside:
         yield from _with_topics(one)
