@@ -14,6 +14,7 @@ from typer import Option
 from .. import __version__
 from .annotate import annotate
 from .batch import batch
+from .chat import chat
 from .checkpoints import convert, export, push
 from .evaluate import evaluate
 from .generate import generate
@@ -23,7 +24,7 @@ from .signatures import as_command
 from .train import train
 
 NAME = "planned-diffusion"
-COMMANDS = (generate, replay, batch, train, serve, annotate, evaluate, convert, export, push)
+COMMANDS = (generate, chat, replay, batch, train, serve, annotate, evaluate, convert, export, push)
 COMPLETE = "_PLANNED_DIFFUSION_COMPLETE"  # environment variable by which a shell's completion asks, as Typer names it
 FORWARDING = (train,)  # all its arguments, --help included, go to another program
 FORWARD_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
