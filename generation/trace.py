@@ -19,7 +19,7 @@ class Felt:
     first_outline_word: float | None = None
     first_final_word: float | None = None
     last_word: float | None = None
-    _in_promise: bool = False  # a tag stands in front of the first topic
+    _in_promise: bool = field(default=False, init=False, repr=False)  # a tag stands in front of the first topic
 
     def add(self, event: Event, seconds: float) -> None:
         """Take in an event that came after so many seconds."""

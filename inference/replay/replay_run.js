@@ -238,5 +238,5 @@ class Run {
 }
 
 function seconds(value) {
-  return `${value.toFixed(value < 0.1 ? 3 : value < 10 ? 2 : 1)} s`;
+  return `${value.toFixed(value < 0.1 ? 3 : value < 10 ? 2 : 1)}\u00a0s`;
 }

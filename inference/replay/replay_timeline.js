@@ -43,7 +43,8 @@ class Timeline {
     this.rows = [];
     runs.forEach((run, index) => {
       const drafts = run.outline.length ? run.outline : null;
-      if (run.planned.length) this.rows.push({ run, name: "outline", typed: run.planned, drafts, className: "whole" });
+      const outline = runs.filter((one) => one.planned.length).length > 1 ? `${run.name}: outline` : "outline";
+      if (run.planned.length) this.rows.push({ run, name: outline, typed: run.planned, drafts, className: "whole" });
       for (const part of run.parts) {
         const name = part.topic || (index || runs.length > 1 ? run.name : "text");
         this.rows.push({ run, part, name, drafts: part.drafts, className: part.number ? "" : "whole" });

@@ -71,7 +71,7 @@ class RecordedRun:
             felt.add(event, at_seconds)
         told = self.document.get("felt_seconds")
         if isinstance(told, dict):
-            felt = Felt(*(_seconds(told.get(name)) for name in felt.as_json()))
+            felt = Felt(**{name: _seconds(told.get(name)) for name in felt.as_json()})
         return felt
 
 
