@@ -14,18 +14,22 @@ from typer import Option
 from .. import __version__
 from .annotate import annotate
 from .batch import batch
+from .chat import chat
 from .checkpoints import convert, export, push
 from .doctor import doctor
 from .evaluate import evaluate
 from .generate import generate
 from .pays import pays
+from .replay import replay
 from .run_report import report as run_report
 from .server import serve
 from .signatures import as_command
 from .train import train
 
 NAME = "planned-diffusion"
-COMMANDS = (generate, batch, train, serve, annotate, evaluate, pays, run_report, convert, export, push, doctor)
+COMMANDS = (
+    generate, chat, replay, batch, train, serve, annotate, evaluate, pays, run_report, convert, export, push, doctor
+)  # fmt: skip
 COMPLETE = "_PLANNED_DIFFUSION_COMPLETE"  # environment variable by which a shell's completion asks, as Typer names it
 FORWARDING = (train,)  # all its arguments, --help included, go to another program
 FORWARD_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
