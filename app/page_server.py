@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from ..inference.answer import Checkpoint
+from ..inference.replay import replay_page
 from ..inference.server.guard import Guard
 from ..inference.server.limits import Access, Limits
 from ..inference.server.run_server import KEEP_CONNECTION_SECONDS, LARGEST_HEADERS, Address
@@ -74,7 +75,6 @@ def build_page_server(name: str, checkpoint: Checkpoint, showing: Showing) -> Fa
 
     @app.get("/replay/{answer}")
     def replay(answer: str) -> Response:
-        from ..inference.replay import replay_page
         try:
             finished = desk.remembered.find(answer)
         except ValueError as error:
