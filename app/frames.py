@@ -10,7 +10,7 @@ A frame is a JSON text, {"at": seconds, "forwards": so far, "changes": [[kind, .
     closed    round, part, text              the text of a part is final
     text      text                           the answer grew, in reading order
     drafts    offered, accepted              guesses were checked
-    end       reason, text, rest, counts     the answer; what follows its last part; forwards and tokens
+    end       reason, text, rest, counts, felt   the answer; what follows its last part; its trace's numbers
 
 `given` holds [position, text] of tokens that stand before anything is written. Frames are texts so that a list of them
 is compared and sent quickly.
@@ -83,7 +83,7 @@ class Frames:
         stop = max((span.stop for spans in ended.plans for span in spans), default=None)
         rest = "" if stop is None else read(self.reader, ended.answer_ids[stop:]).strip()
         counts = {name: getattr(trace, name) for name in COUNTS}
-        self._append([["end", ended.reason, text, rest, counts]], seconds)
+        self._append([["end", ended.reason, text, rest, counts, trace.felt.as_json()]], seconds)
 
     def _append(self, changes: list[Change], seconds: float) -> None:
         frame = {"at": round(seconds, 4), "forwards": self.forwards, "changes": changes}

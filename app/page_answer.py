@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..generation.events import Event
 from ..generation.query import Request
-from ..generation.trace import Trace, TraceRecorder
+from ..generation.trace import Felt, Trace, TraceRecorder
 from ..inference.answer import Answer, Fields, Prompt
 from ..inference.form import Form
 from ..inference.recording import Recording
@@ -32,7 +33,7 @@ class PageAnswer(WrittenAnswer):
         super().__init__(model, request, form=form)
         self.frames = Frames(model.reader, request)
         self.trace: Trace | None = None
-        self._counts = TraceRecorder()
+        self._counts, self._felt = TraceRecorder(), Felt()
         self._started = time.monotonic()
         self._seen = 0
         self._events: list[tuple[float, Event]] = []  # each with its seconds
@@ -53,10 +54,11 @@ class PageAnswer(WrittenAnswer):
         seconds = max(0.0, at - self._started)
         for event in events:
             self._counts.add(event)
+            self._felt.add(event, seconds)
             self._events.append((seconds, event))
         self.frames.add(events, seconds)
         if self.ended is not None and self.trace is None:
-            self.trace = self._counts.trace()
+            self.trace = replace(self._counts.trace(), seconds=seconds, felt=self._felt)
             self.frames.end(self.ended, self.text, self.trace, seconds)
 
     def document(self, prompt: Prompt, fields: Fields) -> dict[str, Any]:
@@ -67,4 +69,4 @@ class PageAnswer(WrittenAnswer):
             recording.add(0, event)
             recording.events[-1]["at_seconds"] = round(seconds, 6)
         answer = Answer.of(self.model.checkpoint, prompt, self.request, self.ended, self.trace)
-        return recording.document(answer, fields)
+        return recording.document(answer, fields) | {"model": self.model.name}  # no path of this machine

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from ..inference.answer import Checkpoint
@@ -81,6 +83,10 @@ def build_page_server(name: str, checkpoint: Checkpoint, showing: Showing) -> Fa
             return PlainTextResponse(f"{error}\n", 404)
         return HTMLResponse(replay_page(*finished.documents(), title=str(finished.prompt)), headers=DOWNLOAD)
 
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(desk.service.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     if not showing.is_public:
         app.add_middleware(Guard, access=Access(own_pages=True))
     return gradio.mount_gradio_app(
@@ -90,20 +96,39 @@ def build_page_server(name: str, checkpoint: Checkpoint, showing: Showing) -> Fa
 
 
 def run_page(name: str, checkpoint: Checkpoint, showing: Showing) -> None:
-    """Show the page of a checkpoint until SIGINT or SIGTERM."""
+    """Show the page of a checkpoint until SIGINT or SIGTERM, and print its address.
+
+    Raises:
+        ValueError: the address cannot be listened on.
+    """
     import uvicorn
 
-    address = showing.address
-    config = uvicorn.Config(
-        build_page_server(name, checkpoint, showing),
-        host=address.host,
-        port=address.port,
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        h11_max_incomplete_event_size=LARGEST_HEADERS,
-        timeout_keep_alive=KEEP_CONNECTION_SECONDS,
-        timeout_graceful_shutdown=max(1, round(showing.limits.shutdown_seconds)),
-    )
-    uvicorn.Server(config).run()
+    with opened_socket(showing.address) as listening:
+        config = uvicorn.Config(
+            build_page_server(name, checkpoint, showing),
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            h11_max_incomplete_event_size=LARGEST_HEADERS,
+            timeout_keep_alive=KEEP_CONNECTION_SECONDS,
+            timeout_graceful_shutdown=max(1, round(showing.limits.shutdown_seconds)),
+        )
+        host, port = listening.getsockname()[:2]
+        print(f"The page of {name} is on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def opened_socket(address: Address) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ValueError: the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        raise ValueError(
+            f"{address.host}:{address.port} cannot be listened on ({error.strerror}); choose another --port."
+        ) from error

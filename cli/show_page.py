@@ -68,7 +68,6 @@ def app(
     source = checkpoint_of(model, debug)
     quiet(debug)
     checkpoint = opened(source, weights)
-    print(f"The page of {shown_name(model)} is on http://{place.host}:{place.port} (Ctrl-C ends it)", flush=True)
     run_page(shown_name(model), checkpoint, showing)
 
 

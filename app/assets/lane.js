@@ -18,7 +18,6 @@ class Lane {
     this.rounds = []; // of {topic, length}
     this.parts = new Map(); // "round part" -> Part
     this.open = []; // parts of the round at work, for positions
-    this.felt = {}; // seconds to the first outline word, the first word, the last word
     this.end = null;
     this.node = make("section", "pd-lane");
     const head = make("header");
@@ -61,12 +60,10 @@ class Lane {
   }
 
   on_plan(frame, text) {
-    this.felt.outline ??= frame.at;
     this.plan.textContent = text;
   }
 
   on_outline(frame, round, parts) {
-    this.felt.outline ??= frame.at;
     this.plan.textContent = "";
     this.rounds[round] = parts.map(({ topic, length }) => ({ topic, length }));
     this.place(round, parts);
@@ -93,8 +90,6 @@ class Lane {
       for (const part of this.open) part.write(position, texts[place], title);
     });
     for (const part of this.open) part.close_if_full();
-    this.felt.first ??= frame.at;
-    this.felt.last = frame.at;
   }
 
   on_blank(frame, positions) {
@@ -109,8 +104,6 @@ class Lane {
   // Parts show their own text; without a plan the text that has settled stands in front of the blanks.
   on_text(frame, text) {
     if (this.rounds.length) return;
-    this.felt.first ??= frame.at;
-    this.felt.last = frame.at;
     if (!this.prose.isConnected) this.body.prepend(this.prose);
     const piece = make("span", this.parts.size ? "" : "pd-word", text);
     piece.title = `forward ${frame.forwards} · ${seconds(frame.at)}`;
@@ -130,7 +123,7 @@ class Lane {
 
   on_drafts() {}
 
-  on_end(frame, reason, text, rest, counts) {
+  on_end(frame, reason, text, rest, counts, felt) {
     this.end = { reason, text, counts };
     if (this.spec.form) this.show_object(text);
     else if (!this.rounds.length) this.show_plain(text);
@@ -139,15 +132,16 @@ class Lane {
       more.dir = "auto";
       this.body.append(more);
     }
-    const { outline, first, last } = this.felt;
-    const felt = [
-      outline === undefined ? "" : `outline ${seconds(outline)}`,
-      first === undefined ? "" : `first word ${seconds(first)}`,
-      last === undefined ? "" : `last word ${seconds(last)}`,
+    const told = [
+      ["outline", felt.first_outline_word],
+      ["first final word", felt.first_final_word],
+      ["last word", felt.last_word],
+    ].filter(([, at]) => at !== null);
+    this.foot.textContent = [
+      ...told.map(([name, at]) => `${name} ${seconds(at)}`),
       counted(counts.tokens, "token"),
-      reason === "length" ? "cut by a limit" : "",
-    ];
-    this.foot.textContent = felt.filter(Boolean).join(" · ");
+      ...(reason === "length" ? ["cut by a limit"] : []),
+    ].join(" · ");
     this.node.classList.add("pd-over");
   }
 

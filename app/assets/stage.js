@@ -12,7 +12,10 @@ function start_stage(root, fill) {
   const replay = make("a", "pd-replay", "Download replay");
   replay.download = "replay.html";
   foot.append(verdict, replay);
-  const outline = new Outline((rounds) => fill(name, rounds));
+  const outline = new Outline((rounds) => {
+    note.textContent = "";
+    fill(name, rounds);
+  });
   board.append(outline.node, lanes_node);
   root.replaceChildren(note, board, foot);
 
@@ -25,6 +28,7 @@ function start_stage(root, fill) {
     rounds = 0;
     stopped = false;
     foot.hidden = true;
+    delete root.dataset.answer;
     outline.show([]);
     lanes_node.replaceChildren(...lanes.map((lane) => lane.node));
     board.classList.toggle("pd-race", lanes.length > 1);
@@ -67,6 +71,7 @@ function start_stage(root, fill) {
     replay.href = `replay/${encodeURIComponent(name)}`;
     verdict.textContent = compared(lanes);
     foot.hidden = false;
+    root.dataset.answer = name;
   }
 
   function stop() {

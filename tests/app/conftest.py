@@ -132,7 +132,7 @@ class Folded:
         elif kind == "text":
             self.text += rest[0]
         elif kind == "end":
-            self.end = dict(zip(("reason", "text", "rest", "counts"), rest, strict=True))
+            self.end = dict(zip(("reason", "text", "rest", "counts", "felt"), rest, strict=True))
 
     def spans(self) -> list[range]:
         """Return the positions of every part."""
