@@ -87,9 +87,7 @@ class Desk:
 
         return self._follow(make, prompt, [fields])
 
-    async def _follow(
-        self, make: Callable[[], list[PageAnswer]], prompt: str, fields: Sequence[Fields]
-    ) -> Views:
+    async def _follow(self, make: Callable[[], list[PageAnswer]], prompt: str, fields: Sequence[Fields]) -> Views:
         """Yield views until the answers have ended; drop them where nobody listens any more."""
         answers: list[PageAnswer] = []
         run = token_urlsafe(6)

@@ -58,9 +58,9 @@ def build_page_server(name: str, checkpoint: Checkpoint, showing: Showing) -> Fa
     os.environ.update(TELEMETRY_OFF)  # read when Gradio is imported
     import gradio
 
-    from .web_page import build_page
     from .page_style import page_theme
     from .stage import STYLE
+    from .web_page import build_page
 
     desk = Desk(Service.of({name: checkpoint}, showing.limits))
 
@@ -115,7 +115,8 @@ def run_page(name: str, checkpoint: Checkpoint, showing: Showing) -> None:
             timeout_graceful_shutdown=max(1, round(showing.limits.shutdown_seconds)),
         )
         host, port = listening.getsockname()[:2]
-        print(f"The page of {name} is on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"The page of {name} is on http://{shown}:{port} (Ctrl-C ends it)", flush=True)
         uvicorn.Server(config).run(sockets=[listening])
 
 

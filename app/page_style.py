@@ -1,15 +1,15 @@
 """The look of Gradio's own components: quiet, with the fonts of the system, in light and dark."""
 
-import gradio
+from gradio.themes import Base, ThemeClass
 from gradio.themes.utils import colors, sizes
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
-def page_theme() -> gradio.Theme:
+def page_theme() -> ThemeClass:
     """Return the theme; page.css has the rest."""
-    theme = gradio.themes.Base(
+    theme = Base(
         primary_hue=colors.indigo,
         neutral_hue=colors.stone,
         text_size=sizes.text_md,

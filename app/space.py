@@ -1,11 +1,11 @@
 """Write the folder of a Space of the Hub: app.py, a README with the Space's header, requirements, and this package.
 
-    my-space/
-      README.md            the header: sdk, app_file, models
-      app.py               shows the page on the address that a Space has
-      requirements.txt     what the package needs; the Space brings Gradio itself
-      planned_diffusion/   the package, with the included checkpoint that the page shows
-      checkpoint/          the checkpoint, where it is another folder of this machine
+my-space/
+  README.md            the header: sdk, app_file, models
+  app.py               shows the page on the address that a Space has
+  requirements.txt     what the package needs; the Space brings Gradio itself
+  planned_diffusion/   the package, with the included checkpoint that the page shows
+  checkpoint/          the checkpoint, where it is another folder of this machine
 """
 
 import shutil
@@ -65,22 +65,20 @@ def write_space(folder: Path, model: str | None) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is no empty folder; give --space a new one.")
     base = base_named(model) if model else None
-    source = None if base is not None else Path(chosen_model(model)).resolve()
-    is_adapter = source is not None and (source / "adapter_config.json").is_file()
+    source = Path(base.name if base else chosen_model(model)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     _copy_package(folder / "planned_diffusion", source)
-    argument, repository = _named(folder, model, source)
-    models = f"models:\n- {repository or base.repository}\n" if repository or base else ""
+    argument, repository = (repr(base.name), base.repository) if base else _named(folder, model, source)
+    models = f"models:\n- {repository}\n" if repository else ""
     (folder / "README.md").write_text(HEADER.format(gradio=version("gradio"), models=models), encoding="utf-8")
     (folder / "app.py").write_text(APP.format(model=argument), encoding="utf-8")
-    needed = (*NEEDED, *(NEEDED_BY_BASES if is_adapter or base is not None else ()))
+    is_adapter = (source / "adapter_config.json").is_file()
+    needed = (*NEEDED, *(NEEDED_BY_BASES if base or is_adapter else ()))
     (folder / "requirements.txt").write_text("".join(f"{one}\n" for one in needed), encoding="utf-8")
 
 
-def _named(folder: Path, model: str | None, source: Path | None) -> tuple[str, str | None]:
+def _named(folder: Path, model: str | None, source: Path) -> tuple[str, str | None]:
     """Return the model as app.py names it, in Python, and its repository on the Hub; other folders are copied."""
-    if source is None:
-        return repr(model), None
     if source.is_relative_to(CHECKPOINTS):
         return repr(source.name), None
     if source.is_dir():  # of this machine
@@ -89,7 +87,7 @@ def _named(folder: Path, model: str | None, source: Path | None) -> tuple[str, s
     return repr(str(model)), str(model)
 
 
-def _copy_package(target: Path, source: Path | None) -> None:
+def _copy_package(target: Path, source: Path) -> None:
     """Copy the code of the package, and the included checkpoint that is shown."""
     target.mkdir()
     for file in (*PACKAGE.glob("*.py"), PACKAGE / "py.typed"):

@@ -4,7 +4,6 @@ Its value is a view (desk.py). All texts reach the page by `textContent`, never 
 """
 
 from pathlib import Path
-from typing import Any
 
 import gradio
 
@@ -13,24 +12,14 @@ SCRIPTS = ("parts.js", "lane.js", "outline.js", "stage.js")  # each uses those b
 STYLE = ASSETS / "page.css"
 
 
-class Stage(gradio.HTML):
-    """Outline and parts of the latest answers.
+def make_stage() -> gradio.HTML:
+    """Return a stage.
 
-    The event "fill" has an edited outline as its data: {"name": of the answer, "outline": rounds of parts}.
+    Its event "fill" has an edited outline as its data: {"name": of the answer, "outline": rounds of parts}.
     """
-
-    def __init__(self) -> None:
-        super().__init__(
-            html_template='<div class="pd-stage"></div>',
-            js_on_load="\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS),
-            apply_default_css=False,
-            elem_id="stage",
-        )
-
-    def postprocess(self, value: Any) -> Any:
-        """Return a view as it is: the page's code reads it."""
-        return value
-
-    def api_info(self) -> dict[str, Any]:
-        """Return the type of a view."""
-        return {"type": "object"}
+    return gradio.HTML(
+        html_template='<div class="pd-stage"></div>',
+        js_on_load="\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        apply_default_css=False,
+        elem_id="stage",
+    )

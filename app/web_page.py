@@ -15,7 +15,7 @@ from ..loading.embedded import EMBEDDED
 from .desk import Desk
 from .handlers import Handlers
 from .knobs import KNOBS, KnobFields
-from .stage import Stage
+from .stage import make_stage
 
 TITLE = "Planned diffusion"
 SUBTITLE = "An outline first. Then all its parts come into focus at once."
@@ -89,8 +89,7 @@ def build_page(desk: Desk) -> gradio.Blocks:
             fill = gradio.Button("Fill in", variant="primary", elem_id="fill-form", scale=0)
         with gradio.Accordion("Decoding", open=False, elem_id="knobs"):
             turned = _knobs(knobs, desk.service.limits.answer_tokens)
-        stage = Stage()
-        decoding, *sliders = turned
+        stage = make_stage()
         do = Handlers(desk, knobs)
         running = [
             gradio.on(
@@ -101,8 +100,8 @@ def build_page(desk: Desk) -> gradio.Blocks:
             stage.fill(do.fill_outline, turned, [stage], trigger_mode="once", **SEE_NOTHING),
         ]  # fmt: skip
         stop.click(None, cancels=running, js="() => document.dispatchEvent(new Event('pd-stop'))")
-        decoding.change(
-            partial(_turnable, knobs), [decoding], sliders[: len(KNOBS)], queue=False, api_visibility="private"
+        turned[0].change(
+            partial(_turnable, knobs), turned[:1], turned[1 : 1 + len(KNOBS)], queue=False, api_visibility="private"
         )
     return page
 
@@ -113,7 +112,7 @@ def _question(text: str, name: str) -> gradio.Textbox:
     )
 
 
-def _knobs(knobs: KnobFields, most_tokens: int) -> list[gradio.components.Component]:
+def _knobs(knobs: KnobFields, most_tokens: int) -> list[gradio.Dropdown | gradio.Slider]:
     """Return the components of the decoder, of KNOBS, of the most tokens and of the pace, in this order."""
     decoding = gradio.Dropdown(knobs.decoders, value=knobs.decoding, label="Decoder", elem_id="decoder")
     with gradio.Row():

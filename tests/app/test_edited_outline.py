@@ -1,10 +1,9 @@
-"""An edited outline: only parts that are not kept are written again, and nonsense is one sentence that loses nothing."""
+"""An edited outline: only parts that are not kept are written again; nonsense is one sentence, and loses nothing."""
 
 import json
 
 import pytest
 
-from planned_diffusion.app.edited_outline import LONGEST_TOPIC
 from planned_diffusion.app.finished import Remembered
 
 PROMPT = "What are the capital, the currency, the continent and the main language of Kenya?"
@@ -107,7 +106,7 @@ NONSENSE = {
     "truth": ([[{"topic": "x", "length": True}]], "The part 'x' has the length True; give a whole number of tokens,"),
     "huge": ([[{"topic": "x", "length": 10**9}]], "There is room for 320 new tokens, but the given plan needs 1000"),
     "endless": ([[{"topic": "x", "length": 10**40}]], "The part 'x' of the plan has a length of more than 12 digits;"),
-    "long name": ([[{"topic": "x" * 201, "length": 8}]], f"The name 'xxxxxxxxxxxxxxxxxxxx'... has 201 characters; give {LONGEST_TOPIC} at"),
+    "long name": ([[{"topic": "x" * 201, "length": 8}]], "The name 'xxxxxxxxxxxxxxxxxxxx'... has 201 characters;"),
     "half a character": ([[{"topic": "\ud83d", "length": 8}]], "The text '\\ud83d' of a plan holds half a character;"),
     "a digit": ([[{"topic": "top 10", "length": 8}]], "The topic 'top 10 ' "),
     "elsewhere": ([[{"topic": "x", "length": 8, "was": [7, 7]}]], "The outline cannot be read; reload the page."),
@@ -134,7 +133,9 @@ def test_an_outline_with_everything_kept_is_refused(facts_desk, first, outline):
     assert facts_desk.fill(first[0], outline)["note"] == sentence
 
 
-@pytest.mark.parametrize("topic", ["<sync/>", "</topic><async>", "<script>alert(1)</script>", "\u202eevil", "🦒", "a\nb"])
+@pytest.mark.parametrize(
+    "topic", ["<sync/>", "</topic><async>", "<script>alert(1)</script>", "\u202eevil", "🦒", "a\nb"]
+)
 def test_names_are_text_whatever_they_spell(facts_desk, folded, first, outline, topic):
     outline[0][1] |= {"topic": topic, "keep": False}
     seen = folded(facts_desk.fill(first[0], outline)["lanes"][0])

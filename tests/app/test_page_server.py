@@ -27,7 +27,9 @@ def get(url: str, **headers) -> tuple[int, str]:
 
 def test_only_this_machine_unless_it_is_public(capsys):
     assert Showing().address.host == "127.0.0.1"
-    with pytest.raises(ValueError, match="Other machines reach 0.0.0.0, and the page asks nobody for a key; give --pub"):
+    with pytest.raises(
+        ValueError, match="Other machines reach 0.0.0.0, and the page asks nobody for a key; give --pub"
+    ):
         Showing(Address("0.0.0.0"))
     assert Showing(Address("0.0.0.0"), is_public=True).is_public
     pytest.importorskip("gradio", reason="the command needs Gradio")

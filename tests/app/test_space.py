@@ -29,7 +29,12 @@ def header(folder: Path) -> dict:
 def test_the_header_is_that_of_a_space(tmp_path):
     assert main(["app", "--space", str(tmp_path / "space")]) == 0
     folder = tmp_path / "space"
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "app.py", "planned_diffusion", "requirements.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "app.py",
+        "planned_diffusion",
+        "requirements.txt",
+    ]
     told = header(folder)
     assert told["sdk"] == "gradio" and told["app_file"] == "app.py" and told["sdk_version"] == version("gradio")
     assert {"title", "colorFrom", "colorTo", "license"} <= told.keys() and "models" not in told

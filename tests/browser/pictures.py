@@ -1,9 +1,9 @@
-"""Takes the pictures of the web page: `python tests/browser/pictures.py [FOLDER]` (`make pictures`), by default docs/pictures.
+"""Takes the pictures of the web page: `python tests/browser/pictures.py [FOLDER]` (`make pictures`).
 
     page-1400.png   a race in the middle, light, as on a desk
     page-390.png    the finished answer with its outline, dark, as on a phone
 
-It starts a page of the included model and looks at it with Chromium.
+It starts a page of the included model and looks at it with Chromium; FOLDER is docs/pictures where none is given.
 """
 
 import shutil
@@ -55,7 +55,9 @@ def picture(
     in_the_middle: bool = False,
 ) -> None:
     """Take a picture of a page that answers: a race in the middle, without thresholds, or an answer at its end."""
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, device_scale_factor=1.5)
+    page = browser.new_page(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, device_scale_factor=1.5
+    )
     page.set_default_timeout(PATIENCE)
     page.goto(url)
     page.fill("#question textarea", QUESTION)

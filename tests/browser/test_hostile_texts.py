@@ -1,4 +1,4 @@
-"""Whatever a question, a name or a token spells is text on the page: no element, no script, no attribute comes of it."""
+"""Whatever a question, a name or a token spells is text on the page: no element and no script comes of it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Several people at the page: a queue that is told, slots that come free when a page closes, and single answers for all."""
+"""Several people at the page: a queue that is told, slots that come free when a page closes, single answers."""
 
 import time
 
