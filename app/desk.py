@@ -33,7 +33,7 @@ Views = AsyncGenerator[View, None]
 
 @dataclass
 class Desk:
-    """What pages ask, and what they get.
+    """The place where pages ask, and from which they get views.
 
     service: the server's models and engine.
     remembered: answers that can be edited and downloaded.

@@ -13,7 +13,7 @@ from ..inference.form import Form
 from ..inference.recording import Recording
 from ..inference.server.served_models import ServedModel
 from ..inference.server.written_answer import WrittenAnswer
-from .frames import Frames
+from .page_frames import Frames
 
 
 class PageAnswer(WrittenAnswer):

@@ -40,6 +40,8 @@ def page_theme() -> ThemeClass:
         button_primary_background_fill_dark="#e5e7eb",
         button_primary_background_fill_hover="#374151",
         button_primary_background_fill_hover_dark="#ffffff",
+        button_primary_border_color="transparent",
+        button_primary_border_color_dark="transparent",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#16161a",
         button_secondary_background_fill="transparent",

@@ -1,4 +1,4 @@
-// One answer on the stage: it takes frames (frames.py) one by one and draws what each changes.
+// One answer on the stage: it takes frames (page_frames.py) one by one and draws what each changes.
 
 const NAMES = { planned: "planned", autoregressive: "left to right" };
 

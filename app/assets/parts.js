@@ -20,7 +20,7 @@ function unspaced(text) {
 }
 
 class Part {
-  // given: {topic, length, start, stop, given: [[position, text], ...]} as in frames.py
+  // given: {topic, length, start, stop, given: [[position, text], ...]} as in page_frames.py
   constructor(given, colour) {
     this.node = accented(make("section", "pd-part"), colour);
     if (given.topic) this.node.append(make("h4", "", given.topic));

@@ -148,12 +148,13 @@ def tab(open_tab):
 
 @pytest.fixture(scope="session")
 def metric():
-    """metric(url, "answers") -> a number of the page's /metrics, of the model facts."""
+    """metric(url, "answers", end="dropped") -> a number of the page's /metrics, summed over all with these labels."""
 
-    def read(url: str, name: str) -> float:
+    def read(url: str, name: str, **labels: str) -> float:
         text = urllib.request.urlopen(f"{url}/metrics", timeout=30).read().decode()
-        found = re.findall(rf'^planned_diffusion_{name}{{(?:\S*,)?model="facts"[^}}]*}} (\S+)$', text, re.MULTILINE)
-        return sum(map(float, found))
+        lines = re.findall(rf"^planned_diffusion_{name}({{.*}}) (\S+)$", text, re.MULTILINE)
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(float(number) for found, number in lines if all(one in found for one in wanted))
 
     return read
 

@@ -100,12 +100,12 @@ class Frames:
     def _plan(self, event: PlanToken | PlanShortened) -> Change:
         return ["plan", read(self.reader, [token for token in self._state.plan_ids if token not in self._hidden])]
 
-    def _outline(self, event: PlanDone) -> Change:
-        lengths = [span.length for span in event.promises.spans]
-        return ["outline", event.round, [*map(self._part, event.spans, lengths)]]
-
-    def _blanks(self, event: BlanksPlaced) -> Change:
-        return ["blanks", event.round, [self._part(span, len(span.positions)) for span in event.spans]]
+    def _placed(self, event: PlanDone | BlanksPlaced) -> Change:
+        if isinstance(event, PlanDone):
+            kind, lengths = "outline", [span.length for span in event.promises.spans]
+        else:
+            kind, lengths = "blanks", [len(span.positions) for span in event.spans]
+        return [kind, event.round, [*map(self._part, event.spans, lengths)]]
 
     def _write(self, event: TokensWritten) -> Change | None:
         if not self._state.spans:  # left to right: the text says it
@@ -139,8 +139,8 @@ class Frames:
 CHANGES: dict[type, Callable[[Frames, Any], Change | None]] = {
     PlanToken: Frames._plan,
     PlanShortened: Frames._plan,
-    PlanDone: Frames._outline,
-    BlanksPlaced: Frames._blanks,
+    PlanDone: Frames._placed,
+    BlanksPlaced: Frames._placed,
     TokensWritten: Frames._write,
     TokensBlanked: lambda frames, event: ["blank", event.positions],
     SpanClosed: Frames._closed,
