@@ -91,15 +91,15 @@ class Exchange:
     def _deliver(self, answer: WrittenAnswer, events: list[Event]) -> None:
         """Hand events from the engine's thread to the event loop's."""
         with suppress(RuntimeError):  # the loop has ended, so nobody listens
-            self._loop.call_soon_threadsafe(self._take, answer, events)
+            self._loop.call_soon_threadsafe(self._take, answer, events, time.monotonic())
 
-    def _take(self, answer: WrittenAnswer, events: list[Event]) -> None:
+    def _take(self, answer: WrittenAnswer, events: list[Event], at: float) -> None:
         if not self._tickets:  # closed; the engine had not heard of it yet
             return
         if answer.is_over:
             return
         try:
-            answer.add(events)
+            answer.add(events, at)
         except Exception as error:  # nobody else would hear of it, and the client would wait
             answer.error = error
             for ticket in [ticket for ticket, other in self._tickets.items() if other is answer]:

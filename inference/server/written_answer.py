@@ -3,7 +3,6 @@
 Text that is settled waits here until it is taken, so a reader who is slow gets fewer and longer pieces.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ class WrittenAnswer:
         ended: the end, as the engine tells it.
         text: as far as it is settled; an end that may become a text to stop at is held back.
         counts: tokens that the model has written.
-        first_forward_at: of `time.monotonic`, in seconds; None while it waits.
+        first_forward_at: end of its first forward, of `time.monotonic`, in seconds; None while it waits.
     """
 
     def __init__(
@@ -75,8 +74,10 @@ class WrittenAnswer:
             return None
         return "stop" if self._stopped or self.ended.reason == "eos" else "length"
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Take in the events of a forward."""
+    def add(self, events: Sequence[Event], at: float) -> None:
+        """Take in the events of a forward, which ended at a time of `time.monotonic`."""
+        if self.first_forward_at is None and any(isinstance(event, Forward) for event in events):
+            self.first_forward_at = at
         for event in events:
             self._add(event)
 
@@ -99,9 +100,7 @@ class WrittenAnswer:
             self.likelihoods.add(event)
         self.plan.add(event)
         self.counts.add(event)
-        if isinstance(event, Forward):
-            self.first_forward_at = self.first_forward_at or time.monotonic()
-        elif isinstance(event, Text):
+        if isinstance(event, Text):
             self._prose.add(event.token_ids)
             if self.form is None:
                 self._settle(self._prose.text, final=False)
