@@ -20,6 +20,19 @@ ENGINE_KEY_VARIABLE = "PLANNED_DIFFUSION_ENGINE_KEY"
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Checkpoints that are served."""
+
+    source: Annotated[
+        str | None, Argument(metavar="[MODEL]", help="Folder or Hub repository of a checkpoint; default: the included.")
+    ] = None
+    model: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=PATH", help="Checkpoint or adapter, and the name under which it is served; repeatable."),
+    ] = None
+
+
+@dataclass(frozen=True)
 class Listening:
     """Options for where the server listens, and to whom."""
 
@@ -98,13 +111,7 @@ def serve(
     listening: Listening,
     bounds: Bounds,
     elsewhere: Elsewhere,
-    source: Annotated[
-        str | None, Argument(metavar="[MODEL]", help="Folder or Hub repository of a checkpoint; default: the included.")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        Option(metavar="NAME=PATH", help="Checkpoint or adapter, and the name under which it is served; repeatable."),
-    ] = None,
+    sources: Sources,
     debug: Debug = False,
 ) -> None:
     """Start an OpenAI-compatible server, of models of this package or in front of another engine.
@@ -117,19 +124,20 @@ def serve(
     lacking = [name for name in libraries if find_spec(name) is None]
     if lacking:
         raise RuntimeError(f"Serving needs {', '.join(lacking)}; run pip install 'planned-diffusion[serve]'.")
-    named = named_sources([*([source] if source else []), *(model or [])])
+    given = [*([sources.source] if sources.source else []), *(sources.model or [])]
+    named = named_sources(given)
     serving = serving_of(listening, bounds)
     if elsewhere.engine is not None:
-        serve_in_front(elsewhere, serving, named if source or model else {}, weights, debug)
+        serve_in_front(elsewhere, serving, named if given else {}, weights, debug)
         return
     unused = next((name for name in ("engine_model", "engine_key_file") if getattr(elsewhere, name)), None)
     if unused:
         raise ValueError(f"There is --{unused.replace('_', '-')} without an engine; give --engine URL.")
-    sources = {name: checkpoint_of(path, debug) for name, path in named.items()}
+    paths = {name: checkpoint_of(path, debug) for name, path in named.items()}
     quiet(debug)
     from ..inference.server.run_server import run_server
 
-    checkpoints = {name: opened(path, weights) for name, path in sources.items()}
+    checkpoints = {name: opened(path, weights) for name, path in paths.items()}
     print(f"Serving {', '.join(checkpoints)} on http://{listening.host}:{listening.port}/v1", flush=True)
     run_server(checkpoints, serving)
 

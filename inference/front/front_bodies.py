@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ..server.asked_fields import chat_of
 from ..server.bodies import MOST_LOGPROBS, Asking, Message, Part, Text, as_list
 from ..server.limits import Limits
 from ..server.refusals import RefusalError
@@ -78,7 +77,6 @@ def check_front(body: FrontBody, limits: Limits) -> None:
 
 
 def _check_plan(body: FrontChatBody) -> None:
-    chat_of(body.messages)
     if body.stream_plan != "none" and not body.stream:
         raise RefusalError("stream_plan is given without stream; set stream to true.", param="stream_plan")
     if body.top_logprobs is not None and not body.logprobs:

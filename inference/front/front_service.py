@@ -81,7 +81,7 @@ class FrontService:
             RefusalError: anything that cannot be had, no place, or a failure of the engine.
         """
         check_front(body, self.limits)
-        asked = _Asked(body, client_of(body, http), time.monotonic() + self.limits.answer_seconds)
+        asked = _Asked.of(body, client_of(body, http), self.limits)
         await self.engine.check_model(body.model)
         self.places.take(ENGINE, asked.count)
         held = AsyncExitStack()  # whatever this request holds, until its response is out
@@ -123,7 +123,7 @@ class FrontService:
             async with asyncio.timeout(asked.deadline - time.monotonic()):
                 source = await self._plan(asked)
                 held.callback(source.close)
-                if isinstance(asked.body, FrontChatBody) and (asked.given or is_worth_it(source)):
+                if isinstance(asked.body, FrontChatBody) and (asked.given is not None or is_worth_it(source)):
                     return await self._in_parts(asked, asked.body, source, held)
                 source.close()
                 return await self._in_one_piece(asked, source, held)
@@ -132,7 +132,7 @@ class FrontService:
 
     async def _plan(self, asked: "_Asked") -> PlanSource:
         """Return the plan of an answer, as far as it is known; without rounds where it should have none."""
-        if asked.given:
+        if asked.given is not None:
             return PlanSource(asked.given)
         if not wants_plan(asked.body):
             return PlanSource()
@@ -176,12 +176,29 @@ class FrontService:
 class _Asked:
     """A checked request.
 
+    chat: the messages of a chat; none for texts.
+    given: the plan that the client gives; None where it gives none.
     deadline: of `time.monotonic`, when the answers must have ended.
     """
 
     body: FrontBody
     client: str
+    chat: Chat
+    given: list[Round] | None
     deadline: float
+
+    @classmethod
+    def of(cls, body: FrontBody, client: str, limits: Limits) -> "_Asked":
+        """Return a request.
+
+        Raises:
+            RefusalError: a chat or a plan that cannot be used.
+        """
+        chat, given = Chat(), None
+        if isinstance(body, FrontChatBody):
+            chat = chat_of(body.messages)
+            given = None if body.plan is None else given_rounds(body.plan)
+        return cls(body, client, chat, given, time.monotonic() + limits.answer_seconds)
 
     @property
     def kind(self) -> Kind:
@@ -191,16 +208,6 @@ class _Asked:
     def count(self) -> int:
         prompts = len(self.body.prompt) if isinstance(self.body, FrontTextBody) else 1
         return prompts * (self.body.n or 1)
-
-    @property
-    def chat(self) -> Chat:
-        """The messages of a chat; none for texts."""
-        return chat_of(self.body.messages) if isinstance(self.body, FrontChatBody) else []
-
-    @property
-    def given(self) -> list[Round]:
-        """The plan that the client gives; empty where it gives none."""
-        return given_rounds(self.body.plan) if isinstance(self.body, FrontChatBody) and self.body.plan else []
 
     @property
     def tells_usage(self) -> bool:
