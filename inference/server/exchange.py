@@ -1,6 +1,7 @@
 """The answers to one HTTP request on their way: admitted or refused, followed while they are written, dropped."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
