@@ -96,7 +96,7 @@ class Desk:
             answers.extend(make())
             return list(answers)
 
-        exchange = await self.service.admission.open(self.model, len(fields), remembered)
+        exchange = await self.service.admission.open(self.model, len(fields), remembered, client=run)
         self._waiting |= dict.fromkeys(answers)
         try:
             while not exchange.is_over:
