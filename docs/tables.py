@@ -302,6 +302,15 @@ def rows_of(name: str) -> list[str]:
     return [*rows_as_table(results["rows"]), "", stamp_line(results["stamp"])]
 
 
+def predictions() -> list[str]:
+    """Return the predictions for a 7B model, which say that they are none of our measurements."""
+    results = loaded(RESULTS / "predictions.json")
+    stamp = results["stamp"]
+    facts = "; ".join((f"commit: {stamp['commit']}", stamp["prediction"], f"weights: {stamp['weights']}"))
+    note = f"Predicted on {stamp['date'][:10]}; {facts}."
+    return [*rows_as_table(results["rows"]), "", note]
+
+
 def cost_growth() -> list[str]:
     """Return the time of a denoising step against the tokens before it, and against the batch."""
     results = loaded(RESULTS / "cost_growth.json")
@@ -363,6 +372,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "objective": partial(objective, "objective.json"),
     "objective_examples": partial(objective, "objective_examples.json"),
     "less_work": less_work,
+    "predictions": predictions,
     "small_rooms": partial(rows_of, "small_rooms.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
