@@ -110,7 +110,7 @@ def test_refused(opened, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(ValueError, match="holds no records"):
         evaluate_likelihood(LikelihoodEvaluation(FACTS, tmp_path / "empty.jsonl"))
-    with pytest.raises(ValueError, match="samples is 1; give at least 2"):
+    with pytest.raises(ValueError, match="samples is 1; give an even number"):
         LikelihoodEvaluation(FACTS, tmp_path, samples=1)
     with pytest.raises(ValueError, match="count is 0; give 1 or more"):
         LikelihoodEvaluation(FACTS, tmp_path, count=0)
