@@ -50,7 +50,7 @@ def test_scores_and_what_is_printed(opened, file, facts_checkpoint, capsys):
     assert (true.bound, true.error) == (None, None) and own.planned_tokens > own.tokens
     [text] = likelihoods(facts_checkpoint, [(CAPITAL, TRUE)])
     assert true.tokens == text.tokens + 1 and true.left_to_right < text.total  # with its end
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())  # lines are broken where they are long
     for text in ("planned answers, bound as planned", "planned answers, left to right", "plain answers", "samples: 16"):
         assert text in shown
     evaluate_likelihood(LikelihoodEvaluation(FACTS, file, count=2, samples=16, as_json=True))
