@@ -17,7 +17,9 @@ from planned_diffusion.loading.embedded import EMBEDDED
 from planned_diffusion.records.tagged import plain_text
 from planned_diffusion.training.examples import encode_example
 
-lm_eval = pytest.importorskip("lm_eval.api.model", reason="pip install 'planned-diffusion[lm-eval]'")
+lm_eval = pytest.importorskip(
+    "lm_eval.api.model", reason="lm-eval is not installed: pip install 'planned-diffusion[lm-eval]'"
+)
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 
 from planned_diffusion.evaluation.harness.contexts import Contexts  # noqa: E402
