@@ -27,7 +27,7 @@ from ..training.examples import Example, encode_example
 from .bars import Bar, no_bar
 from .bootstrap import Estimate, estimate
 from .likelihood import scored_texts
-from .planned_bound import SAMPLES, pads_to_the_room, planned_bound
+from .planned_bound import SAMPLES, check_samples, pads_to_the_room, planned_bound
 from .run_header import header_of_run, stamp_of_run
 from .scored_records import ScoredRecord, read_scored_records
 from .stamp import print_json, print_tables
@@ -58,8 +58,7 @@ class LikelihoodEvaluation:
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
             raise ValueError(f"count is {self.count}; give 1 or more.")
-        if self.samples < 2:
-            raise ValueError(f"samples is {self.samples}; give at least 2, for an error to be told.")
+        check_samples(self.samples)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,6 @@ def encode_example(
             follow the grammar, or a chat template that refuses the messages.
     """
     prompt, answer = _split_answer(messages)
-    parse_tagged(answer)  # refused before the template is asked
     return encode_answer(encode_prompt(tokenizer, prompt), answer, tokenizer, control)
 
 

@@ -11,7 +11,7 @@ from ...inference.answer import check_fields
 from ...inference.batch.batcher import batch_size_on
 from ...inference.batch.tasks import field_names
 from ...inference.decoding_fields import with_sampling
-from ..planned_bound import SAMPLES
+from ..planned_bound import SAMPLES, check_samples
 
 WAYS = ("left_to_right", "planned")
 
@@ -49,10 +49,11 @@ class ModelArgs:
     def __post_init__(self) -> None:
         if self.scores not in WAYS:
             raise ValueError(f"scores is {self.scores!r}; choose one of {', '.join(WAYS)}.")
-        for name in ("max_batch_size", "max_length", "max_gen_toks", "samples"):
+        for name in ("max_batch_size", "max_length", "max_gen_toks"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} is {value!r}; give a whole number, at least 1.")
+        check_samples(self.samples)
         self.prompts_at_once("cpu")  # or it is refused
         check_fields(self.generation)
 

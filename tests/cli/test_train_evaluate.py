@@ -175,7 +175,7 @@ def test_evaluate_passes_the_options_of_the_standard_tasks_on(run, checkpoint, m
             "--task likelihood needs --prompts FILE; give a file with prompts with their answers",
         ),
         (["--task", "likelihood", "--prompts", "no.jsonl", "--all"], "--all means nothing with --task likelihood"),
-        (["--task", "likelihood", "--prompts", "no.jsonl", "--samples", "1"], "samples is 1; give at least 2"),
+        (["--task", "likelihood", "--prompts", "no.jsonl", "--samples", "1"], "samples is 1; give an even number"),
     ],
 )
 def test_evaluate_refuses_options_that_do_not_fit(run, checkpoint, tmp_path, monkeypatch, options, message):

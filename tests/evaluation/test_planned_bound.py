@@ -146,7 +146,7 @@ def test_the_truth_is_a_distribution(checkpoint):
 def test_one_token_has_one_order_and_no_error(checkpoint):
     example = example_of(checkpoint, "<promise>-<topic>a 1</topic><async>b</async>")
     truth, _ = Written(checkpoint, example).spans()
-    found = planned_bound(checkpoint, example, samples=2)
+    found = planned_bound(checkpoint, example, samples=4)
     assert (found.spans.total, found.error) == (pytest.approx(truth, abs=1e-4), pytest.approx(0, abs=1e-5))
 
 
@@ -181,5 +181,6 @@ def test_refused(checkpoint):
         planned_bound(checkpoint, example_of(checkpoint, "plain"))
     with pytest.raises(ValueError, match="'a' has 4 tokens, and its promise of 3 is room for 3; promise at least 4"):
         planned_bound(checkpoint, example_of(checkpoint, ONE.replace("4", "3")))
-    with pytest.raises(ValueError, match="samples is 1; give at least 2"):
-        planned_bound(checkpoint, example_of(checkpoint, ONE), samples=1)
+    for samples in (2, 5):
+        with pytest.raises(ValueError, match=f"samples is {samples}; give an even number, at least 4"):
+            planned_bound(checkpoint, example_of(checkpoint, ONE), samples)

@@ -149,7 +149,9 @@ def test_gsm8k_of_the_published_answers_is_right():
 
 
 def test_ifeval_by_the_checks_of_lm_eval(write, capsys):
-    pytest.importorskip("lm_eval.tasks.ifeval.utils", reason="pip install 'planned-diffusion[lm-eval]'")
+    pytest.importorskip(
+        "lm_eval.tasks.ifeval.utils", reason="lm-eval is not installed: pip install 'planned-diffusion[lm-eval]'"
+    )
     rows = (
         {"key": 1, "prompt": KENYA, "instruction_id_list": ["keywords:existence"],
          "kwargs": [{"keywords": ["Nairobi"]}]},

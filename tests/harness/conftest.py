@@ -4,9 +4,6 @@ import pytest
 
 from planned_diffusion.loading.embedded import EMBEDDED
 
-INSTALL = "lm-eval is not installed: pip install 'planned-diffusion[lm-eval]'"
-pytest.importorskip("lm_eval.api.model", reason=INSTALL)
-
 
 @pytest.fixture(scope="session")
 def build():

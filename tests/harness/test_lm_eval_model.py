@@ -17,7 +17,9 @@ from planned_diffusion.loading.embedded import EMBEDDED
 from planned_diffusion.records.tagged import plain_text
 from planned_diffusion.training.examples import encode_example
 
-lm_eval = pytest.importorskip("lm_eval.api.model", reason="pip install 'planned-diffusion[lm-eval]'")
+lm_eval = pytest.importorskip(
+    "lm_eval.api.model", reason="lm-eval is not installed: pip install 'planned-diffusion[lm-eval]'"
+)
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 
 from planned_diffusion.evaluation.harness.contexts import Contexts  # noqa: E402
@@ -216,6 +218,7 @@ def test_a_request_that_cannot_be_answered_counts_as_failed_and_the_others_are_a
         ({"batch_size": 0}, "batch_size is 0; give a whole number, at least 1, or auto"),
         ({"batch_size": "many"}, "batch_size is 'many'"),
         ({"max_length": 0}, "max_length is 0; give a whole number"),
+        ({"samples": 3}, "samples is 3; give an even number, at least 4"),
         ({"scores": "kindly"}, "scores is 'kindly'; choose one of left_to_right, planned"),
     ],
 )

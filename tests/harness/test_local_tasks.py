@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("lm_eval.api.model", reason="pip install 'planned-diffusion[lm-eval]'")
+pytest.importorskip("lm_eval.api.model", reason="lm-eval is not installed: pip install 'planned-diffusion[lm-eval]'")
 from planned_diffusion.evaluation.harness import local_tasks
 from planned_diffusion.loading.embedded import EMBEDDED
 
