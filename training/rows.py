@@ -97,13 +97,11 @@ class _Padded:
 
 def _padded(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> _Padded:
     """Draw the pads of every span and put them before its `</async>`."""
-    starts, ends = (
-        np.flatnonzero((example.ids == tag) & (example.span != NO_SPAN))
-        for tag in (control.async_start, control.async_end)
-    )
+    ends = np.flatnonzero((example.ids == control.async_end) & (example.span != NO_SPAN))
+    content = np.bincount(example.span[example.is_target & (example.span != NO_SPAN)], minlength=len(ends))
     least, most = objective.span_padding
     pads = rng.integers(least, most + 1, size=len(ends))
-    pads += -(ends - starts - 1 + pads) % objective.span_multiple
+    pads += -(content + pads) % objective.span_multiple
     copies = np.ones(len(example.ids), dtype=np.int64)
     copies[ends] += pads
     order = np.repeat(np.arange(len(example.ids)), copies)  # </async> k+1 times; the first k become [PAD]
@@ -222,19 +220,22 @@ def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Ro
     """Copy every span without pads, to be read left to right; these labels do not enter the normaliser.
 
     The last token of a span predicts `[PAD]`, so that a span that is written left to right ends before its room does.
+    A promise that stands in a span again is not learnt.
     """
     inside = (padded.span != NO_SPAN) & ~padded.is_pad
     position = np.flatnonzero(inside & (padded.ids != control.async_end))
     ids, span = padded.ids[position], padded.span[position]
-    following = np.append(np.where(span[1:] == span[:-1], ids[1:], control.span_pad), control.span_pad)
+    is_last = np.append(span[1:] != span[:-1], True)
+    following = np.where(is_last, control.span_pad, np.append(ids[1:], control.span_pad))
+    counts = is_last | np.append(padded.is_target[position][1:], True)
     return Row(
         ids=ids,
         span=padded.group[position],
         round=padded.round[position],
         stream=np.full(len(position), CAUSAL),
         position=position,
-        labels=following,
-        weights=np.full(len(position), objective.span_next_token_weight, dtype=np.float32),
+        labels=np.where(counts, following, NO_LABEL),
+        weights=(counts * objective.span_next_token_weight).astype(np.float32),
         loss_part=np.full(len(position), NEXT_TOKEN),
-        targets=targets_of(NEXT_TOKEN, len(position)),
+        targets=targets_of(NEXT_TOKEN, np.count_nonzero(counts)),
     )
