@@ -13,7 +13,7 @@ from ..inference.shown_text import shown
 from .chat_commands import COMMANDS
 from .chat_lines import Lines
 from .race import Racer, race
-from .terminal import counts_line, felt_line
+from .terminal import costs
 from .views import can_redraw, view_of
 
 Ask = Callable[[Iterable[Listener]], Turn]
@@ -81,6 +81,7 @@ class Chat:
         except KeyboardInterrupt:  # while a slow view showed what was written long ago
             if turn is not None and turn.answer is not None:
                 self.console.print(Line(shown(turn.text)))
+                self.tell(costs(turn.answer))
         if turn is not None and turn.answer is None:
             self.console.print(Line(shown(turn.text)))
             self.tell("stopped; the chat goes on")
@@ -98,10 +99,7 @@ class Chat:
             race(self.console, racers, self.speed)
             return
         for racer in racers:
-            print(
-                f"{racer.name}:\n{racer.answer.text}\n{counts_line(racer.answer)}\n{felt_line(racer.answer)}",
-                flush=True,
-            )
+            print(f"{racer.name}:", racer.answer.text, costs(racer.answer), sep="\n", flush=True)
 
     def say(self, text: str) -> None:
         """Print what a command was asked for."""

@@ -21,7 +21,7 @@ from ..inference.replay.trace_reading import RecordedRun
 from ..inference.shown_text import shown
 from .drawing import Drawing
 from .pacing import DEFAULT_SPEED
-from .terminal import counts_line, felt_line
+from .terminal import costs
 
 SIDE_BY_SIDE = 100  # columns from which on there is room for two
 
@@ -100,8 +100,7 @@ def race(console: Console, racers: Sequence[Racer], speed: float | None = None) 
             live.update(arranged([racer.panel(number, size) for racer in racers], is_wide), refresh=True)
             time.sleep(1 / wanted if wanted else 0.0)
     for racer in racers:
-        costs = "\n".join(filter(None, (counts_line(racer.answer), felt_line(racer.answer))))
-        console.print(Line(f"{racer.name}: {costs}", style="dim"))
+        console.print(Line(f"{racer.name}: {costs(racer.answer)}", style="dim"))
 
 
 def arranged(panels: Sequence[RenderableType], is_wide: bool) -> RenderableType:

@@ -84,7 +84,12 @@ class LiveView:
         """End the view with the text as prose and a line of counts."""
         self._live.stop()
         self.console.print(Line(shown(answer.text)))
-        self.console.print(Line("\n".join(filter(None, (counts_line(answer), felt_line(answer)))), style="dim"))
+        self.console.print(Line(costs(answer), style="dim"))
+
+
+def costs(answer: Answer) -> str:
+    """Return what an answer took: its counts, and below them when its words came."""
+    return "\n".join(filter(None, (counts_line(answer), felt_line(answer))))
 
 
 def counts_line(answer: Answer) -> str:
