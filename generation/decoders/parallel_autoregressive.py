@@ -37,7 +37,7 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request,
     pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    drafting = Drafting(canvas, guesses)
+    drafting = Drafting(canvas, guesses, request.settings.draft_rows)
     threads = {span: Thread(span.start, span.stop) for span in (yield from close_given(canvas, spans))}
     opened = {position for span in threads for position in span.opened}  # runs along with the first forward
     while threads:
