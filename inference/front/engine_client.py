@@ -168,6 +168,7 @@ class EngineClient:
         async with self._told():
             async for one in stream:
                 chunk: Completion = one.to_dict()
+                check_json(chunk)
                 for choice in chunk.get("choices") or ():
                     index = choice.get("index", 0)
                     ended[index] = ended.get(index, False) or choice.get("finish_reason") is not None
@@ -177,6 +178,11 @@ class EngineClient:
 
     def _resource(self, kind: Kind) -> Any:  # noqa: ANN401, two types of the client library with one method
         return self._client.chat.completions if kind == "chat" else self._client.completions
+
+
+def check_json(found: object) -> None:
+    """Raise ValueError for what no JSON in UTF-8 can hold: NaN, and half characters."""
+    json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _split(fields: dict[str, Any]) -> dict[str, Any]:
@@ -190,6 +196,7 @@ def _completion_in(body: bytes) -> Completion | None:
     """Return the object of a completion with at least one choice; None for anything else."""
     try:
         found = json.loads(body)
+        check_json(found)
     except (ValueError, RecursionError):
         return None
     choices = found.get("choices") if isinstance(found, dict) else None

@@ -8,9 +8,10 @@ reads once what they share.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .planned_parts import PlannedPart, Round
+from .planned_parts import Round
 
 Chat = list[dict[str, Any]]
+WORDS_PER_TOKEN = 0.75  # models keep to a number of words better than to one of tokens, which they do not see
 
 
 def with_question(chat: Chat, change: Callable[[str], str]) -> Chat:
@@ -30,22 +31,19 @@ def part_chat(chat: Chat, rounds: Sequence[Round], texts: Sequence[str | None], 
         number: of the part, counted over all rounds from 0.
     """
     parts = [part for one in rounds for part in one]
-    outline = "\n".join(f"{index}. {_described(part)}" for index, part in enumerate(parts, start=1))
+    outline = "\n".join(f"{index}. {part.topic}" for index, part in enumerate(parts, start=1))
     written = "".join(
         f"\n\nPart {index} is written already:\n{text.strip()}"
         for index, text in enumerate(texts, start=1)
         if text is not None
     )
     part = parts[number]
+    words = max(1, round(part.length * WORDS_PER_TOKEN))
     return with_question(
         chat,
         lambda question: (
-            f"{question}\n\n---\nSeveral writers answer this at the same time, by this outline:\n{outline}{written}\n\n"
-            f"Write only part {number + 1}: {part.topic}, about {part.length} tokens. Write its text alone, without "
-            "greeting, introduction or conclusion, and nothing that belongs to another part."
+            f"{question}\n\n---\nSeveral writers answer this at the same time, each one part of this outline:\n"
+            f"{outline}{written}\n\nWrite only part {number + 1}: {part.topic}. Write about {words} words of plain "
+            "answer, without greeting, introduction or conclusion, and nothing that belongs to another part."
         ),
     )
-
-
-def _described(part: PlannedPart) -> str:
-    return f"{part.topic} (about {part.length} tokens)"

@@ -149,7 +149,7 @@ def test_a_reader_who_takes_nothing_is_dropped_and_holds_up_nobody(tiny, start):
                 if message["type"] == "http.response.body":
                     await forever.wait()
 
-            await stream_of(exchange, Shape("tiny", True), exchange.close)({"type": "http"}, receive, send)
+            await stream_of(exchange, Shape("tiny", True), exchange.drop)({"type": "http"}, receive, send)
             return time.monotonic() - started
 
         seconds: list[float] = []

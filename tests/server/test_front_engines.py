@@ -14,6 +14,7 @@ CHAT = "/v1/chat/completions"
 QUESTION = "Compare cats and dogs."
 PLAN = [[{"topic": "cats", "length": 30}, {"topic": "dogs", "length": 10}], [{"topic": "advice", "length": 20}]]
 OUTLINE = outline([("cats", 30), ("dogs", 10)], [("advice", 20)])
+NAN = float("nan")
 BROKEN = Reply({"error": {"message": "no"}}, 500, RETRY_AT_ONCE)
 
 
@@ -40,7 +41,7 @@ def is_outline(body) -> bool:
 def part_of(body) -> str | None:
     """Return the topic of the part that is asked for."""
     question = body["messages"][-1]["content"]
-    return question.rpartition("Write only part ")[2].partition(": ")[2].partition(",")[0] or None
+    return question.rpartition("Write only part ")[2].partition(": ")[2].partition(". ")[0] or None
 
 
 def by_topic(**texts):
@@ -84,12 +85,12 @@ def test_a_part_is_told_the_outline_whatever_is_written_and_which_one_it_is(fron
         server.chat(QUESTION)
     parts = sorted(engine.questions[1:], key=lambda text: text.rpartition("Write only part ")[2])
     assert all(text.startswith(QUESTION) for text in parts)
-    assert all(
-        "1. cats (about 30 tokens)\n2. dogs (about 10 tokens)\n3. advice (about 20 tokens)" in text for text in parts
-    )
-    assert [text.rpartition("Write only part ")[2].partition(". ")[0] for text in parts] == [
-        "1: cats, about 30 tokens", "2: dogs, about 10 tokens", "3: advice, about 20 tokens",
+    assert all(f"{QUESTION}\n\n---\n" in text and "1. cats\n2. dogs\n3. advice\n" in text for text in parts)
+    assert [text.rpartition("Write only part ")[2].partition(" words ")[0] for text in parts] == [
+        "1: cats. Write about 22", "2: dogs. Write about 8", "3: advice. Write about 15",
     ]  # fmt: skip
+    beginnings = {text.partition("Write only part ")[0] for text in parts[:2]}
+    assert len(beginnings) == 1  # an engine reads once what the parts of a round share
     assert "Cats purr." not in parts[0] + parts[1]
     assert "Part 1 is written already:\nCats purr." in parts[2] and "Part 2 is written already:\nDogs bark." in parts[2]
 
@@ -258,6 +259,7 @@ def test_plain_streams_are_passed_on_with_the_tokens_of_the_outline(front):
     "reply",
     [Reply(chunks("Hel", reason=None)), Reply(chunks("Hel", reason=None, done=False), cut=True),
      Reply(chunks("Hel", reason=None, done=False) + b"data: {no json\n\n"),
+     Reply(chunks("Hel", reason=None, done=False) + chunks("\ud800")),
      Reply(chunks("Hel", reason=None, done=False) + b'data: {"error": {"message": "secret"}}\n\n')],
 )  # fmt: skip
 def test_a_plain_stream_that_breaks_off_ends_in_an_error(reply, front):
@@ -288,7 +290,17 @@ def test_streams_that_have_nothing_to_say_are_kept_alive_and_end_in_time(front):
 # Failures
 
 
-@pytest.mark.parametrize("reply", [BROKEN, Reply(b"<html>", cut=False), Reply({"choices": []}), completion("  ")])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        BROKEN,
+        Reply(b"<html>"),
+        Reply({"choices": []}),
+        completion("  "),
+        completion("\ud800"),
+        completion("a", extra=NAN),
+    ],
+)
 def test_a_part_is_asked_for_again(reply, front):
     replies = [reply, "Cats."]
     with front(by_topic(cats=lambda body: replies.pop(0)), retries=1) as (server, engine):
