@@ -70,13 +70,16 @@ class PlannedDiffusionConfig(PreTrainedConfig):
         span_attention (`str`): "sparse" (the spans of a round do not see each other) or "dense" (they do).
         span_separator (`str`): text between spans in an answer whose tags are removed; a space for published
             checkpoints, empty for models that were trained on records of this package.
+        repeat_promises (`bool`): a span begins with its promise again (topic, number and `</topic>` behind `<async>`),
+            which is given and no part of the text; so small models know which part they write.
         tie_word_embeddings (`bool`, *optional*): as in any configuration; the backbone's setting when omitted.
 
     Ids may be missing, where a backbone has no tags yet: the model then works as an ordinary causal language model, and
     `generate` raises an error that names the missing fields.
 
     Raises:
-        ValueError: an unknown `span_attention`, a unit below 1, or other than ten digit ids.
+        ValueError: an unknown `span_attention`, a unit below 1, a `repeat_promises` that is neither true nor false, or
+            other than ten digit ids.
     """
 
     model_type = "planned_diffusion"
@@ -97,6 +100,7 @@ class PlannedDiffusionConfig(PreTrainedConfig):
         tokens_per_length_unit: int = 10,
         span_attention: str = "sparse",
         span_separator: str = "",
+        repeat_promises: bool = False,
         tie_word_embeddings: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -111,6 +115,8 @@ class PlannedDiffusionConfig(PreTrainedConfig):
                 f"tokens_per_length_unit is {tokens_per_length_unit!r}; give the number of tokens, at least 1, that a "
                 "promised length of 1 stands for."
             )
+        if type(repeat_promises) is not bool:
+            raise ValueError(f"repeat_promises is {repeat_promises!r}; give true or false.")
         if digit_token_ids is not None and len(digit_token_ids) != 10:
             raise ValueError(
                 f"digit_token_ids has {len(digit_token_ids)} entries; list ten ids, of the digits 0 to 9 in order."
@@ -127,6 +133,7 @@ class PlannedDiffusionConfig(PreTrainedConfig):
         self.tokens_per_length_unit = tokens_per_length_unit
         self.span_attention = span_attention
         self.span_separator = span_separator
+        self.repeat_promises = repeat_promises
         if tie_word_embeddings is None:
             tie_word_embeddings = backbone_config.tie_word_embeddings
         super().__init__(**{"tie_word_embeddings": tie_word_embeddings, **kwargs})

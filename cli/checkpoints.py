@@ -23,6 +23,9 @@ class Conversion:
     span_separator: Annotated[
         str | None, Option(help="Text between spans; default: none, or that of the published checkpoints for theirs.")
     ] = None
+    repeat_promises: Annotated[
+        bool, Option("--repeat-promises", help="Begin every span with its promise again, which helps small models.")
+    ] = False
     revision: Annotated[str | None, Option(help="Branch, tag or commit of a Hub repository.")] = None
     gguf_file: Annotated[
         str | None, Option(metavar="NAME", help="GGUF file to convert, where SOURCE is a repository or holds several.")
@@ -78,7 +81,12 @@ def convert(
         converted = convert_checkpoint(
             source,
             out,
-            ChosenFields(conversion.tokens_per_length_unit, conversion.span_attention, conversion.span_separator),
+            ChosenFields(
+                conversion.tokens_per_length_unit,
+                conversion.span_attention,
+                conversion.span_separator,
+                conversion.repeat_promises,
+            ),
             revision=conversion.revision,
             gguf_file=conversion.gguf_file,
             progress=progress,

@@ -154,7 +154,7 @@ def pads_to_the_room(example: Example, config: PlannedDiffusionConfig) -> np.nda
         ValueError: a span that does not fit.
     """
     unit = Unit(config.tokens_per_length_unit)
-    lengths = span_lengths(example, ControlTokens.from_config(config))
+    lengths = span_lengths(example)
     rooms = np.array([unit.length(promise.number) for promise in example.promises], dtype=np.int64)
     short = np.flatnonzero(rooms < lengths)
     if len(short):

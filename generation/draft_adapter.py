@@ -88,4 +88,5 @@ def stored_settings(source: str, place: Mapping[str, Any] | None = None) -> Any:
 def _stored(source: str, place: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the content of an adapter's adapter_config.json; nothing where there is none."""
     file = find_adapter_config_file(source, **(place or {}))
-    return {} if file is None else dict(PreTrainedConfig.get_config_dict(file)[0])
+    stored = {} if file is None else PreTrainedConfig.get_config_dict(file)[0]
+    return {name: value for name, value in stored.items() if name != "_commit_hash"}  # transformers 5.17 puts it there

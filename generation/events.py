@@ -51,13 +51,17 @@ class PlanShortened:
 
 @dataclass(frozen=True)
 class PlacedSpan:
-    """A span of the canvas: blanks from `start` up to, not including, `stop`, except for `given` (position, token)."""
+    """A span of the canvas: blanks from `start` up to, not including, `stop`, except for `given` (position, token).
+
+    `opening` tokens stand before its content (plan.py, `opening_of`).
+    """
 
     index: int
     topic_ids: tuple[int, ...]
     start: int
     stop: int
     given: tuple[tuple[int, int], ...] = ()
+    opening: int = 1
 
     @property
     def positions(self) -> range:
@@ -66,8 +70,13 @@ class PlacedSpan:
 
     @property
     def extent(self) -> range:
-        """Positions of a span with its two tags."""
-        return range(self.start - 1, self.stop + 1)
+        """Positions of a span with its opening and its closing tag."""
+        return range(self.start - self.opening, self.stop + 1)
+
+    @property
+    def opened(self) -> range:
+        """Positions of its opening."""
+        return range(self.start - self.opening, self.start)
 
     def gap_stop(self, position: int) -> int:
         """Return where the gap around a blank ends: at the next given token, or with the span."""

@@ -104,6 +104,12 @@ FIELDS: dict[str, Field] = {
         "Tokens that are guessed behind the last one of every open part, at most; the next forward checks them, and "
         "the answer stays the same, or of the same distribution where it is sampled.",
     ),
+    "draft_rows": Field(
+        None,
+        Whole(optional=True),
+        "Rows of a forward that checks and makes guesses, of all its requests together, at most: as many as take "
+        "little longer than one. By default 32 on a CPU and 128 on a GPU; benchmarks/narrow_forwards.py measures it.",
+    ),
     "length_scale": Field(
         1.0,
         Number("a factor on promised lengths", above=0, at_most=LARGEST_FACTOR),

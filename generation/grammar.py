@@ -6,10 +6,10 @@ Source: arXiv 2510.18087, section 3.1.
 from collections.abc import Sequence
 from copy import copy
 
-from .plan import Round, Span, Unit
+from .plan import Round, Span, Unit, opening_of
 from .tokens import Allowed, ControlTokens
 
-TAGS_OF_A_SPAN = 2  # <async> and </async>
+END_TAG = 1  # </async>
 TERMINATOR = 1
 MOST_TOPIC_TOKENS = 32  # number included; a longer topic is a planner that lost its way
 
@@ -126,7 +126,7 @@ class RoundGrammar:
         self._open = None
         value, digits = last_number(inside, self.control.digits)
         span = Span(tuple(inside[: len(inside) - digits]), value, self.unit.length(value))
-        self._spent += TAGS_OF_A_SPAN + span.length
+        self._spent += len(opening_of(span.topic_ids, value, self.control)) + span.length + END_TAG
         if self._spent <= self.room:
             self.spans.append(span)
             self._kept = len(self.ids)
@@ -146,7 +146,9 @@ class RoundGrammar:
         return self._fits(1, more_tokens=3 if number else 2)
 
     def _fits(self, number: int, more_tokens: int) -> bool:
-        return self._spent + more_tokens + TAGS_OF_A_SPAN + self.unit.length(number) <= self.room
+        promise = len(self._open or ()) + more_tokens  # tokens from the topic on
+        opening = 1 + (promise if self.control.repeat_promises else 0)
+        return self._spent + more_tokens + opening + self.unit.length(number) + END_TAG <= self.room
 
 
 def last_number(ids: Sequence[int], digits: Sequence[int]) -> tuple[int, int]:

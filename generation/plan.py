@@ -5,8 +5,10 @@ Glossary (one word per concept, here and everywhere):
     answer    what the model writes after the prompt: rounds, then EOS
     round     promises, then as many spans in the same order, then a terminator: `<sync/>` (a round follows) or EOS
     promise   `<promise>-<topic>` topic number `</topic>`: announces a span
+    opening   the tokens of a span before its content; they are given, and no part of the answer's text
     number    the last number of a promise; its span gets number x unit x `length_scale` tokens of room
-    span      `<async>` content [PAD]* `</async>`: a part of the answer that is denoised with all others of its round
+    span      `<async>` content [PAD]* `</async>`: a part of the answer that is denoised with all others of its round;
+              where a checkpoint repeats promises, `<async>` topic number `</topic>` content [PAD]* `</async>`
     plan      the promises of every round
     blank     a position that holds the mask token
     written   a blank that received a token; written tokens stay
@@ -80,6 +82,16 @@ def render_promise(topic_ids: Sequence[int], number: int, control: ControlTokens
     """Return the ids of one promise; the number digit by digit."""
     digits = (control.digits[int(digit)] for digit in str(number))
     return (control.promise_start, *topic_ids, *digits, control.topic_end)
+
+
+def opening_of(topic_ids: Sequence[int], number: int, control: ControlTokens) -> tuple[int, ...]:
+    """Return what stands before the content of a span: `<async>`, and its promise where the checkpoint repeats it.
+
+    A span sees the whole plan, and only its position tells which promise is its own: the lengths before it must be
+    added up. Small models do not learn that; one that repeats promises reads topic and number in the span itself.
+    """
+    again = render_promise(topic_ids, number, control)[1:] if control.repeat_promises else ()
+    return (control.async_start, *again)
 
 
 def parse_round(ids: Sequence[int], control: ControlTokens, unit: Unit) -> Round:

@@ -157,8 +157,8 @@ FREE_ROWS, WORTH_A_ROW = 32, 0.07  # of a request alone on a CPU; see engine.py
 class Reply:
     """One entry per wanted row: the token drawn, its row's score, and its confidence (the largest probability).
 
-    For guesses: `free_rows` is the request's part of the rows that a forward may have, and `worth_a_row` how many
-    tokens a row must be expected to save to be worth its time.
+    For guesses: `free_rows` is the request's part of the rows that a forward may have, which `live` requests share, and
+    `worth_a_row` how many tokens a row must be expected to save to be worth its time.
     """
 
     token_ids: list[int]
@@ -166,6 +166,7 @@ class Reply:
     confidences: list[float]
     free_rows: int = FREE_ROWS
     worth_a_row: float = WORTH_A_ROW
+    live: int = 1
 
     def split(self, counts: Iterable[int]) -> "list[Reply]":
         """Cut the reply into consecutive pieces of so many rows."""

@@ -17,7 +17,10 @@ SPELLING = {
 
 @dataclass(frozen=True)
 class ControlTokens:
-    """Ids of the control tokens and of the digits; `eos` lists every id that ends an answer, the config's own first."""
+    """Ids of the control tokens and of the digits; `eos` lists every id that ends an answer, the config's own first.
+
+    `repeat_promises` says that a span begins with its promise again (plan.py, `opening_of`).
+    """
 
     mask: int
     promise_start: int
@@ -28,6 +31,7 @@ class ControlTokens:
     span_pad: int
     eos: tuple[int, ...]
     digits: tuple[int, ...]
+    repeat_promises: bool = False
 
     @classmethod
     def from_config(cls, config: Any, more_eos: tuple[int, ...] = ()) -> "ControlTokens":
@@ -59,7 +63,7 @@ class ControlTokens:
             )
         fields: dict[str, Any] = {field.removesuffix("_token_id"): value for field, value in ids.items()}
         fields["eos"] = tuple(dict.fromkeys((*eos_ids, *more_eos)))
-        return cls(**fields, digits=tuple(config.digit_token_ids))
+        return cls(**fields, digits=tuple(config.digit_token_ids), repeat_promises=config.repeat_promises)
 
     @classmethod
     def none(cls, eos: tuple[int, ...], **known: int | None) -> "ControlTokens":

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from .embedded import holds_checkpoint
+
 CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 
@@ -84,8 +86,8 @@ def cache_folder() -> Path:
 
 
 def base_named(model: str | Path) -> Base | None:
-    """Return the base that a name means; None for other names, and where a folder of that name lies."""
-    return None if Path(model).is_dir() else BASES.get(str(model))
+    """Return the base that a name means; None for other names, and where a checkpoint lies in a folder of that name."""
+    return None if holds_checkpoint(model) else BASES.get(str(model))
 
 
 def converted(base: Base) -> Path | None:

@@ -4,16 +4,16 @@ import re
 from pathlib import Path
 
 from .bases import base_named, conversion_of
-from .embedded import EMBEDDED, INCLUDED
+from .embedded import EMBEDDED, INCLUDED, holds_checkpoint
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")  # as the Hub names models
-CHECKPOINT_FILES = ("config.json", "adapter_config.json")
 
 
 def locate(model: str | Path, option: str = "") -> str:
     """Return the path of a folder, with ~ expanded, or the name of a Hub repository as it is.
 
-    A base by name (loading/bases.py) is the folder into which it was converted, an included checkpoint its folder.
+    A base by name (loading/bases.py) is the folder into which it was converted, an included checkpoint its folder; a
+    checkpoint in a folder of that name goes first.
 
     Args:
         model: folder, base or included checkpoint by name, or Hub repository as owner/name.
@@ -27,10 +27,11 @@ def locate(model: str | Path, option: str = "") -> str:
     if base is not None:
         return str(conversion_of(base))
     path, text = Path(model).expanduser(), str(model)
+    included = INCLUDED.get(text)
+    if included is not None and included.is_dir() and not holds_checkpoint(path):
+        return str(included)
     if path.is_dir():
         return str(path)
-    if text in INCLUDED and INCLUDED[text].is_dir():
-        return str(INCLUDED[text])
     if path.exists() or is_path(text) or not REPOSITORY.fullmatch(text):
         give = f"give {option} a folder" if option else "give a folder"
         raise ValueError(f"There is no folder {model}{_beside(text)}; {give}, or a Hub repository as owner/name.")
@@ -64,6 +65,6 @@ def chosen_model(model: str | None) -> str:
             raise ValueError(f"There is no embedded checkpoint at {EMBEDDED}; run make checkpoint, or give --model.")
         return str(EMBEDDED)
     source = locate(model, "--model")
-    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in CHECKPOINT_FILES):
+    if Path(source).is_dir() and not holds_checkpoint(source):
         raise ValueError(f"The folder {model} holds no config.json; name the folder of a checkpoint with --model.")
     return source

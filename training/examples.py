@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from ..generation.plan import opening_of, render_promise
 from ..generation.tokens import ControlTokens
 from ..generation.visibility import NO_SPAN
 from ..records.checks import ROLES, check_utf8
@@ -36,7 +37,7 @@ class Example:
     ids        int64
     span       int64, the span's index in the answer, -1 outside the spans
     round      int64, how many `<sync/>` precede the token, itself included if it is one
-    is_target  bool, False for the prompt and for `<async>`, `</async>`, which are given at generation time
+    is_target  bool, False for the prompt and for the opening and closing of spans, which are given at generation time
     prompt_length  tokens of the prompt
     plain_answer   int64 [M], the answer without plan and tags, EOS included, as autoregressive decoding writes it
     promises       one per span, in the order of the spans; none in a plain answer
@@ -131,13 +132,12 @@ def _add_rounds(
     for index, spans in enumerate(rounds):
         if index:
             columns.add([control.sync], round_index=index)
-        for span in spans:
-            topic = encode_text(tokenizer, f"{span.topic} " if span.topic else "")
-            number = [control.digits[int(digit)] for digit in str(span.number)]
-            columns.add([control.promise_start, *topic, *number, control.topic_end], round_index=index)
-        for span in spans:
+        topics = [encode_text(tokenizer, f"{span.topic} " if span.topic else "") for span in spans]
+        for span, topic in zip(spans, topics, strict=True):
+            columns.add(render_promise(topic, span.number, control), round_index=index)
+        for span, topic in zip(spans, topics, strict=True):
             content, place = encode_text(tokenizer, span.text), len(promises)
-            columns.add([control.async_start], place, index, is_target=False)
+            columns.add(opening_of(topic, span.number, control), place, index, is_target=False)
             columns.add(content, place, index)
             columns.add([control.async_end], place, index, is_target=False)
             promises.append(Promise(span.topic, span.number, len(content), index))

@@ -44,7 +44,7 @@ def draw_row(example: Example, objective: Objective, control: ControlTokens, rng
 
 def _planned(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
     """Draw the row of a tagged example with its plan."""
-    pads = _drawn_pads(example, objective, control, rng)
+    pads = _drawn_pads(example, objective, rng)
     padded = pad_spans(example, pads, control, is_dense=objective.span_attention == "dense")
     pieces = [clean_row(padded, objective.plan_loss_weight)]
     if not objective.drafts_alone:
@@ -96,18 +96,16 @@ class PaddedExample:
     is_pad: np.ndarray
 
 
-def _drawn_pads(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> np.ndarray:
+def _drawn_pads(example: Example, objective: Objective, rng: np.random.Generator) -> np.ndarray:
     """Draw the number of pads of every span, int64 [spans]."""
-    lengths, (least, most) = span_lengths(example, control), objective.span_padding
+    lengths, (least, most) = span_lengths(example), objective.span_padding
     pads = rng.integers(least, most + 1, size=len(lengths))
     return pads + -(lengths + pads) % objective.span_multiple
 
 
-def span_lengths(example: Example, control: ControlTokens) -> np.ndarray:
+def span_lengths(example: Example) -> np.ndarray:
     """Return the content tokens of every span, int64 [spans]."""
-    inside = example.span != NO_SPAN
-    starts, ends = (np.flatnonzero((example.ids == tag) & inside) for tag in (control.async_start, control.async_end))
-    return ends - starts - 1
+    return np.array([promise.tokens for promise in example.promises], dtype=np.int64)
 
 
 def pad_spans(example: Example, pads: np.ndarray, control: ControlTokens, is_dense: bool) -> PaddedExample:
@@ -234,19 +232,22 @@ def _causal(padded: PaddedExample, objective: Objective, control: ControlTokens)
     """Copy every span without pads, to be read left to right; these labels do not enter the normaliser.
 
     The last token of a span predicts `[PAD]`, so that a span that is written left to right ends before its room does.
+    A promise that stands in a span again is not learnt.
     """
     inside = (padded.span != NO_SPAN) & ~padded.is_pad
     position = np.flatnonzero(inside & (padded.ids != control.async_end))
     ids, span = padded.ids[position], padded.span[position]
-    following = np.append(np.where(span[1:] == span[:-1], ids[1:], control.span_pad), control.span_pad)
+    is_last = np.append(span[1:] != span[:-1], True)
+    following = np.where(is_last, control.span_pad, np.append(ids[1:], control.span_pad))
+    counts = is_last | np.append(padded.is_target[position][1:], True)
     return Row(
         ids=ids,
         span=padded.group[position],
         round=padded.round[position],
         stream=np.full(len(position), CAUSAL),
         position=position,
-        labels=following,
-        weights=np.full(len(position), objective.span_next_token_weight, dtype=np.float32),
+        labels=np.where(counts, following, NO_LABEL),
+        weights=(counts * objective.span_next_token_weight).astype(np.float32),
         loss_part=np.full(len(position), NEXT_TOKEN),
-        targets=targets_of(NEXT_TOKEN, len(position)),
+        targets=targets_of(NEXT_TOKEN, np.count_nonzero(counts)),
     )

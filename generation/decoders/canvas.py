@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..events import PlacedSpan, TokensWritten
-from ..plan import Round
+from ..plan import Round, opening_of
 from ..query import Drawn, Query, Request
 from ..tokens import Allowed
 from ..value_rules import Rule
@@ -24,6 +24,7 @@ class Canvas:
             or run along; running a position makes it fresh.
         placed: the spans with tags, per round.
         openings: positions of their opening tags, ascending.
+        repeated: positions of the promises that stand in spans again.
         untagged: positions of blocks without tags, ascending.
         text_outside: positions outside spans that hold answer text or EOS.
         confidences: of each token when it was written.
@@ -39,6 +40,7 @@ class Canvas:
         self.stale: set[int] = set()
         self.placed: list[tuple[PlacedSpan, ...]] = []
         self.openings: list[int] = []
+        self.repeated: set[int] = set()
         self.untagged: list[int] = []
         self.text_outside: set[int] = set()
         self.confidences: dict[int, float] = {}
@@ -92,7 +94,9 @@ class Canvas:
         """Place the spans of a round as blanks between their tags; dense spans share one label."""
         placed, control = [], self.control
         for index, span in enumerate(promises.spans):
-            self.openings += self.append([control.async_start], self._next_label)
+            opened = self.append(opening_of(span.topic_ids, span.number, control), self._next_label)
+            self.openings.append(opened.start)
+            self.repeated.update(opened[1:])
             content = self.append(
                 span.skeleton.ids if span.skeleton else [control.mask] * span.length, self._next_label
             )
@@ -102,7 +106,7 @@ class Canvas:
                 self._exact.update(content.start + offset for offset in span.skeleton.exact)
                 self._ruled += [(content[run.start : run.stop], rule) for run, rule in span.skeleton.ruled]
             given = tuple((position, self.ids[position]) for position in content if position not in self.blanks)
-            placed.append(PlacedSpan(index, span.topic_ids, content.start, content.stop, given))
+            placed.append(PlacedSpan(index, span.topic_ids, content.start, content.stop, given, len(opened)))
             self._next_label += not is_dense
         self._next_label += is_dense
         self.placed.append(tuple(placed))

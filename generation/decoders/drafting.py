@@ -26,6 +26,7 @@ from ..query import WORTH_A_ROW, Query, Reply
 from ..tokens import Allowed
 from .canvas import Canvas
 
+DRAFT_FIELDS = ("draft_tokens", "draft_rows")  # that every decoder with drafts reads
 EXPECTED = 0.5  # share of guesses that are right behind right ones, before anything was counted ...
 PRIOR = 1.0  # ... which weighs as much as so many forwards
 MEMORY = 0.95  # weight of a forward, relative to the one after it
@@ -116,10 +117,11 @@ class Drafting:
     Args:
         canvas: its canvas.
         most: guesses per thread, at most; 0 drafts nothing.
+        rows: of a forward for guesses, of all its requests together (`draft_rows`); None: what suits the device.
     """
 
-    def __init__(self, canvas: Canvas, most: int) -> None:
-        self.canvas, self.most = canvas, most
+    def __init__(self, canvas: Canvas, most: int, rows: int | None = None) -> None:
+        self.canvas, self.most, self.rows = canvas, most, rows
         self.acceptance = Acceptance(most)
         self.free_rows, self.worth_a_row = most + 1, WORTH_A_ROW  # until the first forward has said how it is
 
@@ -182,6 +184,7 @@ class Drafting:
             accepted.append(agreed)
             if learn:
                 self.acceptance.learn(len(row.token_ids) - 1, agreed)
-        self.free_rows, self.worth_a_row = reply.free_rows, reply.worth_a_row
+        self.free_rows = reply.free_rows if self.rows is None else self.rows // reply.live
+        self.worth_a_row = reply.worth_a_row
         checked = DraftsChecked(self.canvas.round, tuple(offered), tuple(accepted)) if any(offered) else None
         return written, checked

@@ -37,14 +37,16 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request,
     pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    drafting = Drafting(canvas, guesses)
+    drafting = Drafting(canvas, guesses, request.settings.draft_rows)
     threads = {span: Thread(span.start, span.stop) for span in (yield from close_given(canvas, spans))}
+    opened = {position for span in threads for position in span.opened}  # runs along with the first forward
     while threads:
         writing = list(threads.values())
         drafting.prepare(writing)
         guessed = {position: token for thread in writing for position, token in thread.guessed.items()}
         predicted = [position for thread in writing for position in thread.predicted]
-        run = (canvas.stale - inside) | {position - 1 for position in predicted}
+        run = (canvas.stale - inside) | {position - 1 for position in predicted} | opened
+        opened = set()
         query = canvas.query(run, predicted, allowed, "denoising", causal=inside, guesses=guessed)
         firsts = [thread.next for thread in writing]
         rows, checked = drafting.read(writing, (yield drafting.with_blanks(query, writing, allowed)))

@@ -15,6 +15,7 @@ from ..events import Decoding, PlacedSpan
 from ..query import Request
 from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
+from .drafting import DRAFT_FIELDS
 from .parallel_autoregressive import write_spans
 from .planned import PLANNING_FIELDS, in_rounds
 from .speculative import write_ahead
@@ -35,7 +36,7 @@ PARALLEL_SPECULATIVE = Decoder(
     run=parallel_speculative,
     summary="planned parts, each left to right, several tokens per part and forward: guessed by blanks, checked",
     source="ours; equals parallel_autoregressive",
-    reads=(*PLANNING_FIELDS, "draft_tokens"),
+    reads=(*PLANNING_FIELDS, *DRAFT_FIELDS),
     plans=True,
     suppressed=all_but_pad,
 )

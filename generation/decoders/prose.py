@@ -1,5 +1,6 @@
 """The canvas of one request, read as text: which of it is final, where it stops, and how the answer ends."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,10 @@ class Prose:
         self.stopped = self.stopped or was_stopped
 
     def ended(self, reason: str) -> Ended:
-        """Return the finished answer, as prose and as written, up to the first blank."""
+        """Return the finished answer, as prose and as written, up to the first blank.
+
+        Promises that stand in spans again are left out of both.
+        """
         canvas = self.canvas
         if reason == "eos" and self.end is not None:
             self._cut(self.end)
@@ -110,14 +114,16 @@ class Prose:
             start, end = offsets[min(span.start, stop)], offsets[min(span.stop, stop)]
             return FinishedSpan(span.topic_ids, len(span.positions), start, end)
 
+        written = [place for place in range(canvas.prompt_length, stop) if place not in canvas.repeated]
+
         def as_written(span: PlacedSpan) -> FinishedSpan:
-            start, finished = span.start - canvas.prompt_length, in_prose(span)
+            start, finished = bisect_left(written, span.start), in_prose(span)
             return FinishedSpan(span.topic_ids, finished.length, start, start + finished.stop - finished.start)
 
         return Ended(
             reason=reason,
             answer_ids=tuple(prose),
-            written_ids=tuple(canvas.ids[canvas.prompt_length : stop]),
+            written_ids=tuple(map(canvas.ids.__getitem__, written)),
             plans=tuple(tuple(map(in_prose, spans)) for spans in canvas.placed),
             written_plans=tuple(tuple(map(as_written, spans)) for spans in canvas.placed),
         )
@@ -132,7 +138,7 @@ class Prose:
         token = canvas.ids[position]
         if position in canvas.text_outside:
             return () if token in control.eos else (token,)
-        if canvas.spans[position] == NO_SPAN:
+        if canvas.spans[position] == NO_SPAN or position in canvas.repeated:
             return ()
         if position in canvas.openings:
             return self.separator_ids if position != canvas.openings[0] else ()

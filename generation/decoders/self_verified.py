@@ -38,6 +38,7 @@ def fill_and_verify(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Requ
     inside = {position for span in spans for position in span.extent}
     # Open span -> everything before this position is final.
     verified = {span: span.start for span in (yield from close_given(canvas, spans))}
+    opened = {position for span in verified for position in span.opened}  # runs along with the first check
     while verified:
         # 1. Draft. Nothing of it is text yet.
         canvas.prose.held = True
@@ -48,7 +49,9 @@ def fill_and_verify(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Requ
         # 2. Verify.
         unsure = [range(start, span.stop) for span, start in verified.items()]
         rows = [position for positions in unsure for position in positions]
-        reply = yield canvas.query({position - 1 for position in rows}, rows, allowed, "scoring", causal=inside)
+        run = {position - 1 for position in rows} | opened
+        opened = set()
+        reply = yield canvas.query(run, rows, allowed, "scoring", causal=inside)
         canvas.stale |= inside  # the CLEAN states are older than the draft
         # 3. Keep.
         for span, said in zip(list(verified), reply.split(map(len, unsure)), strict=True):

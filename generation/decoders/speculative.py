@@ -16,7 +16,7 @@ from ..tokens import Allowed
 from .autoregressive import write_token
 from .canvas import Canvas
 from .decoder import Decoder
-from .drafting import Drafting, Thread
+from .drafting import DRAFT_FIELDS, Drafting, Thread
 
 
 def speculative(request: Request) -> Decoding:
@@ -28,12 +28,13 @@ def write_ahead(canvas: Canvas, request: Request, first: int | None = None) -> D
     """Write text at the end of the canvas as `write_on` does, several tokens per forward."""
     allowed = Allowed(only=False, ids=request.control.tags)
     one_at_a_time = request.process is not None or request.lockstep is not None
-    drafting = Drafting(canvas, 0 if one_at_a_time else request.settings.draft_tokens)
+    settings = request.settings
+    drafting = Drafting(canvas, 0 if one_at_a_time else settings.draft_tokens, settings.draft_rows)
     reason = None
     canvas.prose.held = False
     if first is not None:
         reason = yield from write_token(canvas, request, first, 0.0)
-    thread = Thread(len(canvas.ids), canvas.prompt_length + request.settings.max_new_tokens)
+    thread = Thread(len(canvas.ids), canvas.prompt_length + settings.max_new_tokens)
     while reason is None:
         end = thread.next
         drafting.prepare([thread])
@@ -56,6 +57,6 @@ SPECULATIVE = Decoder(
     run=speculative,
     summary="left to right, several tokens per forward: guessed by blanks behind the text, checked by the next forward",
     source="equals autoregressive; drafts as in 2511.08923 and 2507.11851",
-    reads=("draft_tokens",),
+    reads=DRAFT_FIELDS,
     left_to_right=True,
 )

@@ -188,7 +188,8 @@ class Engine:
 
     def _hand_out(self, selected: list[LiveRequest], drawn: list[list[float]]) -> None:
         """Give each request its rows (tokens, scores, confidences); it goes on to its next query, or to its end."""
-        start, guesses = 0, room_for_guesses(self.device.type, len(self._live))
+        start, live = 0, len(self._live)
+        guesses = room_for_guesses(self.device.type, live)
         for request in selected:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
             start = rows.stop
@@ -204,7 +205,7 @@ class Engine:
             tokens, scores, confidences, *likelihoods = (row[rows] for row in drawn)
             if request.sampling.top_logprobs is not None and query.wanted:
                 self._events.append((request.document, rows_scored(request, query, tokens, likelihoods)))
-            self._advance(request, Reply(list(map(int, tokens)), scores, confidences, *guesses))
+            self._advance(request, Reply(list(map(int, tokens)), scores, confidences, *guesses, live))
 
     def _advance(self, request: LiveRequest, reply: Reply | None) -> None:
         """Resume a decoder and collect its events up to its next query, or its end; no reply starts it."""

@@ -29,6 +29,7 @@ class Converted:
     tokens_per_length_unit: int
     span_attention: str
     span_separator: str
+    repeat_promises: bool
     chat_template: str
     dtypes: list[str]
     shards: int
@@ -46,6 +47,7 @@ class Converted:
             ("length unit", f"{self.tokens_per_length_unit} tokens"),
             ("span attention", self.span_attention),
             ("separator", repr(self.span_separator)),
+            ("promises", "repeated in spans" if self.repeat_promises else "in the plan only"),
             ("chat template", self.chat_template),
             ("weights", f"{', '.join(self.dtypes)}; {self.shards} files, {self.gigabytes:.2f} GB"),
             *(("note", note) for note in self.notes),

@@ -48,11 +48,13 @@ class ChosenFields:
         tokens_per_length_unit: tokens that a promised number of 1 stands for; 10 by default.
         span_attention: "sparse" or "dense"; by default that of a published checkpoint's training, else sparse.
         span_separator: text between spans; by default a space for published checkpoints, else nothing.
+        repeat_promises: every span begins with its promise again.
     """
 
     tokens_per_length_unit: int | None = None
     span_attention: str | None = None
     span_separator: str | None = None
+    repeat_promises: bool = False
 
 
 def convert(
@@ -113,6 +115,7 @@ def convert(
         tokens_per_length_unit=config.tokens_per_length_unit,
         span_attention=config.span_attention,
         span_separator=config.span_separator,
+        repeat_promises=config.repeat_promises,
         chat_template=vocabulary.chat_template,
         dtypes=sorted({tensor.dtype for tensor in stored.values()}),
         shards=len({tensor.file for tensor in stored.values()}),
@@ -200,6 +203,7 @@ def build_config(foreign: ForeignConfig, vocabulary: Vocabulary, chosen: ChosenF
         tokens_per_length_unit=PUBLISHED_UNIT if unit is None else unit,
         span_attention=chosen.span_attention or foreign.span_attention,
         span_separator=separator,
+        repeat_promises=chosen.repeat_promises,
         architectures=[PlannedDiffusionForCausalLM.__name__],
         dtype=foreign.backbone.dtype,
         **cast(dict[str, Any], vocabulary.ids),

@@ -117,7 +117,7 @@ class Answering(Body):
     frequency_penalty: Zero = None
     presence_penalty: Zero = None
     logit_bias: Empty = None
-    user: Any = None  # says nothing about the answer
+    user: Any = None  # whose turn it is (fair_queue.py)
     # Of this package.
     plan: list[list[Part]] | None = None
     stream_plan: Literal["none", "parts", "drafts"] = "none"

@@ -6,6 +6,7 @@ model with `Failed`, and the model goes on with a fresh engine.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,17 +19,27 @@ from ...generation.engine.engine import Engine
 from ...generation.events import Ended, Event, Failed
 from ...generation.query import Request
 from ..answer import Checkpoint
+from .fair_queue import FairQueue
 
 NAME = "planned-diffusion-engine"
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A request of a served model, and the function that gets its events, those of a forward together."""
+    """A request of a served model, and the function that gets its events, those of a forward together.
+
+    Clients take turns: `client` says whose request it is.
+    """
 
     model: str
     request: Request
     deliver: Callable[[list[Event]], object]
+    client: str = ""
+
+
+def client_of(ticket: Ticket) -> str:
+    """Return whose request it is."""
+    return ticket.client
 
 
 class ModelEngine:
@@ -36,7 +47,7 @@ class ModelEngine:
 
     Args:
         checkpoint: the model; it must be in evaluation mode.
-        live: answers that share a forward; others wait.
+        live: answers that share a forward; others wait, and clients take turns.
 
     Attributes:
         forwards: forwards that were run.
@@ -46,11 +57,12 @@ class ModelEngine:
         self.checkpoint, self.live = checkpoint, live
         self.forwards = 0
         self.engine = self._new_engine()
-        self._tickets: dict[int, Ticket] = {}
+        self._waiting: FairQueue[Ticket] = FairQueue(client_of)
+        self._tickets: dict[int, Ticket] = {}  # that run
         self._numbers: dict[Ticket, int] = {}
 
     def __len__(self) -> int:
-        return len(self._tickets)
+        return len(self._tickets) + len(self._waiting)
 
     @property
     def slots(self) -> int:
@@ -58,6 +70,10 @@ class ModelEngine:
         return sum(runner.slots.taken for runner in self.engine.runners)
 
     def add(self, ticket: Ticket) -> None:
+        """Let a request join as soon as there is a place and it is its client's turn."""
+        self._waiting.add(ticket)
+
+    def _start(self, ticket: Ticket) -> None:
         """Let a request join at the next forward; one that cannot join fails alone."""
         request = ticket.request
         try:
@@ -70,12 +86,18 @@ class ModelEngine:
     def cancel(self, ticket: Ticket) -> None:
         """Drop a request, if it has not ended; its slots are free at once."""
         number = self._numbers.pop(ticket, None)
-        if number is not None:
+        if number is None:
+            self._waiting.remove(ticket)
+        else:
             del self._tickets[number]
             self.engine.cancel(number)
 
     def tick(self) -> None:
-        """Run one forward and deliver its events."""
+        """Let waiting requests join, run one forward and deliver its events."""
+        while len(self._waiting) and len(self._tickets) < self.live:
+            self._start(self._waiting.take(Counter(map(client_of, self._tickets.values()))))
+        if not self._tickets:  # none of them could join
+            return
         events: dict[int, list[Event]] = {}
         self.forwards += 1
         try:

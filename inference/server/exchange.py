@@ -30,9 +30,10 @@ class Exchange:
     Args:
         answers: that are being written, in the order of the choices.
         admission: holds their places.
+        client: whose they are; clients take turns.
     """
 
-    def __init__(self, answers: Sequence[WrittenAnswer], admission: "Admission") -> None:
+    def __init__(self, answers: Sequence[WrittenAnswer], admission: "Admission", client: str = "") -> None:
         self.answers, self.admission = answers, admission
         self.started = time.monotonic()
         self.deadline = self.started + admission.limits.answer_seconds
@@ -40,7 +41,8 @@ class Exchange:
         self._only_the_end = False  # nobody asks for what comes before
         self._loop = asyncio.get_running_loop()
         self._tickets = {
-            Ticket(answer.model.name, answer.request, partial(self._deliver, answer)): answer for answer in answers
+            Ticket(answer.model.name, answer.request, partial(self._deliver, answer), client): answer
+            for answer in answers
         }
         for ticket in self._tickets:
             admission.engine.add(ticket)
@@ -128,10 +130,13 @@ class Admission:
         """Run a function on the one thread that encodes prompts, in the order of the calls."""
         return await asyncio.get_running_loop().run_in_executor(self._preparing, function)
 
-    async def open(self, model: ServedModel, count: int, make: Callable[[], list[WrittenAnswer]]) -> Exchange:
+    async def open(
+        self, model: ServedModel, count: int, make: Callable[[], list[WrittenAnswer]], client: str = ""
+    ) -> Exchange:
         """Admit a request for `count` answers and start them.
 
         Args:
+            client: who asks; clients take turns.
             make: returns the answers with their requests; called on the thread that encodes prompts.
 
         Raises:
@@ -141,7 +146,7 @@ class Admission:
             raise RefusalError("The server is not running any more; try again later.", 503, kind="server_error")
         self._take_places(model.name, count)
         try:
-            return Exchange(await self.prepared(make), self)
+            return Exchange(await self.prepared(make), self, client)
         except BaseException:
             self.taken[model.name] -= count
             raise

@@ -69,7 +69,9 @@ class Service:
         asked = _Asked(
             model, body, fields_of(body, own, self.limits), logprobs_of(body), rounds_of(body.plan), schema_of(body)
         )
-        exchange = await self.admission.open(model, asked.per_prompt * asked.prompts, asked.answers)
+        exchange = await self.admission.open(
+            model, asked.per_prompt * asked.prompts, asked.answers, client_of(body, http)
+        )
         tells_usage = bool(body.stream_options and body.stream_options.include_usage)
         shape = Shape(model.name, isinstance(body, ChatBody), tells_usage, asked.per_prompt)
         if body.stream:
@@ -127,6 +129,12 @@ class _Asked:
             for request in self.model.requests(ids, self.fields, self.per_prompt, stops, plan)
         ]
         return [WrittenAnswer(self.model, request, stops, self.body.stream_plan, form) for request in requests]
+
+
+def client_of(body: ChatBody | CompletionBody, http: HttpRequest) -> str:
+    """Return who takes turns with others: the `user` of a body, at the address from which it came."""
+    address = http.client.host if http.client else ""
+    return f"{address} {body.user if isinstance(body.user, str) else ''}"
 
 
 async def whole(exchange: Exchange, shape: Shape, http: HttpRequest) -> Response:

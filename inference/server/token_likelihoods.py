@@ -47,7 +47,7 @@ class TokenLikelihoods:
             self._rows |= zip(event.positions, rows, strict=True)
         elif isinstance(event, PlanDone):
             is_first = event.round == 0
-            self._openings |= {span.start - 1 for span in event.spans if not (is_first and span.index == 0)}
+            self._openings |= {span.opened.start for span in event.spans if not (is_first and span.index == 0)}
         elif isinstance(event, Text):
             for token in event.token_ids:
                 entry = self._entry(token, self._position(token)) | {"offset": len(self._prose.text)}

@@ -128,12 +128,13 @@ def test_every_door_takes_the_name(install, tmp_path, capsys, monkeypatch):
     assert script.model == str(SMOLLM2.from_wheel)
 
 
-def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch, capsys):
+def test_a_checkpoint_of_that_name_comes_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "smollm2").mkdir()
+    (tmp_path / "smollm2" / "config.json").write_text("{}", encoding="utf-8")
     assert locate("smollm2") == "smollm2"
     assert main(["generate", "the sun", "--model", "smollm2"]) == 2
-    assert "The folder smollm2 holds no config.json" in capsys.readouterr().err
+    assert "smollm2" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_wheel")

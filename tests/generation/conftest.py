@@ -3,7 +3,7 @@
 `<a2>` is a promise with topic "a" and number 2, `[xy.]` a span that ends in a pad, `_` a blank, `|` a <sync/>, `$` EOS.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -108,10 +108,11 @@ def request_in_letters():
         rounds = tuple(parse_round(list(map(ord, part)), LETTERS, Unit(unit)) for part in plan)
         if settings.pop("dense", False):
             settings["span_attention"] = "dense"
+        control = replace(LETTERS, repeat_promises=settings.pop("repeat_promises", False))
         settings = {"max_new_tokens": 100, "suppress_in_spans": LETTERS.all - {LETTERS.span_pad}, **settings}
         return Request(
             prompt_ids=tuple(map(ord, prompt)),
-            control=LETTERS,
+            control=control,
             unit=Unit(unit),
             settings=Settings(**settings),
             plan=Plan(rounds) if rounds else None,

@@ -106,7 +106,7 @@ class Recomputed:
         assert reply.token_ids == rows.argmax(-1).tolist()
 
 
-def request_of(plan=None, max_new_tokens=120, unit=1.0, prompt=PROMPT, **settings):
+def request_of(plan=None, max_new_tokens=120, unit=1.0, prompt=PROMPT, repeat_promises=False, **settings):
     if settings.pop("dense", False):
         settings["span_attention"] = "dense"
 
@@ -115,7 +115,7 @@ def request_of(plan=None, max_new_tokens=120, unit=1.0, prompt=PROMPT, **setting
         rounds = tuple(parse_round(ids, tokens, Unit(unit)) for ids in plan or ())
         return Request(
             prompt_ids=prompt,
-            control=tokens,
+            control=replace(tokens, repeat_promises=repeat_promises),
             unit=Unit(unit),
             settings=Settings(max_new_tokens=max_new_tokens, suppress_in_spans=suppressed, **settings),
             plan=Plan(rounds) if rounds else None,
@@ -284,3 +284,25 @@ def test_drafts_in_spans(plan, drafts, model, golden_tokens):
     difference, reference, ended = largest_difference(model, parallel_speculative, request)
     assert difference < 1e-4 and reference.shortened > 0
     assert ended.written_ids == largest_difference(model, parallel_autoregressive, request)[2].written_ids
+
+
+@pytest.mark.parametrize(
+    "decoder, fields",
+    [
+        (planned, {"steps_ratio": 0.5}),
+        (planned, {"dense": True, "refine_share": 0.3}),
+        (self_verified, {"steps_ratio": 0.3}),
+        (parallel_autoregressive, {}),
+        (parallel_speculative, {"draft_tokens": 3}),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "-".join(value),
+)
+def test_spans_that_begin_with_their_promise(decoder, fields, model, golden_tokens):
+    request = request_of(TWO_ROUNDS, repeat_promises=True, **fields)(golden_tokens)
+    difference, reference, ended = largest_difference(model, decoder, request)
+    assert difference < 1e-4 and reference.shortened > 0
+    openings = [reference.tokens[position] for position in range(6 + 8, 6 + 12)]
+    assert openings == [102, 30, 20, 105], "<async>, and the promise again"
+    assert ended.reason == "eos" and len(ended.plans) == 2
+    if decoder is parallel_speculative:
+        assert ended.written_ids == largest_difference(model, parallel_autoregressive, request)[2].written_ids

@@ -1,6 +1,6 @@
 """Drafts from a scripted model: right, wrong or mixed guesses change the count of forwards and nothing else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -199,3 +199,18 @@ def test_a_thread_takes_the_agreeing_guesses_and_one_token_more():
     assert thread.predicted == [5, 6, 7, 8] and thread.guessed == {5: 1, 6: 2, 7: 3}
     assert thread.take([1, 2, 9, 9], [(), (), (7, 8), (6,)]) == 2
     assert (thread.next, thread.guesses) == (8, [7, 8])
+
+
+def test_rows_for_guesses_may_be_given_and_are_shared(drive, request_in_letters):
+    """`draft_rows` bounds a forward's checked guesses and blanks; with two live requests each has half of them."""
+    for live, rows in ((1, 9), (2, 9), (1, 1)):
+        model = Guesser(TEXT, right)
+
+        def answer(query, model=model, live=live):
+            return replace(model(query), live=live)
+
+        request = request_in_letters(prompt=TEXT[:1], max_new_tokens=len(TEXT) - 1, draft_rows=rows)
+        played = drive(speculative(request), answer)
+        assert played.answer == TEXT[1:]
+        widths = [len(query.token_ids) for query in model.queries[2:]]
+        assert max(widths) <= max(1, rows // live) and (rows // live < 4 or max(widths) > 1)

@@ -33,6 +33,7 @@ OTHER_VALUES = {
     "refine_share": (0.3, {}),
     "plan_lookahead": (3, {}),
     "draft_tokens": (2, {"decoding": "speculative"}),
+    "draft_rows": (5, {"decoding": "speculative"}),
     "length_scale": (2.0, {}),
     "max_spans": (2, {}),
     "max_rounds": (1, {}),

@@ -32,6 +32,7 @@ DEFAULTS = {
     "refine_share": 0.0,
     "plan_lookahead": 0,
     "draft_tokens": 8,
+    "draft_rows": None,
     "length_scale": 1.0,
     "max_spans": 32,
     "max_rounds": 16,

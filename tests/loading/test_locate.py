@@ -6,6 +6,8 @@ import pytest
 
 from planned_diffusion.annotation.reading import open_source
 from planned_diffusion.cli.main import main
+from planned_diffusion.loading.bases import BASES, base_named
+from planned_diffusion.loading.embedded import INCLUDED
 from planned_diffusion.loading.locate import is_path, locate
 
 PATHS = (
@@ -83,3 +85,21 @@ def test_every_command_says_so_in_a_sentence(command, name, capsys):
 def test_a_missing_file_of_data_is_no_data_set_of_the_hub(name):
     with pytest.raises(ValueError, match=f"There is no file {name}; give a file, or a dataset of the Hub"):
         open_source(name)
+
+
+@pytest.mark.parametrize("name", ["facts", "smollm2-planner"])
+def test_a_folder_without_a_checkpoint_does_not_hide_an_included_one(name, tmp_path, monkeypatch):
+    """The package's own folder facts/ stands where its users start the command line."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert locate(name) == str(INCLUDED[name])
+    (tmp_path / name / "config.json").write_text("{}")
+    assert locate(name) == name
+
+
+def test_a_folder_without_a_checkpoint_does_not_hide_a_base(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smollm2").mkdir()
+    assert base_named("smollm2") is BASES["smollm2"]
+    (tmp_path / "smollm2" / "adapter_config.json").write_text("{}")
+    assert base_named("smollm2") is None
