@@ -19,8 +19,8 @@ from ..loading.locate import chosen_model
 PACKAGE = Path(__file__).resolve().parents[1]
 # As in pyproject.toml, which a package does not carry along: the package, its server, and what base models take.
 NEEDED = (
-    "torch>=2.11", "transformers>=5.17,<6", "huggingface-hub", "numpy", "safetensors", "typer", "rich", "fastapi",
-    "uvicorn", "prometheus-client",
+    "torch>=2.11", "transformers>=5.17,<6", "huggingface-hub", "numpy", "safetensors", "typer", "rich", "jinja2",
+    "fastapi", "uvicorn", "prometheus-client", "openai",
 )  # fmt: skip
 NEEDED_BY_BASES = ("gguf>=0.17", "peft")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")

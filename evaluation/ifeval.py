@@ -4,7 +4,9 @@ A row has a `prompt`, the ids of its instructions (`instruction_id_list`) and th
 answer as it is follows them. Loose: it does without its first or last line, or without asterisks.
 """
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 from .bootstrap import Term
@@ -55,11 +57,12 @@ def ifeval_terms(row: Mapping[str, Any], text: str) -> dict[str, Term]:
 
 
 def _known_instructions() -> Mapping[str, Any]:
-    """Return lm-eval's checks by the ids of their instructions."""
+    """Return lm-eval's checks by the ids of their instructions; it may print on its first import."""
     try:
-        from lm_eval.tasks.ifeval.instructions_registry import (  # pyright: ignore[reportMissingImports]
-            INSTRUCTION_DICT,
-        )
+        with redirect_stdout(sys.stderr):
+            from lm_eval.tasks.ifeval.instructions_registry import (  # pyright: ignore[reportMissingImports]
+                INSTRUCTION_DICT,
+            )
     except ImportError as error:
         raise RuntimeError(MISSING) from error
     return INSTRUCTION_DICT

@@ -107,8 +107,8 @@ FIELDS: dict[str, Field] = {
     "draft_rows": Field(
         None,
         Whole(optional=True),
-        "Rows of a forward that checks and makes guesses, of all its requests together, at most: as many as take "
-        "little longer than one. By default 32 on a CPU and 128 on a GPU; benchmarks/narrow_forwards.py measures it.",
+        "Rows of a forward that checks and makes guesses, of all its requests together, at most; by default 32 on a "
+        "CPU and 128 on a GPU (benchmarks/narrow_forwards.py measures it).",
     ),
     "length_scale": Field(
         1.0,

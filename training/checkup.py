@@ -161,15 +161,15 @@ class Checkup(TrainerCallback):
 
 def faults_between(before: Look, after: Look) -> list[str]:
     """Return what became of a model that should not have, a sentence each."""
-    found = []
+    found, has_trained = [], before.step < after.step
     if not math.isfinite(after.loss):
         found.append(f"The loss is {after.loss} after training, so the model is broken; lower learning_rate.")
-    elif math.isclose(before.loss, after.loss, rel_tol=UNCHANGED) and before.answer == after.answer:
+    elif has_trained and math.isclose(before.loss, after.loss, rel_tol=UNCHANGED) and before.answer == after.answer:
         found.append(
             f"Training changed nothing: the loss is {after.loss:.6g} before and after; look at learning_rate, at the "
             "number of steps, and at the layers that are trained."
         )
-    elif after.loss > before.loss:
+    elif has_trained and after.loss > before.loss:
         found.append(f"The loss rose from {before.loss:.4g} to {after.loss:.4g}; lower learning_rate.")
     (were, looked), (are, _) = before.well_formed, after.well_formed
     if after.well_formed[1] and are < were:

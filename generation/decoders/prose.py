@@ -1,6 +1,5 @@
 """The canvas of one request, read as text: which of it is final, where it stops, and how the answer ends."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +116,7 @@ class Prose:
         written = [place for place in range(canvas.prompt_length, stop) if place not in canvas.repeated]
 
         def as_written(span: PlacedSpan) -> FinishedSpan:
-            start, finished = bisect_left(written, span.start), in_prose(span)
+            start, finished = sum(place < span.start for place in written), in_prose(span)
             return FinishedSpan(span.topic_ids, finished.length, start, start + finished.stop - finished.start)
 
         return Ended(

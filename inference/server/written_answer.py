@@ -83,6 +83,11 @@ class WrittenAnswer:
         for event in events:
             self._add(event)
 
+    @property
+    def text(self) -> str:
+        """Return the text that has settled."""
+        return self._settled.text
+
     def take_text(self) -> str:
         """Return the text that has settled since the last call."""
         return self._settled.take()

@@ -152,6 +152,7 @@ def test_ifeval_by_the_checks_of_lm_eval(write, capsys):
     pytest.importorskip(
         "lm_eval.tasks.ifeval.utils", reason="lm-eval is not installed: pip install 'planned-diffusion[lm-eval]'"
     )
+    capsys.readouterr()  # lm-eval prints when it is imported
     rows = (
         {"key": 1, "prompt": KENYA, "instruction_id_list": ["keywords:existence"],
          "kwargs": [{"keywords": ["Nairobi"]}]},
