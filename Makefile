@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo answer test test-all lint suite docs checkpoint flat bench compatibility clean
+.PHONY: demo answer test test-all test-browser pictures lint suite docs checkpoint flat bench compatibility clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,17 @@ test: $(VENV)/development flat
 # With the tests that take more than a few seconds: other interpreters, killed processes, training, compilation.
 test-all: $(VENV)/development flat
 	@$(MAKE) --no-print-directory --jobs=2 lint suite
+
+# The web page and the replay in a real browser, one test after the other; Chromium is Debian's.
+test-browser: $(VENV)/development flat $(VENV)/chromium
+	$(BIN)/python -m pytest -m browser tests/browser
+
+pictures: $(VENV)/development flat $(VENV)/chromium
+	$(BIN)/python tests/browser/pictures.py
+
+$(VENV)/chromium: $(VENV)/runtime
+	command -v chromium chromium-browser google-chrome || apt-get install --yes chromium || sudo apt-get install --yes chromium
+	touch $@
 
 lint: $(VENV)/development
 	$(BIN)/ruff check .

@@ -4,11 +4,10 @@ The model never repeats the answer: it sees the answer cut into numbered pieces 
 first and last piece. So the text cannot change, replies are short, and lengths are counted here rather than guessed.
 """
 
-import json
 import re
-from typing import Any
 
 from ..records.checks import check_utf8
+from ..records.found_json import values_named
 from ..records.tagged import Rounds, is_tagged
 from .schemas import Message
 from .structure import MOST_SPANS
@@ -89,7 +88,7 @@ def rounds_of(reply: str, pieces: list[str], most_spans: int = MOST_SPANS) -> Ro
     """
     if not reply.strip():
         raise ValueError("The reply has no text.")
-    found = _plans_in(reply)
+    found = values_named("rounds", reply)
     if not found:
         raise ValueError('The reply is not the JSON object {"rounds": ...} asked for.')
     rounds = next((rounds for rounds in reversed(found) if _is_rounds(rounds)), None)
@@ -122,22 +121,6 @@ def _check_follows(topic: str, first: int, last: int, place: int, count: int) ->
             f"The span {topic!r} goes from {first} to {last}; after piece {place} it must begin with "
             f"{place + 1}, and there are {count} pieces."
         )
-
-
-def _plans_in(reply: str) -> list[Any]:
-    """Return the "rounds" of every JSON object in a reply that has them; text around the objects is skipped."""
-    found, place, decoder = [], reply.find("{"), json.JSONDecoder()
-    while place >= 0:
-        stop = place + 1
-        try:
-            value, end = decoder.raw_decode(reply, place)
-        except (ValueError, RecursionError):
-            value = {}
-        if "rounds" in value:
-            found.append(value["rounds"])
-            stop = end
-        place = reply.find("{", stop)
-    return found
 
 
 def _is_rounds(rounds: object) -> bool:

@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text as Line
@@ -24,11 +25,12 @@ from ..generation.live_state import LiveState
 from ..generation.plan import Unit
 from ..generation.tokens import ControlTokens
 from ..inference.answer import read
+from ..inference.shown_text import shown
 
 BLANK, PAD, CURSOR = "░░", "·", "▌"
 STYLES = {"blank": "dim", "pad": "dim", "fresh": "bold black on green", "written": ""}
-# Characters that a terminal would obey instead of showing: C0 and C1 controls but for tab and newline.
-CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
+STEP_STYLES = ("cyan", "green", "magenta", "blue")  # of words written in the same step, in turn; legible on any ground
+STACKED = 72  # columns below which the text of a part stands under its topic
 
 Row = tuple[RenderableType, RenderableType, RenderableType, RenderableType]  # mark, topic, tokens, text
 
@@ -40,11 +42,20 @@ class Drawing:
         tokenizer: reads topics and texts.
         control: the checkpoint's control tokens; None for a checkpoint without.
         unit: tokens per promised number.
+        colours_steps: show by colours which words were written in the same step.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, control: ControlTokens | None, unit: Unit) -> None:
-        self.tokenizer, self.control, self.unit = tokenizer, control, unit
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        control: ControlTokens | None,
+        unit: Unit,
+        colours_steps: bool = False,
+    ) -> None:
+        self.tokenizer, self.control, self.unit, self.colours_steps = tokenizer, control, unit, colours_steps
         self.state = LiveState()
+        self.steps = 0  # of writing
+        self.step_at: dict[int, int] = {}  # the step in which a position was written
         self.round_index = 0
         self.closed: set[int] = set()  # indices of the round's spans that are complete
         self.fresh: set[int] = set()  # positions written since they were cleared; they are highlighted
@@ -58,18 +69,35 @@ class Drawing:
             self.closed.clear()
         elif isinstance(event, TokensWritten):
             self.fresh.update(event.positions)
+            self.steps += 1
+            self.step_at |= dict.fromkeys(event.positions, self.steps)
         elif isinstance(event, SpanClosed):
             self.closed.add(event.span.index)
 
     def frame(self, console: Console) -> RenderableType:
         """Return the picture: the round's plan or spans, or text that is written left to right."""
         if self.state.spans:
-            return self._panel("", [self.span_row(span) for span in self.state.spans])
+            return self._panel("", [self.span_row(span) for span in self.state.spans], console)
         if self.state.plan_ids:
-            return self._panel(", planning", self._promise_rows())
+            return self._panel(", planning", self._promise_rows(), console)
         return self._plain(console)
 
-    def _panel(self, activity: str, rows: Iterable[Row]) -> Panel:
+    def _panel(self, activity: str, rows: Iterable[Row], console: Console) -> Panel:
+        body = self._stack(rows) if console.width < STACKED else self._table(rows)
+        return Panel(body, title=f"round {self.round_index + 1}{activity}", title_align="left", border_style="dim")
+
+    def _stack(self, rows: Iterable[Row]) -> Group:
+        """Return the rows with each text below its topic."""
+        lines: list[RenderableType] = []
+        for mark, topic, tokens, text in rows:
+            head = Table.grid(padding=(0, 1))
+            head.add_column()
+            head.add_column(style="bold cyan")
+            head.add_row(mark, topic, Line(str(tokens), style="dim"))
+            lines += [head, Padding(text, (0, 0, 0, 2))] if text else [head]
+        return Group(*lines)
+
+    def _table(self, rows: Iterable[Row]) -> Table:
         table = Table(box=None, expand=True, header_style="dim", padding=(0, 1))
         table.add_column("", no_wrap=True, width=1)
         table.add_column("topic", style="bold cyan", max_width=28)
@@ -77,7 +105,7 @@ class Drawing:
         table.add_column("text", ratio=1, overflow="fold")
         for row in rows:
             table.add_row(*row)
-        return Panel(table, title=f"round {self.round_index + 1}{activity}", title_align="left", border_style="dim")
+        return table
 
     def _promise_rows(self) -> list[Row]:
         """Return a row per promise as far as it is drawn; a closed promise shows its room."""
@@ -104,18 +132,20 @@ class Drawing:
         text = Line(overflow="fold")
         for look, group in groupby(span.positions, key=self._look):
             positions = list(group)
-            shown = self._shown(look, positions, is_closed)
-            text.append(shown.lstrip() if positions[0] == span.start else shown, STYLES[look])
+            piece = self._shown(look, positions, is_closed)
+            text.append(piece.lstrip() if positions[0] == span.start else piece, STYLES.get(look, look))
         mark = Line("✓", style="green") if is_closed else Line("○", style="dim")
         return mark, Line(self._read(span.topic_ids).strip()), str(len(span.positions)), text
 
     def _look(self, position: int) -> str:
-        """Return how a position of a span looks: a key of STYLES."""
+        """Return how a position of a span looks: a key of STYLES, or a style."""
         if position not in self.state.tokens:
             return "blank"
         if self.control is not None and self.state.tokens[position] == self.control.span_pad:
             return "pad"
-        return "fresh" if position in self.fresh else "written"
+        if position in self.fresh:
+            return "fresh"
+        return STEP_STYLES[self.step_at.get(position, 0) % len(STEP_STYLES)] if self.colours_steps else "written"
 
     def _shown(self, look: str, positions: Sequence[int], is_closed: bool) -> str:
         """Return the characters for neighbouring positions that look alike."""
@@ -133,4 +163,4 @@ class Drawing:
         return Line("\n").join(lines[1 - console.height :])
 
     def _read(self, token_ids: Iterable[int]) -> str:
-        return read(self.tokenizer, token_ids).translate(CONTROLS)
+        return shown(read(self.tokenizer, token_ids))

@@ -1,4 +1,4 @@
-"""`planned-diffusion evaluate`: measure decoders on held-out facts, or on prompts of any kind."""
+"""`planned-diffusion evaluate`: measure decoders on held-out facts, on prompts of any kind, or on standard tasks."""
 
 import sys
 from dataclasses import dataclass
@@ -20,11 +20,14 @@ class Measuring:
 
     model: Model = None
     task: Annotated[
-        Literal["facts", "text"],
-        Option(help="facts: held-out questions with exact answers; text: the prompts of a file, without a judge."),
+        Literal["facts", "text", "likelihood", "gsm8k", "ifeval", "alpaca_eval"],
+        Option(
+            help="facts: held-out questions with exact answers; text: the prompts of a file, without a judge; "
+            "likelihood: scores of the answers in a file; gsm8k, ifeval, alpaca_eval: the rows of such a file.",
+        ),
     ] = "facts"
     count: Annotated[
-        int | None, Option(help="Number of prompts, from the first one on.", show_default="500; text: the whole file")
+        int | None, Option(help="Number of prompts, from the first one on.", show_default="500; else the whole file")
     ] = None
     decoding: Annotated[str | None, Option(metavar="NAME", help="Measure only systems with this decoder.")] = None
     batch_size: Annotated[int, Option(help="Prompts answered together.")] = 8
@@ -34,20 +37,23 @@ class Measuring:
         Path | None,
         Option(
             metavar="FILE",
-            help="Write every result (text: every answer) at once; a run with the same file continues. "
-            "Facts: with --all.",
+            help="Write every result at once; a run with the same file continues. Facts: with --all.",
         ),
     ] = None
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Options for the task text."""
+    """Options for the tasks that read a file of prompts."""
 
-    panel: ClassVar[str] = "With --task text"
+    panel: ClassVar[str] = "With a file of prompts"
     prompts: Annotated[
         Path | None,
-        Option(metavar="FILE", help="File of prompts: JSONL (prompt, messages or instruction) or a prompt per line."),
+        Option(
+            metavar="FILE",
+            help="File of prompts: JSONL (prompt, messages or instruction) or a prompt per line; likelihood: JSONL of "
+            "training records, or of prompts with their answers; standard tasks: JSONL of their rows.",
+        ),
     ] = None
     base: Annotated[
         str | None,
@@ -57,7 +63,10 @@ class Texts:
         ),
     ] = None
     max_new_tokens: Annotated[
-        int | None, Option(help="Most tokens of an answer, plan included.", show_default="256")
+        int | None,
+        Option(
+            help="Most tokens of an answer, plan included.", show_default="256; gsm8k: 320; ifeval, alpaca_eval: 512"
+        ),
     ] = None
     alone: Annotated[
         int | None,
@@ -67,6 +76,31 @@ class Texts:
         float | None,
         Option(help="Sampling temperature of every system; 0: greedy.", show_default="as the checkpoints say"),
     ] = None
+    samples: Annotated[
+        int | None, Option(help="Draws for the bound of each planned answer (likelihood).", show_default="64")
+    ] = None
+    outputs: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Folder for a model_outputs.json per system, which alpaca_eval reads."),
+    ] = None
+    judge: Annotated[
+        bool | None, Option("--judge", help="Ask the judge of alpaca_eval, which needs its tool and OPENAI_API_KEY.")
+    ] = None
+    reference: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Answers that the judge compares with.", show_default="those of its tool"),
+    ] = None
+
+
+# Task -> the options of `Texts` that it reads.
+READS = {
+    "facts": (),
+    "text": ("prompts", "base", "max_new_tokens", "alone", "temperature"),
+    "likelihood": ("prompts", "samples"),
+    "gsm8k": ("prompts", "max_new_tokens", "temperature"),
+    "ifeval": ("prompts", "max_new_tokens", "temperature"),
+    "alpaca_eval": ("prompts", "max_new_tokens", "temperature", "outputs", "judge", "reference"),
+}
 
 
 def evaluate(measuring: Measuring, texts: Texts, output: Output) -> None:
@@ -76,17 +110,25 @@ def evaluate(measuring: Measuring, texts: Texts, output: Output) -> None:
             check_writable(file, option)
             if measuring.task == "facts" and not measuring.everything:
                 raise ValueError(f"{option} needs --all; give both.")
-    if measuring.task == "text":
-        evaluate_texts(measuring, texts, output)
-    else:
-        evaluate_facts(measuring, texts, output)
+    check_reads(measuring.task, texts)
+    run = {"facts": evaluate_facts, "text": evaluate_texts, "likelihood": evaluate_answers}
+    run.get(measuring.task, evaluate_rows)(measuring, texts, output)
+
+
+def check_reads(task: str, texts: Texts) -> None:
+    """Raise ValueError for an option that the task does not read, and without the file that it needs."""
+    for name, value in vars(texts).items():
+        if value is not None and name not in READS[task]:
+            *others, last = [other for other, names in READS.items() if name in names]
+            tasks = f"{', '.join(others)} or {last}" if others else last
+            raise ValueError(f"--{name.replace('_', '-')} needs --task {tasks}; give both.")
+    if "prompts" in READS[task] and texts.prompts is None:
+        holds = {"text": "a prompt per line", "likelihood": "prompts with their answers"}.get(task, "its rows, JSONL")
+        raise ValueError(f"--task {task} needs --prompts FILE; give a file with {holds}.")
 
 
 def evaluate_facts(measuring: Measuring, texts: Texts, output: Output) -> None:
     """Measure decoders on held-out facts."""
-    for name, value in vars(texts).items():
-        if value is not None:
-            raise ValueError(f"--{name.replace('_', '-')} needs --task text; give both.")
     source = checkpoint_of(measuring.model, output.debug)
     quiet(output.debug)
     from ..evaluation.measure import Evaluation
@@ -105,8 +147,7 @@ def evaluate_facts(measuring: Measuring, texts: Texts, output: Output) -> None:
 
 def evaluate_texts(measuring: Measuring, texts: Texts, output: Output) -> None:
     """Measure decoders on the prompts of a file."""
-    if texts.prompts is None:
-        raise ValueError("--task text needs --prompts FILE; give a file with a prompt per line.")
+    assert texts.prompts is not None
     source = checkpoint_of(measuring.model, output.debug)
     base = checkpoint_of(texts.base, output.debug) if texts.base else None
     quiet(output.debug)
@@ -132,6 +173,57 @@ def evaluate_texts(measuring: Measuring, texts: Texts, output: Output) -> None:
     if measuring.keep is None:
         note("answers are not kept; --keep FILE writes them, and continues after an interruption.")
     evaluate_text(evaluation, measuring.plot, measuring.keep)
+
+
+def evaluate_answers(measuring: Measuring, texts: Texts, output: Output) -> None:
+    """Score the answers of a file."""
+    assert texts.prompts is not None
+    for option, value in (
+        ("--plot", measuring.plot),
+        ("--decoding", measuring.decoding),
+        ("--all", measuring.everything),
+    ):
+        if value:
+            raise ValueError(f"{option} means nothing with --task likelihood, which generates nothing; leave it out.")
+    source = checkpoint_of(measuring.model, output.debug)
+    quiet(output.debug)
+    from ..evaluation.likelihood_task import SAMPLES, LikelihoodEvaluation, evaluate_likelihood
+
+    samples = SAMPLES if texts.samples is None else texts.samples
+    evaluation = LikelihoodEvaluation(source, texts.prompts, measuring.count, samples, output.as_json, progress_bar)
+    evaluate_likelihood(evaluation, measuring.keep)
+
+
+def evaluate_rows(measuring: Measuring, texts: Texts, output: Output) -> None:
+    """Measure decoders on the rows of a standard task."""
+    assert texts.prompts is not None
+    if measuring.plot:
+        raise ValueError(f"--plot means nothing with --task {measuring.task}; leave it out.")
+    source = checkpoint_of(measuring.model, output.debug)
+    quiet(output.debug)
+    from ..evaluation.alpaca_eval_task import JudgedOutputs, evaluate_alpaca_eval
+    from ..evaluation.standard_tasks import STANDARD_TASKS, evaluate_standard
+    from ..evaluation.text_settings import TextEvaluation
+
+    room = STANDARD_TASKS[measuring.task].max_new_tokens
+    evaluation = TextEvaluation(
+        model=source,
+        prompts=texts.prompts,
+        count=measuring.count,
+        batch_size=measuring.batch_size,
+        max_new_tokens=room if texts.max_new_tokens is None else texts.max_new_tokens,
+        temperature=texts.temperature,
+        everything=measuring.everything,
+        decoding=measuring.decoding,
+        as_json=output.as_json,
+        bar=progress_bar,
+    )
+    if measuring.task != "alpaca_eval":
+        evaluate_standard(measuring.task, evaluation, measuring.keep)
+        return
+    outputs = JudgedOutputs(texts.outputs, bool(texts.judge), texts.reference)
+    for system, path in evaluate_alpaca_eval(evaluation, outputs, measuring.keep).items():
+        note(f"the answers of {system} are in {path}.")
 
 
 def note(text: str) -> None:

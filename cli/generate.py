@@ -112,7 +112,7 @@ def show_answer(
         if view:
             view.finish(answer)
         else:
-            print(json.dumps(answer.as_json(), ensure_ascii=False))
+            print(json.dumps(answer.timed_json(), ensure_ascii=False))
 
 
 def read_prompt(words: list[str]) -> str:

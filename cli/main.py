@@ -14,15 +14,24 @@ from typer import Option
 from .. import __version__
 from .annotate import annotate
 from .batch import batch
+from .chat import chat
 from .checkpoints import convert, export, push
+from .doctor import doctor
 from .evaluate import evaluate
 from .generate import generate
+from .pays import pays
+from .replay import replay
+from .run_report import report as run_report
 from .server import serve
+from .show_page import app
 from .signatures import as_command
 from .train import train
 
 NAME = "planned-diffusion"
-COMMANDS = (generate, batch, train, serve, annotate, evaluate, convert, export, push)
+COMMANDS = (
+    generate, chat, replay, batch, train, serve, app, annotate, evaluate, pays, run_report, convert, export,
+    push, doctor
+)  # fmt: skip
 COMPLETE = "_PLANNED_DIFFUSION_COMPLETE"  # environment variable by which a shell's completion asks, as Typer names it
 FORWARDING = (train,)  # all its arguments, --help included, go to another program
 FORWARD_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -30,17 +39,17 @@ FORWARD_ALL = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_
 
 def build_app() -> typer.Typer:
     """Return the command line, with the options that the tables of `generate` have at this moment."""
-    app = typer.Typer(
+    commands = typer.Typer(
         help="Language models that plan first and then write in parallel (arXiv 2510.18087).",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(common_options)
+    commands.callback()(common_options)
     for command in COMMANDS:
         if command in FORWARDING:
-            app.command(add_help_option=False, context_settings=FORWARD_ALL)(command)
+            commands.command(add_help_option=False, context_settings=FORWARD_ALL)(command)
         else:
-            app.command()(as_command(command))
-    return app
+            commands.command()(as_command(command))
+    return commands
 
 
 def print_version(wanted: bool) -> None:

@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from ..inference.server.run_server import Serving
 
 KEY_VARIABLE = "PLANNED_DIFFUSION_API_KEY"
+ENGINE_KEY_VARIABLE = "PLANNED_DIFFUSION_ENGINE_KEY"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Checkpoints that are served."""
+
+    source: Annotated[
+        str | None, Argument(metavar="[MODEL]", help="Folder or Hub repository of a checkpoint; default: the included.")
+    ] = None
+    model: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=PATH", help="Checkpoint or adapter, and the name under which it is served; repeatable."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -68,37 +82,97 @@ class Weights:
     compiled: Annotated[bool, Option("--compile", help="Compile the models first, which takes minutes.")] = False
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Options for another engine that writes the answers."""
+
+    panel: ClassVar[str] = "In front of another engine"
+    engine: Annotated[
+        str | None,
+        Option(
+            metavar="URL",
+            help="Let another OpenAI-compatible server write the parts of answers, as http://localhost:8001/v1; MODEL "
+            "then plans, or without it the engine's own model.",
+        ),
+    ] = None
+    engine_model: Annotated[
+        list[str] | None, Option(metavar="NAME", help="Model of the engine that is served; repeatable; default: all.")
+    ] = None
+    engine_key_file: Annotated[
+        Path | None,
+        Option(metavar="FILE", help=f"File that holds the engine's key, which {ENGINE_KEY_VARIABLE} may hold as well."),
+    ] = None
+    engine_seconds: Annotated[float, Option(help="Seconds that the engine may take for one part.")] = 300
+    engine_retries: Annotated[int, Option(help="Times that a request to the engine is repeated.")] = 2
+
+
 def serve(
     weights: Weights,
     listening: Listening,
     bounds: Bounds,
-    source: Annotated[
-        str | None, Argument(metavar="[MODEL]", help="Folder or Hub repository of a checkpoint; default: the included.")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        Option(metavar="NAME=PATH", help="Checkpoint or adapter, and the name under which it is served; repeatable."),
-    ] = None,
+    elsewhere: Elsewhere,
+    sources: Sources,
     debug: Debug = False,
 ) -> None:
-    """Start an OpenAI-compatible server.
+    """Start an OpenAI-compatible server, of models of this package or in front of another engine.
 
     Requests of all clients share the forwards of a model. docs/usage.md describes the API.
     """
     from importlib.util import find_spec
 
-    lacking = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
+    libraries = ("fastapi", "uvicorn", "prometheus_client", *(["openai"] if elsewhere.engine else []))
+    lacking = [name for name in libraries if find_spec(name) is None]
     if lacking:
         raise RuntimeError(f"Serving needs {', '.join(lacking)}; run pip install 'planned-diffusion[serve]'.")
-    named = named_sources([*([source] if source else []), *(model or [])])
+    given = [*([sources.source] if sources.source else []), *(sources.model or [])]
+    named = named_sources(given)
     serving = serving_of(listening, bounds)
-    sources = {name: checkpoint_of(path, debug) for name, path in named.items()}
+    if elsewhere.engine is not None:
+        serve_in_front(elsewhere, serving, named if given else {}, weights, debug)
+        return
+    unused = next((name for name in ("engine_model", "engine_key_file") if getattr(elsewhere, name)), None)
+    if unused:
+        raise ValueError(f"There is --{unused.replace('_', '-')} without an engine; give --engine URL.")
+    paths = {name: checkpoint_of(path, debug) for name, path in named.items()}
     quiet(debug)
     from ..inference.server.run_server import run_server
 
-    checkpoints = {name: opened(path, weights) for name, path in sources.items()}
+    checkpoints = {name: opened(path, weights) for name, path in paths.items()}
     print(f"Serving {', '.join(checkpoints)} on http://{listening.host}:{listening.port}/v1", flush=True)
     run_server(checkpoints, serving)
+
+
+def serve_in_front(
+    elsewhere: Elsewhere, serving: "Serving", named: dict[str, str | None], weights: Weights, debug: bool
+) -> None:
+    """Serve in front of another engine.
+
+    Args:
+        named: the model that plans, by its name; none where the engine's does.
+
+    Raises:
+        ValueError: several models, or an engine that cannot be used.
+    """
+    if len(named) > 1:
+        raise ValueError(f"There are {len(named)} models, and with --engine one of them plans; give one or none.")
+    planners = [checkpoint_of(path, debug) for path in named.values()]
+    quiet(debug)
+    from ..inference.front.engine_client import EngineAddress
+    from ..inference.front.front_app import Front, run_front
+
+    key = key_in(elsewhere.engine_key_file) if elsewhere.engine_key_file else os.environ.get(ENGINE_KEY_VARIABLE)
+    address = EngineAddress(
+        elsewhere.engine or "",
+        key,
+        elsewhere.engine_seconds,
+        elsewhere.engine_retries,
+        tuple(elsewhere.engine_model or ()),
+    )
+    planner = next((opened(path, weights) for path in planners), None)
+    who = f"plans by {', '.join(named)}" if named else "plans by its model"
+    at = f"http://{serving.address.host}:{serving.address.port}/v1"
+    print(f"Serving the engine {address.url}, {who}, on {at}", flush=True)
+    run_front(Front(address, planner), serving)
 
 
 def opened(source: str, weights: Weights) -> "Checkpoint":
@@ -147,9 +221,16 @@ def _key(listening: Listening) -> str | None:
         return listening.api_key
     if listening.api_key is not None and KEY_VARIABLE not in os.environ:
         raise ValueError("There are --api-key and --api-key-file; give one of them.")
+    return key_in(listening.api_key_file)
+
+
+def key_in(file: Path) -> str:
+    """Return the key that a file holds.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
-        return listening.api_key_file.expanduser().read_text(encoding="utf-8").strip()
+        return file.expanduser().read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"The key file {listening.api_key_file} cannot be read ({error}); give another one."
-        ) from error
+        raise ValueError(f"The key file {file} cannot be read ({error}); give another one.") from error

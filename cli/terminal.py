@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ..generation.events import BlanksPlaced, Ended, Event, PlanDone, PlanToken, RoundClosed, Text, TokensWritten
 from ..inference.answer import Answer, Prose
-from .drawing import CONTROLS, Drawing
+from ..inference.shown_text import shown
+from .drawing import Drawing
 
 
 class PipeView:
@@ -82,8 +83,13 @@ class LiveView:
     def finish(self, answer: Answer) -> None:
         """End the view with the text as prose and a line of counts."""
         self._live.stop()
-        self.console.print(Line(answer.text.translate(CONTROLS)))
-        self.console.print(Line(counts_line(answer), style="dim"))
+        self.console.print(Line(shown(answer.text)))
+        self.console.print(Line(costs(answer), style="dim"))
+
+
+def costs(answer: Answer) -> str:
+    """Return what an answer took: its counts, and below them when its words came."""
+    return "\n".join(filter(None, (counts_line(answer), felt_line(answer))))
 
 
 def counts_line(answer: Answer) -> str:
@@ -94,3 +100,15 @@ def counts_line(answer: Answer) -> str:
         f"{trace.seconds:.2f} seconds, {trace.tokens / max(trace.forwards, 1):.1f} tokens per forward"
         + ("" if answer.ended == "eos" else f"; ended by {answer.ended}")
     )
+
+
+def felt_line(answer: Answer) -> str:
+    """Return in one line when the first and the last words of an answer came; nothing where that is not known."""
+    felt = answer.trace.felt
+    words = {
+        "first outline word": felt.first_outline_word,
+        "first final word": felt.first_final_word,
+        "last word": felt.last_word,
+    }
+    told = [f"{name} after {seconds:.2f}" for name, seconds in words.items() if seconds is not None]
+    return f"{', '.join(told)} seconds" if told else ""

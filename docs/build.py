@@ -20,7 +20,7 @@ PACKAGE = "planned_diffusion"
 ROOMS = (
     "modeling_planned_diffusion", "configuration_planned_diffusion", "checkpoint_planned_diffusion",
     "versions_planned_diffusion", "generation", "generation.decoders", "generation.engine", "records", "loading",
-    "facts", "inference", "training", "annotation", "hub", "evaluation", "distillation",
+    "facts", "inference", "training", "annotation", "hub", "evaluation", "distillation", "app",
     "cli",
 )  # fmt: skip
 LINK = re.compile(r"\]\(\.\./([^)#\s]+)")  # from a page to a file outside docs/

@@ -214,6 +214,27 @@ def every_decoder(selected: tuple[str, ...] = ()) -> list[str]:
     return [*rows_as_table(rows), "", note]
 
 
+def decoder_areas() -> list[str]:
+    """Return the table of areas (AUP) of the decoders on the included model."""
+    from planned_diffusion.evaluation.frontier import settings_of
+    from planned_diffusion.evaluation.measure import Measurement
+    from planned_diffusion.evaluation.parallelism_area import areas_of
+
+    results = loaded(RESULTS / "decoders.json")
+    batched, alone = ([Measurement(**row) for row in results[key]] for key in ("results", "results_alone"))
+    rows = [
+        {
+            "on the included model": f"`{one.decoding}`",
+            "AUP": f"{one.area:.0f}",
+            "settings that count": f"{one.settings[0]} of {one.settings[1]}",
+            "most tokens per forward": f"{one.most_parallel:.1f}",
+            "least ms alone": f"{1000 * one.seconds:,.0f}",
+        }
+        for one in areas_of(settings_of(batched, alone))
+    ]
+    return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
+
+
 def rows_count(rows: list[dict[str, Any]]) -> int:
     """Return the number of answers that every row stands for."""
     (count,) = {row["answers"] for row in rows}
@@ -281,6 +302,15 @@ def rows_of(name: str) -> list[str]:
     return [*rows_as_table(results["rows"]), "", stamp_line(results["stamp"])]
 
 
+def predictions() -> list[str]:
+    """Return the predictions for a 7B model, which say that they are none of our measurements."""
+    results = loaded(RESULTS / "predictions.json")
+    stamp = results["stamp"]
+    facts = "; ".join((f"commit: {stamp['commit']}", stamp["prediction"], f"weights: {stamp['weights']}"))
+    note = f"Predicted on {stamp['date'][:10]}; {facts}."
+    return [*rows_as_table(results["rows"]), "", note]
+
+
 def cost_growth() -> list[str]:
     """Return the time of a denoising step against the tokens before it, and against the batch."""
     results = loaded(RESULTS / "cost_growth.json")
@@ -336,11 +366,13 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "planner_beside": partial(planner, "BESIDE", "beside_base", alone=True),
     "selected_decoders": partial(every_decoder, selected=SELECTED),
     "every_decoder": every_decoder,
+    "decoder_areas": decoder_areas,
     "speed": speed,
     "targets": targets,
     "objective": partial(objective, "objective.json"),
     "objective_examples": partial(objective, "objective_examples.json"),
     "less_work": less_work,
+    "predictions": predictions,
     "small_rooms": partial(rows_of, "small_rooms.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,

@@ -17,6 +17,7 @@ from rich.table import Table
 from ..records.journal import Journal
 from .frontier_plot import draw_plot, figure_class
 from .measure import Evaluation, Measurement, compare_systems
+from .parallelism_area import Area, Setting, areas_of
 from .pareto import Point, undominated
 from .stamp import measurement_stamp, print_json, print_tables
 from .variants import VARIANTS, Systems, choose_systems
@@ -88,10 +89,11 @@ def report_variants(
     plot: Path | None,
 ) -> None:
     """Print the measurements as a table or JSON, and draw them."""
+    areas = areas_of(settings_of(batched, alone))
     if evaluation.as_json:
-        print_json(environment, {"results": batched, "results_alone": alone})
+        print_json(environment, {"results": batched, "results_alone": alone, "areas": areas})
     else:
-        print_tables([frontier_table(batched, alone, evaluation.batch_size)], environment)
+        print_tables([frontier_table(batched, alone, evaluation.batch_size), area_table(areas)], environment)
     if plot is not None:
         draw_plot(points_of(batched, alone), "facts right", environment, plot)
 
@@ -102,6 +104,26 @@ def points_of(batched: Sequence[Measurement], alone: Sequence[Measurement]) -> l
         Point(row.system, VARIANTS[row.system]["decoding"], row.facts_right, row.forwards, one.seconds, row.seconds)
         for row, one in zip(batched, alone, strict=True)
     ]
+
+
+def settings_of(batched: Sequence[Measurement], alone: Sequence[Measurement]) -> list[Setting]:
+    """Return every system as a setting of its decoder; rows of the same place belong to the same system."""
+    return [
+        Setting(VARIANTS[row.system]["decoding"], row.tokens / row.forwards, 100 * row.facts_right, one.seconds)
+        for row, one in zip(batched, alone, strict=True)
+    ]
+
+
+def area_table(areas: Sequence[Area]) -> Table:
+    """Return a table with a row per decoder: its area, and its least seconds beside it."""
+    table = Table(title="AUP: accuracy (facts right, %) under parallelism (tokens per forward), arXiv 2601.07568")
+    for header in ("", "AUP", "settings that count", "most tokens / forward", "least ms alone"):
+        table.add_column(header, justify="right" if header else "left")
+    for one in areas:
+        counted, total = one.settings
+        row = (f"{one.area:.0f}", f"{counted} of {total}", f"{one.most_parallel:.1f}", f"{one.seconds * 1000:.0f}")
+        table.add_row(one.decoding, *row)
+    return table
 
 
 def frontier_table(batched: Sequence[Measurement], alone: Sequence[Measurement], batch_size: int) -> Table:

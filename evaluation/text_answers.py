@@ -18,6 +18,8 @@ from ..inference.answer import Answer, Checkpoint
 from .likelihood import Likelihood
 from .text_prompts import TextPrompt
 
+COUNTS = ("planning", "forwards", "critical_path", "tokens", "tokens_run")
+
 
 @dataclass(frozen=True)
 class TextSystem:
@@ -43,6 +45,7 @@ class TextAnswer:
     """An answer of one system, in batches of `batch_size`; counts as in `Trace`, `likelihood` under the base.
 
     batch: line of the first prompt that was answered together with it.
+    error: why the prompt could not be answered; the text is then empty, and every count is 0.
     """
 
     system: str
@@ -60,6 +63,7 @@ class TextAnswer:
     tokens_run: int
     seconds: float
     likelihood: Likelihood | None = None
+    error: str | None = None
 
     @property
     def spans(self) -> list[WrittenSpan]:
@@ -107,21 +111,29 @@ class PlanTokens:
 
 
 def answer_batch(system: TextSystem, prompts: Sequence[TextPrompt], batch_size: int) -> list[TextAnswer]:
-    """Answer prompts together.
-
-    Raises:
-        ValueError: a prompt that this system cannot answer, with the number of its line.
-    """
+    """Answer prompts together; one that this system cannot answer has an `error`."""
     started = time.perf_counter()
-    requests = [request_for(system, asked) for asked in prompts]
+    requests: dict[int, Request] = {}  # by the prompt's line
+    errors: dict[int, str] = {}
+    for asked in prompts:
+        try:
+            requests[asked.line] = system.checkpoint.request(asked.prompt, system.fields)
+        except ValueError as error:
+            errors[asked.line] = str(error)
     plan_tokens = PlanTokens()
     checkpoint = system.checkpoint
-    outcomes = checkpoint.model.run_requests(requests, [plan_tokens.add], compile_config=checkpoint.compile_config)
+    running = list(requests.values())
+    outcomes = checkpoint.model.run_requests(running, [plan_tokens.add], compile_config=checkpoint.compile_config)
     seconds = (time.perf_counter() - started) / len(prompts)
+    ends = {line: (index, *end) for index, (line, end) in enumerate(zip(requests, outcomes, strict=True))}
     answers = []
-    for index, (asked, request, (ended, trace)) in enumerate(zip(prompts, requests, outcomes, strict=True)):
-        answer = Answer.of(checkpoint, asked.prompt, request, ended, trace)
-        written = _described(answer, ended, trace, plan_tokens.counts[index])
+    for asked in prompts:
+        if asked.line in errors:
+            written = {**_nothing(), "error": errors[asked.line]}
+        else:
+            index, ended, trace = ends[asked.line]
+            answer = Answer.of(checkpoint, asked.prompt, requests[asked.line], ended, trace)
+            written = _described(answer, ended, trace, plan_tokens.counts[index])
         answers.append(TextAnswer(system.name, batch_size, prompts[0].line, asked, seconds=seconds, **written))
     return answers
 
@@ -147,5 +159,10 @@ def _described(answer: Answer, ended: Ended, trace: Trace, plan_tokens: int) -> 
         )
         for parts, spans in zip(answer.plans, ended.plans, strict=True)
     )
-    counts = {name: getattr(trace, name) for name in ("planning", "forwards", "critical_path", "tokens", "tokens_run")}
+    counts = {name: getattr(trace, name) for name in COUNTS}
     return {"text": answer.text, "plans": plans, "ended": answer.ended, "plan_tokens": plan_tokens, **counts}
+
+
+def _nothing() -> dict[str, Any]:
+    """Return the same fields for a prompt that was not answered."""
+    return {"text": "", "plans": (), "ended": "error", "plan_tokens": 0, **dict.fromkeys(COUNTS, 0)}

@@ -6,7 +6,7 @@ are answered in batches, the first of them also one at a time.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,14 @@ from .text_settings import BASE, LEFT_TO_RIGHT, TextEvaluation
 
 @dataclass(frozen=True)
 class Contest:
-    """The systems that are compared, and the base in float32 that scores their answers; None where none is known."""
+    """The systems that are compared, and the base in float32 that scores their answers; None where none is known.
+
+    figures: the numbers that are kept beside every answer, for a reader of the file.
+    """
 
     systems: Sequence[TextSystem]
     scorer: Checkpoint | None
+    figures: Callable[[TextAnswer], Mapping[str, float | None]] = figures_of
 
 
 def load_contest(evaluation: TextEvaluation) -> Contest:
@@ -46,8 +50,27 @@ def load_contest(evaluation: TextEvaluation) -> Contest:
     untouched = model if _same_folder(base, evaluation.model) else open_checkpoint(base)
     if untouched is model:  # the model left to right is the base
         systems = [one for one in systems if one.fields["decoding"] != LEFT_TO_RIGHT["decoding"]]
-    scorer = untouched if untouched.model.dtype == torch.float32 else open_checkpoint(base, "float32")
+    scorer = in_float32(untouched)
     return Contest([TextSystem(BASE, untouched, {**LEFT_TO_RIGHT, **shared}), *systems], scorer)
+
+
+def load_sides(evaluation: TextEvaluation) -> Contest:
+    """Load the checkpoint alone to answer, and its base to score; the checkpoint scores itself where it has no base.
+
+    Raises:
+        ValueError: a checkpoint that cannot be loaded, or no such system.
+    """
+    chosen, base = evaluation.systems, evaluation.base or evaluation.model
+    model = open_checkpoint(evaluation.model)
+    systems = [TextSystem(name, model, {**fields, **evaluation.fields}) for name, fields in chosen.items()]
+    scorer = in_float32(model) if _same_folder(base, evaluation.model) else open_checkpoint(base, "float32")
+    return Contest(systems, scorer)
+
+
+def in_float32(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose weights are float32: this one, or another copy of it."""
+    is_exact = checkpoint.model.dtype == torch.float32
+    return checkpoint if is_exact else open_checkpoint(checkpoint.source, "float32")
 
 
 def _same_folder(one: str, other: str) -> bool:
@@ -86,7 +109,7 @@ def answer_all(
             else:
                 answers = scored(answer_batch(system, batch, size), contest.scorer)
                 if journal is not None:
-                    journal.append(*_entries(answers, names, journal.stop))
+                    journal.append(*_entries(contest, answers, names, journal.stop))
             yield from answers
             done += len(batch)
     show(done, total)
@@ -110,9 +133,9 @@ def _batches(prompts: Sequence[TextPrompt], size: int) -> list[Sequence[TextProm
     return [prompts[start : start + size] for start in range(0, len(prompts), size)]
 
 
-def _entries(answers: Sequence[TextAnswer], names: Sequence[str], first: int) -> list[dict[str, Any]]:
+def _entries(contest: Contest, answers: Sequence[TextAnswer], names: Sequence[str], first: int) -> list[dict[str, Any]]:
     """Return the journal's entries for answers: the answer as it is, and its figures."""
     return [
-        {"index": index, "hash": name, "answer": answer.as_json(), "figures": figures_of(answer)}
+        {"index": index, "hash": name, "answer": answer.as_json(), "figures": contest.figures(answer)}
         for index, (answer, name) in enumerate(zip(answers, names, strict=True), start=first)
     ]

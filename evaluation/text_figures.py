@@ -112,7 +112,7 @@ def summarise_text(answers: Sequence[TextAnswer], base: Sequence[TextAnswer] = (
         batch_size=answers[0].batch_size,
         answers=len(answers),
         figures={
-            name: estimate(_drawn_together(name, [(one.batch, of(one)) for one in answers]))
+            name: estimate(drawn_together(name, [(one.batch, of(one)) for one in answers]))
             for name, of in FIGURES.items()
         },
         kinds={kind: estimate((one.is_planned, 1) for one in answers if one.asked.kind == kind) for kind in kinds},
@@ -120,18 +120,27 @@ def summarise_text(answers: Sequence[TextAnswer], base: Sequence[TextAnswer] = (
         used=quartiles([span.used for span in spans]),
         room_used=quartiles([span.used / span.length for span in spans]),
         beside_base={
-            name: estimate(_drawn_together(name, [(own.batch, of(own, other)) for own, other in pairs]))
+            name: estimate(drawn_together(name, [(own.batch, of(own, other)) for own, other in pairs]))
             for name, of in BESIDE_BASE.items()
             if same
         },
     )
 
 
-def _drawn_together(name: str, terms: Sequence[tuple[int, Term | None]]) -> Iterator[Term | None]:
+def drawn_together(name: str, terms: Sequence[tuple[int, Term | None]]) -> Iterator[Term | None]:
     """Yield the terms that are drawn again as one: those of a batch for its seconds, and else each by itself."""
     if name != "seconds":
         yield from (term for _, term in terms)
         return
+    yield from _sums_of_batches(terms)
+
+
+def seconds_of_batches(answers: Sequence[TextAnswer]) -> Iterator[Term]:
+    """Yield the seconds and the answers of every batch."""
+    return _sums_of_batches([(one.batch, (one.seconds, 1)) for one in answers])
+
+
+def _sums_of_batches(terms: Sequence[tuple[int, Term | None]]) -> Iterator[Term]:
     sums: dict[int, Term] = {}
     for batch, term in terms:
         if term is not None:

@@ -70,7 +70,7 @@ def _json_prompts(path: Path) -> Iterator[TextPrompt]:
 def _text_prompt(number: int, row: dict[str, Any]) -> TextPrompt:
     line = request_of(row) if is_openai_line(row) else row
     if "prompt" not in line and "messages" not in line:
-        line = {**line, "prompt": _published(line)}
+        line = {**line, "prompt": published_prompt(line)}
     return TextPrompt(
         number,
         prompt_of(line),
@@ -79,8 +79,12 @@ def _text_prompt(number: int, row: dict[str, Any]) -> TextPrompt:
     )
 
 
-def _published(row: dict[str, Any]) -> object:
-    """Return the prompt of a published set's record: an instruction with its input behind it, or a question."""
+def published_prompt(row: dict[str, Any]) -> object:
+    """Return the prompt of a published set's record: an instruction with its input behind it, or a question.
+
+    Raises:
+        ValueError: neither of them.
+    """
     key = next((key for key in PUBLISHED if key in row), None)
     if key is None:
         raise ValueError(f"it has none of prompt, messages, {' and '.join(PUBLISHED)}; give one of them.")

@@ -13,18 +13,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..inference.batch.job import hash_of
 from ..records.journal import Journal
 from .frontier_plot import figure_class
-from .stamp import measurement_stamp
+from .run_header import header_of_run, stamp_of_run
 from .text_answers import TextAnswer, request_for
 from .text_contest import Contest, answer_all, load_contest
 from .text_prompts import read_text_prompts
 from .text_report import report_text
 from .text_settings import TextEvaluation
-
-# Entries of the stamp that a run may change when it continues: entries of the file are found by what decides on them.
-OF_ONE_RUN = ("date", "command", "batch", "prompts", "max_new_tokens", "temperature")
 
 
 def evaluate_text(evaluation: TextEvaluation, plot: Path | None = None, keep: Path | None = None) -> list[TextAnswer]:
@@ -44,9 +40,9 @@ def evaluate_text(evaluation: TextEvaluation, plot: Path | None = None, keep: Pa
     for system in contest.systems:
         for asked in prompts:
             request_for(system, asked)  # refused before any work
-    stamp = _stamp_of(evaluation, contest)
+    stamp = stamp_of(evaluation, contest)
     answers: list[TextAnswer] = []
-    with Journal(keep, _header_of(evaluation, stamp)) if keep else nullcontext() as journal:
+    with Journal(keep, header_of(evaluation, stamp)) if keep else nullcontext() as journal:
         try:
             with evaluation.bar("answering") as show:
                 for answer in answer_all(contest, prompts, evaluation.batch_sizes, journal, show, evaluation.alone):
@@ -64,20 +60,18 @@ def _check_plot(evaluation: TextEvaluation) -> None:
     figure_class()
 
 
-def _stamp_of(evaluation: TextEvaluation, contest: Contest) -> dict[str, Any]:
+def stamp_of(evaluation: TextEvaluation, contest: Contest) -> dict[str, Any]:
     """Return the circumstances of a text task."""
-    stamp = measurement_stamp(contest.systems[-1].checkpoint.model, evaluation.batch_size)
-    stamp["batch"] = " and ".join(map(str, evaluation.batch_sizes))
-    # The folder's name alone: a path would tell of this machine, and the file of answers has the hash of the weights.
-    names = {"model": evaluation.model, "base": evaluation.base}
-    stamp |= {key: Path(name).name if name and Path(name).is_dir() else name for key, name in names.items()}
-    stamp["prompts"] = evaluation.prompts.name
+    batch = " and ".join(map(str, evaluation.batch_sizes))
+    stamp = stamp_of_run(contest.systems[-1].checkpoint.model, batch, checkpoints_of(evaluation), evaluation.prompts)
     return {**stamp, "max_new_tokens": evaluation.max_new_tokens, "temperature": evaluation.temperature}
 
 
-def _header_of(evaluation: TextEvaluation, stamp: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the runs that share a file of answers have in common."""
-    fixed = {key: value for key, value in stamp.items() if key not in OF_ONE_RUN}
-    base = evaluation.base
-    hashes = {"checkpoint": hash_of(evaluation.model), "base_checkpoint": hash_of(base) if base else None}
-    return {"task": "text", **fixed, **hashes}
+def checkpoints_of(evaluation: TextEvaluation) -> dict[str, str | None]:
+    """Return the checkpoints of a text task by their roles."""
+    return {"model": evaluation.model, "base": evaluation.base}
+
+
+def header_of(evaluation: TextEvaluation, stamp: Mapping[str, Any], task: str = "text") -> dict[str, Any]:
+    """Return what the runs of a task that share a file of answers have in common."""
+    return header_of_run(task, stamp, checkpoints_of(evaluation))

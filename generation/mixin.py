@@ -235,18 +235,17 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
         lockstep = requests[0].lockstep if requests else None
         assert all(request.lockstep is lockstep for request in requests)  # `prepare` made them together
         engine = Engine(self, assistant=assistant_model, compile_config=compile_config, lockstep=lockstep)
-        for request in requests:
-            engine.add(DECODERS[request.settings.decoding].run(request), request.sampling)
-        recorders: dict[int, TraceRecorder] = {}
+        recorders = [TraceRecorder(request.settings.output_trace) for request in requests]
+        for request, recorder in zip(requests, recorders, strict=True):
+            engine.add(recorder.timed(DECODERS[request.settings.decoding].run(request)), request.sampling)
         outcomes: dict[int, tuple[Ended, Trace]] = {}
         try:
             for index, event in engine.run():
-                recorder = recorders.setdefault(index, TraceRecorder(requests[index].settings.output_trace))
-                recorder.add(event)
+                recorders[index].add(event)
                 for listener in listeners or ():
                     listener(index, event)
                 if isinstance(event, Ended):
-                    outcomes[index] = (event, recorder.trace())
+                    outcomes[index] = (event, recorders[index].trace())
         finally:
             for module in training:
                 module.training = True

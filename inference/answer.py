@@ -123,7 +123,7 @@ class Answer:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object that `planned-diffusion generate --json` prints."""
+        """Return the object that `planned-diffusion batch` writes."""
         return {
             "text": self.text,
             "plans": self.plans,
@@ -133,6 +133,10 @@ class Answer:
             "model": self.model,
             "decoding": self.decoding,
         }
+
+    def timed_json(self) -> dict[str, Any]:
+        """Return the object that `planned-diffusion generate --json` prints: with the seconds that a reader feels."""
+        return {**self.as_json(), "felt_seconds": self.trace.felt.as_json()}
 
 
 def read(tokenizer: PreTrainedTokenizerBase, token_ids: Iterable[int], with_tags: bool = False) -> str:

@@ -3,7 +3,8 @@
     {
       "format": "planned-diffusion-trace", "version": 1,
       "prompt": "...", "prompt_ids": [...], "options": {...},              fields of generate that the caller gave
-      "text", "plans", "counts", "seconds", "ended", "model", "decoding",  as in the object of `generate --json`
+      "text", "plans", "counts", "seconds", "ended", "model", "decoding", "felt_seconds",
+                                                                           as in the object of `generate --json`
       "versions": {"planned_diffusion", "python", "torch", "transformers", "tokenizers"},
       "events": [{"event": "PlanToken", "at_seconds": 0.04, "round": 0, "position": 17, "token_id": 9, "text": "cap"},
                  ...]
@@ -27,7 +28,8 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .. import __version__
 from ..generation.events import Event, Text
+from ..generation.skeleton import Skeleton
 from .answer import Answer, Fields, Prose, read
 
 FORMAT, VERSION = "planned-diffusion-trace", 1
@@ -54,7 +57,7 @@ class Recording:
     def add(self, index: int, event: Event) -> None:
         """Record an event with its time and the spelling of its token ids."""
         at_seconds = round(time.perf_counter() - self._started, 6)
-        fields = self._with_spellings(asdict(event))
+        fields = self._with_spellings(_fields(event))
         if isinstance(event, Text):
             fields["text"] = self._prose.add(event.token_ids)
         self.events.append({"event": type(event).__name__, "at_seconds": at_seconds, **fields})
@@ -67,9 +70,12 @@ class Recording:
         return spelled
 
     def _converted(self, value: object) -> object:
-        if isinstance(value, (list, tuple)):
-            return [self._converted(item) for item in value]
-        return self._with_spellings(value) if isinstance(value, dict) else value
+        if isinstance(value, Skeleton):  # its rules are no data, and know the whole vocabulary
+            ruled = [[places.start, places.stop] for places, _ in value.ruled]
+            return {"ids": list(value.ids), "exact": sorted(value.exact), "ruled": ruled}
+        if is_dataclass(value):
+            return self._with_spellings(_fields(value))
+        return [self._converted(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     def document(self, answer: Answer, options: Fields) -> dict[str, Any]:
         """Return the content of the trace file; `options` are the fields that the caller gave."""
@@ -79,7 +85,7 @@ class Recording:
             "prompt": answer.prompt,
             "prompt_ids": answer.prompt_ids,
             "options": dict(options),
-            **answer.as_json(),
+            **answer.timed_json(),
             "versions": {
                 "planned_diffusion": __version__,
                 "python": platform.python_version(),
@@ -87,6 +93,10 @@ class Recording:
             },
             "events": self.events,
         }
+
+
+def _fields(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any dataclass
+    return {field.name: getattr(value, field.name) for field in fields_of(value)}
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> dict[str, object]:
@@ -105,11 +115,16 @@ SPELLERS: dict[str, Callable[[PreTrainedTokenizerBase, Any], dict[str, object]]]
 
 
 def write_trace(path: Path, document: dict[str, Any]) -> None:
+    """Write a trace file, whole or not at all."""
+    write_whole(path, json.dumps(document, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
     """Write the whole file or nothing: an older file stays until the new one is complete."""
     path = path.expanduser().resolve()
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ Their vocabulary is that of the recorded cases: 112 ids, control ids 100 ... 107
 with a scripted model and a vocabulary that reads as text: tests/generation/conftest.py.)
 """
 
+import importlib.util
 import multiprocessing
 import os
 import sys
@@ -187,3 +188,29 @@ def start_command(tmp_path_factory):
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture(scope="module")
+def start_page(start_command):
+    """start_page("--queue", 4) -> the address of a page of the included model, in a process of its own.
+
+    Gradio stays out of this process: it leaves event loops behind.
+    """
+    for name in ("gradio", "fastapi", "prometheus_client"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"the page needs {name}; run pip install -e '.[app]'")
+    pipes = []
+
+    def start(*arguments) -> str:
+        told, out = os.pipe()
+        pipes.append(told)
+        process, errors = start_command("app", "--port", 0, "--dtype", "float32", *arguments, out=out)
+        os.close(out)
+        with open(os.dup(told), encoding="utf-8") as lines:
+            line = lines.readline()
+        assert " is on http://127.0.0.1:" in line, (line, process.is_alive(), errors.read_text())
+        return line.split(" is on ")[1].split()[0]
+
+    yield start
+    for pipe in pipes:
+        os.close(pipe)

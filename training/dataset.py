@@ -118,3 +118,21 @@ def as_dataset(examples: Sequence[Example]) -> Dataset:
     """
     lengths = [len(example.ids) + int((example.span >= 0).sum()) for example in examples]  # with one noisy copy
     return Dataset.from_dict({"index": list(range(len(examples))), "length": lengths})
+
+
+def check_plans(examples: Sequence[Example], source: str) -> None:
+    """Reject data that cannot teach planning.
+
+    Raises:
+        ValueError: no tagged answer, or none with two spans in a round.
+    """
+    if not any(example.is_tagged for example in examples):
+        raise ValueError(
+            f"{source} has no tagged answer, so nothing would teach planning; annotate it first (planned-diffusion "
+            "annotate), or train a plain model with TRL's own sft."
+        )
+    if not any(example.most_spans > 1 for example in examples):
+        raise ValueError(
+            f"No answer of {source} has two spans in a round, so nothing would teach writing in parallel; annotate "
+            "answers that have independent parts."
+        )

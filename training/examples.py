@@ -73,8 +73,18 @@ def encode_example(
             follow the grammar, or a chat template that refuses the messages.
     """
     prompt, answer = _split_answer(messages)
+    return encode_answer(encode_prompt(tokenizer, prompt), answer, tokenizer, control)
+
+
+def encode_answer(
+    prompt_ids: Sequence[int], answer: str, tokenizer: PreTrainedTokenizerBase, control: ControlTokens
+) -> Example:
+    """Return the example of a prompt that is ids already, with a plain or tagged answer; see `encode_example`.
+
+    Raises:
+        ValueError: an empty prompt, or tags that do not follow the grammar.
+    """
     rounds = parse_tagged(answer)
-    prompt_ids = encode_prompt(tokenizer, prompt)
     if not prompt_ids:
         raise ValueError("The prompt is empty: there is no token from which the answer's first one could be predicted.")
     plain = "".join(span.text for spans in rounds for span in spans) if rounds else answer

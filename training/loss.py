@@ -42,16 +42,31 @@ def planned_diffusion_loss(
     Raises:
         ValueError: an attention implementation that cannot express spans.
     """
+    losses = token_losses(model, batch, unwrapped, chunk_size)
+    labelled = batch["labels"].flatten() != NO_LABEL
+    weights, loss_part = (batch[name].flatten()[labelled] for name in ("loss_weights", "loss_part"))
+    reported = losses.detach() * torch.where(loss_part == SPAN, weights, 1.0)
+    by_loss_part = reported.new_zeros(len(LOSS_PARTS)).index_add_(0, loss_part, reported)
+    return Loss(total=(losses * weights).sum(), by_loss_part=by_loss_part)
+
+
+def token_losses(
+    model: nn.Module, batch: dict[str, torch.Tensor], unwrapped: nn.Module | None = None, chunk_size: int | None = None
+) -> torch.Tensor:
+    """Return the cross entropy of every labelled token of a batch, in nats and in order: float32 [K].
+
+    Arguments and errors are those of `planned_diffusion_loss`.
+    """
     inner = cast(PreTrainedModel, model if unwrapped is None else unwrapped)
     names = ("document", "span", "round", "stream")
     labels = Labels(*(batch[name] for name in names), position=batch["position_ids"])
     implementation, head = inner.config.get_text_config()._attn_implementation, inner.get_output_embeddings()
     assert implementation is not None and head is not None  # a model that was built has both
     mask = attention_mask(labels, labels, implementation, inner.dtype)
-    places = torch.nonzero(batch["labels"].flatten() != NO_LABEL).squeeze(1)  # [K]
+    targets = batch["labels"].flatten()
+    places = torch.nonzero(targets != NO_LABEL).squeeze(1)  # [K]
     gated = {} if gate_of(backbone_of(inner)) is None else {ARGUMENT: labels.stream >= DRAFT}
-    targets, weights, loss_part = (batch[name].flatten()[places] for name in ("labels", "loss_weights", "loss_part"))
-    with losses_in_place_of_logits(head, places, targets, chunk_size):
+    with losses_in_place_of_logits(head, places, targets[places], chunk_size):
         output = model(
             input_ids=batch["input_ids"],
             attention_mask=mask,
@@ -62,6 +77,4 @@ def planned_diffusion_loss(
     # Not logits: the head was made to return cross entropies, and the model passes them on under its usual name.
     losses = output.logits  # float32 [K]
     assert losses.shape == places.shape, "the head returned logits where losses_in_place_of_logits expects losses"
-    reported = losses.detach() * torch.where(loss_part == SPAN, weights, 1.0)
-    by_loss_part = reported.new_zeros(len(LOSS_PARTS)).index_add_(0, loss_part, reported)
-    return Loss(total=(losses * weights).sum(), by_loss_part=by_loss_part)
+    return losses

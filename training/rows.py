@@ -44,8 +44,9 @@ def draw_row(example: Example, objective: Objective, control: ControlTokens, rng
 
 def _planned(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> Row:
     """Draw the row of a tagged example with its plan."""
-    padded = _padded(example, objective, control, rng)
-    pieces = [_clean(padded, objective)]
+    pads = _drawn_pads(example, objective, rng)
+    padded = pad_spans(example, pads, control, is_dense=objective.span_attention == "dense")
+    pieces = [clean_row(padded, objective.plan_loss_weight)]
     if not objective.drafts_alone:
         pieces += _noisy(padded, objective, control, rng)
     if objective.has_causal_copies:
@@ -84,7 +85,7 @@ def _with_start_weight(row: Row, example: Example, objective: Objective) -> Row:
 
 
 @dataclass(frozen=True)
-class _Padded:
+class PaddedExample:
     """An example with its pads, as if written out: position == index. `group` is the span label of the row."""
 
     ids: np.ndarray
@@ -95,30 +96,42 @@ class _Padded:
     is_pad: np.ndarray
 
 
-def _padded(example: Example, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> _Padded:
-    """Draw the pads of every span and put them before its `</async>`."""
-    ends = np.flatnonzero((example.ids == control.async_end) & (example.span != NO_SPAN))
-    content = np.bincount(example.span[example.is_target & (example.span != NO_SPAN)], minlength=len(ends))
-    least, most = objective.span_padding
-    pads = rng.integers(least, most + 1, size=len(ends))
-    pads += -(content + pads) % objective.span_multiple
+def _drawn_pads(example: Example, objective: Objective, rng: np.random.Generator) -> np.ndarray:
+    """Draw the number of pads of every span, int64 [spans]."""
+    lengths, (least, most) = span_lengths(example), objective.span_padding
+    pads = rng.integers(least, most + 1, size=len(lengths))
+    return pads + -(lengths + pads) % objective.span_multiple
+
+
+def span_lengths(example: Example) -> np.ndarray:
+    """Return the content tokens of every span, int64 [spans]."""
+    is_content = example.is_target & (example.span != NO_SPAN)
+    return np.bincount(example.span[is_content], minlength=len(example.promises))
+
+
+def pad_spans(example: Example, pads: np.ndarray, control: ControlTokens, is_dense: bool) -> PaddedExample:
+    """Put pads before the `</async>` of every span.
+
+    Args:
+        pads: their number, int64 [spans].
+        is_dense: the spans of a round see each other.
+    """
     copies = np.ones(len(example.ids), dtype=np.int64)
-    copies[ends] += pads
+    copies[(example.ids == control.async_end) & (example.span != NO_SPAN)] += pads
     order = np.repeat(np.arange(len(example.ids)), copies)  # </async> k+1 times; the first k become [PAD]
     is_pad = np.append(order[:-1] == order[1:], False)
     span, round_ids = example.span[order], example.round[order]
-    dense = objective.span_attention == "dense"
-    return _Padded(
+    return PaddedExample(
         ids=np.where(is_pad, control.span_pad, example.ids[order]),
         span=span,
-        group=np.where(span == NO_SPAN, NO_SPAN, round_ids) if dense else span,
+        group=np.where(span == NO_SPAN, NO_SPAN, round_ids) if is_dense else span,
         round=round_ids,
         is_target=example.is_target[order] | is_pad,
         is_pad=is_pad,
     )
 
 
-def _clean(padded: _Padded, objective: Objective) -> Row:
+def clean_row(padded: PaddedExample, plan_loss_weight: float = 1.0) -> Row:
     """Return prompt, plan, `<sync/>` and the spans that a later round reads; EOS, the last token, predicts nothing."""
     outside = padded.span == NO_SPAN
     is_read = outside | (padded.round < padded.round[-1])
@@ -129,7 +142,7 @@ def _clean(padded: _Padded, objective: Objective) -> Row:
     current, following = public[:-1], public[1:]
     counts = padded.is_target[following]
     labels[current] = np.where(counts, padded.ids[following], NO_LABEL)
-    weights[current] = counts * objective.plan_loss_weight
+    weights[current] = counts * plan_loss_weight
     position = np.flatnonzero(is_read)
     return Row(
         ids=padded.ids[position],
@@ -145,7 +158,7 @@ def _clean(padded: _Padded, objective: Objective) -> Row:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """The masks of one noisy copy: arrays over the tokens of all spans.
 
     `group` is the copy's span label, `weight` the loss weight of a token where it is masked.
@@ -156,7 +169,7 @@ class _View:
     weight: np.ndarray
 
 
-def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> list[Row]:
+def _noisy(padded: PaddedExample, objective: Objective, control: ControlTokens, rng: np.random.Generator) -> list[Row]:
     """Copy every span, mask each content token of the copy with probability t, and weigh the masked ones by 1/t.
 
     t is drawn per span (sparse) or per round (dense): tokens that see each other share it. Sparse spans are independent
@@ -176,15 +189,15 @@ def _noisy(padded: _Padded, objective: Objective, control: ControlTokens, rng: n
     if objective.complementary_masks:
         views = _complementary_views(group, content, is_masked, level, least=objective.noise_range[0])
     else:
-        views = [_View(group, is_masked, 1 / level)]
-    rows = [_noisy_row(padded, position, view, control) for view in views]
+        views = [View(group, is_masked, 1 / level)]
+    rows = [noisy_row(padded, position, view, control) for view in views]
     # Content counts once, however many views it has.
     return [replace(rows[0], targets=targets_of(SPAN, np.count_nonzero(content))), *rows[1:]]
 
 
 def _complementary_views(
     group: np.ndarray, content: np.ndarray, is_masked: np.ndarray, level: np.ndarray, least: float
-) -> list[_View]:
+) -> list[View]:
     """Return the drawn masks and their complement, each of which counts half.
 
     Args:
@@ -193,12 +206,12 @@ def _complementary_views(
     """
     share = np.where(level == 1, 1.0, 0.5)  # where all is masked, the other view has nothing to learn
     return [
-        _View(group, is_masked, share / np.maximum(level, least)),
-        _View(group + group.max() + 1, content & ~is_masked, share / np.maximum(1 - level, least)),
+        View(group, is_masked, share / np.maximum(level, least)),
+        View(group + group.max() + 1, content & ~is_masked, share / np.maximum(1 - level, least)),
     ]
 
 
-def _noisy_row(padded: _Padded, position: np.ndarray, view: _View, control: ControlTokens) -> Row:
+def noisy_row(padded: PaddedExample, position: np.ndarray, view: View, control: ControlTokens) -> Row:
     """Return the tokens of all spans with some of their content masked, without targets."""
     ids = padded.ids[position]
     predicts = np.append(view.is_masked[1:], False)  # a content token's left neighbour lies in its own span
@@ -216,7 +229,7 @@ def _noisy_row(padded: _Padded, position: np.ndarray, view: _View, control: Cont
     )
 
 
-def _causal(padded: _Padded, objective: Objective, control: ControlTokens) -> Row:
+def _causal(padded: PaddedExample, objective: Objective, control: ControlTokens) -> Row:
     """Copy every span without pads, to be read left to right; these labels do not enter the normaliser.
 
     The last token of a span predicts `[PAD]`, so that a span that is written left to right ends before its room does.

@@ -38,6 +38,11 @@ class ScriptArguments:
         default=None, metadata={"help": "Attention implementation: 'sdpa' (default), 'eager' or 'flex_attention'."}
     )
 
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Print data, tags, steps, memory and the first batch, and stop; no step is taken."},
+    )
+
     @property
     def train_files(self) -> list[str]:
         """The training files; a recipe may name one without a list."""

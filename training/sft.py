@@ -25,6 +25,7 @@ Launch:
     python -m planned_diffusion.training.sft --model path/to/checkpoint --train_file train.jsonl --output_dir runs/a
     torchrun --nproc_per_node 4 -m planned_diffusion.training.sft --config recipe.yaml
     python -m planned_diffusion.training.sft --config recipe.yaml --resume_from_checkpoint true
+    python -m planned_diffusion.training.sft --config recipe.yaml --dry_run
 
 `resume_from_checkpoint` is a checkpoint's folder, true (the newest whole one in output_dir) or auto (the same, or begin
 anew where there is none). Only a run that goes on from there may write into a folder that holds an earlier one's.
@@ -49,7 +50,7 @@ that was never interrupted (same machine, same settings).
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from transformers import PreTrainedTokenizerBase, set_seed
@@ -59,8 +60,10 @@ from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.tokens import ControlTokens
 from .adapters import AdapterArguments, check_adapter, check_evaluation, lora_config
 from .best_metric import check_best_metric
+from .checkup import Checkup, may_look
 from .collator import PlannedDiffusionCollator
-from .dataset import encode_records, numbered_records, within
+from .dataset import check_plans, encode_records, numbered_records, within
+from .dry_run import dry_run
 from .examples import Example
 from .interruption import SaveOnInterrupt
 from .model_options import model_options
@@ -72,7 +75,7 @@ from .run_folder import check_output_folder, checkpoint_to_resume
 from .samples import SampleAnswers
 from .script_arguments import ScriptArguments, check_script
 from .starting_point import check_source, frozen_quantisation, load_starting_point
-from .trainer import PlannedDiffusionTrainer
+from .trainer import PlannedDiffusionTrainer, without_applied_settings
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ def train(argv: Sequence[str] | None) -> int:
     check_adapter(adapter, evaluates, on_cpu)
     options = model_options(script, args, adapter)
     check_source(script, adapter, options)
-    check_evaluation(frozen_quantisation(script, adapter, options), evaluates, on_cpu)
+    frozen = frozen_quantisation(script, adapter, options)
+    check_evaluation(frozen, evaluates, on_cpu)
     checkpoint = checkpoint_to_resume(args)
     check_output_folder(args.output_dir, script.model, checkpoint)
     set_seed(args.seed)
@@ -137,20 +141,21 @@ def train(argv: Sequence[str] | None) -> int:
     evaluation = None if script.eval_file is None else load_examples(script.eval_file, run)
     check_best_metric(args, evaluation, objective, script.samples)
     collator = PlannedDiffusionCollator(train, objective, run.control, packed_length=run.packed_length)
+    more = {"processing_class": tokenizer, "peft_config": lora_config(adapter, model)}
+    if script.dry_run:
+        leave_the_process_group(dry_run(model, args, collator, evaluation, more))
+        return 0
     interrupt = SaveOnInterrupt()
     trainer = PlannedDiffusionTrainer(
-        model,
-        without_applied_settings(args),
-        collator,
-        evaluation,
-        callbacks=[interrupt],
-        processing_class=tokenizer,
-        peft_config=lora_config(adapter, model),
+        model, without_applied_settings(args), collator, evaluation, callbacks=[interrupt], **more
     )
     if evaluation is not None and script.samples and not objective.drafts_alone:  # its text is the base's
         trainer.add_callback(SampleAnswers(trainer, evaluation[: script.samples], tokenizer))
+    checkup = Checkup(trainer, evaluation or train, tokenizer, answers=not objective.drafts_alone)
+    if may_look(frozen, on_cpu):
+        trainer.add_callback(checkup)
     announce(trainer, script.model or "a new model", script.train_files)
-    return train_and_save(trainer, interrupt, checkpoint)
+    return train_and_save(trainer, interrupt, checkpoint, checkup)
 
 
 def load_examples(path: str, run: Run) -> list[Example]:
@@ -171,34 +176,13 @@ def load_examples(path: str, run: Run) -> list[Example]:
     return fitting
 
 
-def check_plans(examples: Sequence[Example], source: str) -> None:
-    """Reject data that cannot teach planning.
+def train_and_save(
+    trainer: PlannedDiffusionTrainer, interrupt: SaveOnInterrupt, checkpoint: str | None, checkup: Checkup
+) -> int:
+    """Train, from a checkpoint if one is given, and save into the output folder; return 0, or 130 when interrupted.
 
-    Raises:
-        ValueError: no tagged answer, or none with two spans in a round.
+    The last line compares the model before and after.
     """
-    if not any(example.is_tagged for example in examples):
-        raise ValueError(
-            f"{source} has no tagged answer, so nothing would teach planning; annotate it first (planned-diffusion "
-            "annotate), or train a plain model with TRL's own sft."
-        )
-    if not any(example.most_spans > 1 for example in examples):
-        raise ValueError(
-            f"No answer of {source} has two spans in a round, so nothing would teach writing in parallel; annotate "
-            "answers that have independent parts."
-        )
-
-
-def without_applied_settings(args: SFTConfig) -> SFTConfig:
-    """Return a copy of `args` for TRL without the settings that this script has applied itself.
-
-    `packing`: the collator packs; TRL would join ids and lose the spans. `model_init_kwargs`: the model is loaded.
-    """
-    return replace(args, packing=False, model_init_kwargs=None)
-
-
-def train_and_save(trainer: PlannedDiffusionTrainer, interrupt: SaveOnInterrupt, checkpoint: str | None) -> int:
-    """Train, from a checkpoint if one is given, and save into the output folder; return 0, or 130 when interrupted."""
     trainer.train(resume_from_checkpoint=checkpoint)
     folder = trainer.args.output_dir
     code = 0 if interrupt.signal_name is None else 130
@@ -219,6 +203,7 @@ def train_and_save(trainer: PlannedDiffusionTrainer, interrupt: SaveOnInterrupt,
     else:
         trainer.save_model(folder)
         trainer.accelerator.print(f"Saved model and tokenizer to {folder}.")
+    checkup.report()
     leave_the_process_group(trainer)
     return code
 

@@ -30,6 +30,7 @@ from .adapters import without_needless_casts
 from .collator import PlannedDiffusionCollator
 from .dataset import COLUMNS, as_dataset
 from .examples import Example
+from .gradient_norms import GradientNorms
 from .length_grouping import LengthGroupedOrder
 from .loss import Loss, planned_diffusion_loss
 from .row import LOSS_NAMES, LOSS_PARTS
@@ -114,6 +115,7 @@ class PlannedDiffusionTrainer(SFTTrainer):
             if are_gated(settings):
                 gate_adapter(self.model, name)
         self._evaluation_collator = replace(collator, examples=evaluation or (), is_evaluation=True)
+        self.gradient_norms = GradientNorms()
         # Per mode, on the device: loss sums [5] by loss part and their total, then the counts [5] and the normaliser.
         self._sums = {mode: torch.zeros(2, len(LOSS_PARTS) + 1, device=args.device) for mode in ("train", "eval")}
 
@@ -180,6 +182,13 @@ class PlannedDiffusionTrainer(SFTTrainer):
         for base in {settings.base_model_name_or_path for settings in adapters.values()} - {None}:
             record_base(Path(output_dir or str(self.args.output_dir)), base)
 
+    def _maybe_log_save_evaluate(
+        self, tr_loss: torch.Tensor, grad_norm: torch.Tensor | float | None, *more: Any, **named: Any
+    ) -> None:
+        """Remember the norm of the last step's gradient, before clipping; called after steps and after epochs."""
+        self.gradient_norms.add(self.state.global_step, grad_norm)
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *more, **named)
+
     def _mode(self) -> str:
         """Return the key of `_sums` to which a batch belongs now."""
         assert self.model is not None
@@ -207,6 +216,14 @@ class PlannedDiffusionTrainer(SFTTrainer):
         if evaluated and sums[1][-1]:
             logs[evaluated] = sums[0][-1] / sums[1][-1]
         super().log(logs, start_time)
+
+
+def without_applied_settings(args: SFTConfig) -> SFTConfig:
+    """Return a copy of `args` for TRL without the settings that this script has applied itself.
+
+    `packing`: the collator packs; TRL would join ids and lose the spans. `model_init_kwargs`: the model is loaded.
+    """
+    return replace(args, packing=False, model_init_kwargs=None)
 
 
 class _Epochs(TrainerCallback):

@@ -6,13 +6,13 @@ POST /tokenize              GET /health            GET /metrics     POST /load_m
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, Counter
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -53,10 +53,22 @@ def build_app(
         finally:
             await asyncio.to_thread(service.admission.close)
 
-    app = FastAPI(title=OWNER, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app = guarded_app([answer_routes(service), other_routes(service)], lifespan, access, service.metrics.responses)
     app.state.service = service
-    app.include_router(answer_routes(service))
-    app.include_router(other_routes(service))
+    return app
+
+
+def guarded_app(
+    routers: Sequence[APIRouter], lifespan: Callable[[FastAPI], Any], access: Access, responses: Counter
+) -> FastAPI:
+    """Return an app with routes behind the guard; errors are told in OpenAI's form.
+
+    Args:
+        responses: counts by path and status.
+    """
+    app = FastAPI(title=OWNER, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    for router in routers:
+        app.include_router(router)
     app.add_exception_handler(RefusalError, _refused)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(Exception, _failed)
@@ -65,7 +77,7 @@ def build_app(
         app.add_middleware(
             CORSMiddleware, allow_origins=list(access.origins), allow_methods=["GET", "POST"], allow_headers=["*"]
         )
-    app.add_middleware(CountResponses, metrics=service.metrics)
+    app.add_middleware(CountResponses, responses=responses)
     return app
 
 

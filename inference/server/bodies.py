@@ -20,7 +20,7 @@ def _text(value: object) -> str:
     return text
 
 
-def _as_list(value: object) -> object:
+def as_list(value: object) -> object:
     """Return a text as a list of one."""
     return [value] if isinstance(value, str) else value
 
@@ -102,8 +102,8 @@ class Part(Body):
     keep: bool = False
 
 
-class Answering(Body):
-    """Fields of every request for an answer."""
+class Asking(Body):
+    """Fields of every request for an answer, whoever writes it."""
 
     model: str
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -111,13 +111,18 @@ class Answering(Body):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    stop: Annotated[list[StopText] | None, Field(max_length=MOST_STOPS), BeforeValidator(_as_list)] = None
+    stop: Annotated[list[StopText] | None, Field(max_length=MOST_STOPS), BeforeValidator(as_list)] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    user: Any = None  # whose turn it is (fair_queue.py)
+
+
+class Answering(Asking):
+    """Fields of every request for an answer of a model of this package."""
+
     frequency_penalty: Zero = None
     presence_penalty: Zero = None
     logit_bias: Empty = None
-    user: Any = None  # whose turn it is (fair_queue.py)
     # Of this package.
     plan: list[list[Part]] | None = None
     stream_plan: Literal["none", "parts", "drafts"] = "none"
@@ -154,7 +159,7 @@ class ChatBody(Answering):
 class CompletionBody(Answering):
     """The body of /v1/completions: text that is gone on with, without a chat template."""
 
-    prompt: Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=1), BeforeValidator(_as_list)]
+    prompt: Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=1), BeforeValidator(as_list)]
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
     best_of: Annotated[Any, _only(None, 1)] = None
     echo: Off = None

@@ -2,7 +2,7 @@
 
 Host       localhost, a plain address, or a name that was allowed: a page of a stranger whose name suddenly resolves
            to this machine (DNS rebinding) is refused
-Origin     set by browsers for pages: refused, unless the page was allowed
+Origin     set by browsers for pages: refused, unless the page was allowed, or is the server's own
 key        compared in constant time; /health alone can be asked without
 """
 
@@ -51,7 +51,8 @@ class Guard:
                 code="host_not_allowed",
             )
         origin = headers.get("origin")
-        if origin is not None and origin not in self.access.origins:
+        is_own = self.access.own_pages and urlsplit(origin or "").netloc == hosts[0]
+        if origin is not None and not is_own and origin not in self.access.origins:
             raise RefusalError(
                 "Pages of this origin may not call the server; start it with --allow-origin ORIGIN.",
                 403,

@@ -47,11 +47,13 @@ class Access:
     api_key: clients must send it as `Authorization: Bearer KEY`; None lets everybody in who reaches the server.
     hosts: names under which clients may call the server, beside localhost and plain addresses.
     origins: web pages that may call it, such as https://chat.example.org.
+    own_pages: pages that the server itself has sent may call it.
     """
 
     api_key: str | None = None
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    own_pages: bool = False
 
     def __post_init__(self) -> None:
         key = "key" if self.api_key is None else self.api_key

@@ -16,6 +16,7 @@ class RefusalError(Exception):
     param: the field that the message is about.
     kind, code: as OpenAI's errors have them, `type` and `code`.
     headers: further headers of the response.
+    beside: further fields of the body, beside `error`.
     """
 
     message: str
@@ -24,6 +25,7 @@ class RefusalError(Exception):
     code: str | None = None
     kind: str = INVALID
     headers: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.message
@@ -31,7 +33,8 @@ class RefusalError(Exception):
     def body(self) -> dict[str, Any]:
         """Return the body of the response."""
         param = None if self.param is None else _utf8(self.param)
-        return {"error": {"message": _utf8(self.message), "type": self.kind, "param": param, "code": self.code}}
+        error = {"message": _utf8(self.message), "type": self.kind, "param": param, "code": self.code}
+        return {"error": error, **self.beside}
 
 
 def _utf8(text: str) -> str:

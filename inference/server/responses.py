@@ -8,11 +8,67 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from .written_answer import WrittenAnswer
+from .plan_forms import Draft, FinishedPart, Outline, WrittenPart
 
 Told = dict[str, Any]
+
+
+class PlanNews(Protocol):
+    """Whatever tells the plan of an answer."""
+
+    def take(self) -> Sequence[Outline | WrittenPart | Draft]:
+        """Return what is to be told since the last call."""
+        ...
+
+
+class Counts(Protocol):
+    """Tokens that were written: of the text, and of plans."""
+
+    text: int
+    plan: int
+
+
+class ToldAnswer(Protocol):
+    """An answer of which clients are told."""
+
+    @property
+    def counts(self) -> Counts | None:
+        """Tokens that were written; None where nobody knows them."""
+        ...
+
+    @property
+    def plan(self) -> PlanNews:
+        """Tells its plan."""
+        ...
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of its prompt."""
+        ...
+
+    @property
+    def likelihoods(self) -> object | None:
+        """None where no log-probabilities are asked for."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The reason why it ended."""
+        ...
+
+    def take_text(self) -> str:
+        """Return the text that is new."""
+        ...
+
+    def take_likelihoods(self) -> list[Told]:
+        """Return the log-probabilities of the tokens whose text has been taken since the last call."""
+        ...
+
+    def parts(self) -> list[list[FinishedPart]]:
+        """Return its plan, once it is finished."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,18 +87,18 @@ class Shape:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, answers: Sequence[WrittenAnswer]) -> Told:
+    def whole(self, answers: Sequence[ToldAnswer]) -> Told:
         """Return the body of a response with finished answers."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
         return self._head("chat.completion") | {"choices": choices, "usage": usage(answers, self.per_prompt)}
 
-    def first_chunks(self, answers: Sequence[WrittenAnswer]) -> Iterator[Told]:
+    def first_chunks(self, answers: Sequence[ToldAnswer]) -> Iterator[Told]:
         """Yield the chunks that begin a stream: the role, for chats."""
         if self.chat:
             for index in range(len(answers)):
                 yield self._chunk(index, {"role": "assistant", "content": ""})
 
-    def chunks(self, index: int, answer: WrittenAnswer) -> Iterator[Told]:
+    def chunks(self, index: int, answer: ToldAnswer) -> Iterator[Told]:
         """Yield the chunks for what is new in an answer."""
         for told in answer.plan.take():
             yield self._chunk(index, {"plan": told.model_dump()})
@@ -51,12 +107,12 @@ class Shape:
         if text or tokens:
             yield self._chunk(index, {"content": text}, tokens, answer)
 
-    def last_chunks(self, answers: Sequence[WrittenAnswer]) -> Iterator[Told]:
+    def last_chunks(self, answers: Sequence[ToldAnswer]) -> Iterator[Told]:
         """Yield the chunks that end a stream: the usage, where it is wanted."""
         if self.tells_usage:
             yield self._head("chat.completion.chunk") | {"choices": [], "usage": usage(answers, self.per_prompt)}
 
-    def end_chunk(self, index: int, answer: WrittenAnswer) -> Told:
+    def end_chunk(self, index: int, answer: ToldAnswer) -> Told:
         """Return the chunk that says why an answer ended."""
         chunk = self._chunk(index, {})
         chunk["choices"][0]["finish_reason"] = answer.finish_reason
@@ -66,7 +122,7 @@ class Shape:
         prefix, kind = ("chatcmpl", kind) if self.chat else ("cmpl", "text_completion")
         return {"id": f"{prefix}-{self.id}", "object": kind, "created": self.created, "model": self.model}
 
-    def _choice(self, index: int, answer: WrittenAnswer) -> Told:
+    def _choice(self, index: int, answer: ToldAnswer) -> Told:
         text = answer.take_text()
         choice: Told = {"index": index, "finish_reason": answer.finish_reason}
         if self.chat:
@@ -77,7 +133,7 @@ class Shape:
         plan = [[part.model_dump() for part in parts] for parts in answer.parts()]
         return choice | ({"plan": plan} if plan else {})
 
-    def _chunk(self, index: int, delta: Told, tokens: Sequence[Told] = (), answer: WrittenAnswer | None = None) -> Told:
+    def _chunk(self, index: int, delta: Told, tokens: Sequence[Told] = (), answer: ToldAnswer | None = None) -> Told:
         choice: Told = {"index": index, "finish_reason": None, "logprobs": None}
         if answer is not None:
             choice["logprobs"] = self._logprobs(tokens, answer)
@@ -89,7 +145,7 @@ class Shape:
         usage_so_far = {"usage": None} if self.tells_usage else {}
         return self._head("chat.completion.chunk") | {"choices": [choice]} | usage_so_far
 
-    def _logprobs(self, tokens: Sequence[Told], answer: WrittenAnswer) -> Told | None:
+    def _logprobs(self, tokens: Sequence[Told], answer: ToldAnswer) -> Told | None:
         """Return the log-probabilities of tokens in the form of chats, or in that of completions."""
         if answer.likelihoods is None:
             return None
@@ -104,14 +160,19 @@ class Shape:
         }
 
 
-def usage(answers: Sequence[WrittenAnswer], per_prompt: int = 1) -> Told:
+def usage(answers: Sequence[ToldAnswer], per_prompt: int = 1) -> Told | None:
     """Return the tokens of a request: a prompt counts once, whatever the number of its answers.
 
-    `completion_tokens` are those that the model wrote: texts, and plans, which `plan_tokens` counts alone.
+    `completion_tokens` are those that the model wrote: texts, and plans, which `plan_tokens` counts alone. None
+    where nobody knows them.
     """
-    prompt = sum(len(answer.request.prompt_ids) for answer in answers[::per_prompt])
-    plan = sum(answer.counts.plan for answer in answers)
-    written = plan + sum(answer.counts.text for answer in answers)
+    counts = [answer.counts for answer in answers]
+    known = [one for one in counts if one is not None]
+    if len(known) < len(counts):
+        return None
+    prompt = sum(answer.prompt_tokens for answer in answers[::per_prompt])
+    plan = sum(one.plan for one in known)
+    written = plan + sum(one.text for one in known)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": written,

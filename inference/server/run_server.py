@@ -4,6 +4,8 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fastapi import FastAPI
+
 from ..answer import Checkpoint
 from .app import build_app
 from .guard import LOCAL_NAMES
@@ -59,11 +61,16 @@ class Serving:
 
 def run_server(checkpoints: Mapping[str, Checkpoint], serving: Serving) -> None:
     """Serve checkpoints, by the names under which clients ask for them, until SIGINT or SIGTERM."""
+    run_app(build_app(checkpoints, serving.limits, serving.access), serving)
+
+
+def run_app(app: FastAPI, serving: Serving) -> None:
+    """Run an app until SIGINT or SIGTERM."""
     import uvicorn
 
     limits, address = serving.limits, serving.address
     config = uvicorn.Config(
-        build_app(checkpoints, limits, serving.access),
+        app,
         host=address.host,
         port=address.port,
         ws="none",

@@ -43,9 +43,7 @@ class Metrics:
     def __init__(self, engine: EngineThread) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(EngineGauges(engine))
-        self.responses = Counter(
-            f"{PREFIX}_responses", "Responses by path and status.", ["path", "status"], registry=self.registry
-        )
+        self.responses = count_of_responses(self.registry)
         self.answers = Counter(
             f"{PREFIX}_answers_ended", "Answers by their end.", ["model", "end"], registry=self.registry
         )
@@ -88,11 +86,16 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+def count_of_responses(registry: CollectorRegistry) -> Counter:
+    """Return a counter of responses in a registry."""
+    return Counter(f"{PREFIX}_responses", "Responses by path and status.", ["path", "status"], registry=registry)
+
+
 class CountResponses:
     """The middleware that counts responses by path and status; paths that there are none of count as one."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(self, app: ASGIApp, responses: Counter) -> None:
+        self.app, self.responses = app, responses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and count the status of its response."""
@@ -100,7 +103,7 @@ class CountResponses:
         async def count(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = scope.get("route")
-                self.metrics.responses.labels(getattr(route, "path", "other"), str(message["status"])).inc()
+                self.responses.labels(getattr(route, "path", "other"), str(message["status"])).inc()
             await send(message)
 
         await self.app(scope, receive, count if scope["type"] == "http" else send)

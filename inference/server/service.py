@@ -1,7 +1,7 @@
 """The way of a checked request: it is prepared, joins the engine, and is answered whole or as a stream."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,11 +13,13 @@ from starlette.responses import JSONResponse, Response
 from ..answer import Checkpoint
 from ..batch.batcher import batch_size_on
 from .asked_fields import chat_of, fields_of, logprobs_of, rounds_of, schema_of
-from .bodies import ChatBody, CompletionBody, NamedSchema, TokenizeBody
+from .bodies import Asking, ChatBody, CompletionBody, NamedSchema, TokenizeBody
 from .engine_thread import EngineThread
-from .event_stream import EventStream, gone, refusal_of
-from .exchange import Admission, Exchange
+from .event_stream import gone, refusal_of, stream_of
+from .exchange import Admission
+from .followed import Followed
 from .limits import Limits
+from .places import Places
 from .refusals import RefusalError, timed_out
 from .responses import Shape
 from .served_models import ServedModel, find_model
@@ -44,7 +46,7 @@ class Service:
         }
         engine = EngineThread(checkpoints, live)
         places = {name: count + limits.queue for name, count in live.items()}
-        return cls(models, Admission(engine, limits, Metrics(engine), places), limits)
+        return cls(models, Admission(engine, limits, Metrics(engine), Places(limits, places)), limits)
 
     @property
     def engine(self) -> EngineThread:
@@ -75,8 +77,11 @@ class Service:
         tells_usage = bool(body.stream_options and body.stream_options.include_usage)
         shape = Shape(model.name, isinstance(body, ChatBody), tells_usage, asked.per_prompt)
         if body.stream:
-            return EventStream(exchange, shape)
-        return await whole(exchange, shape, http)
+            return stream_of(exchange, shape, exchange.drop)
+        try:
+            return await unless_gone(whole(exchange, shape), http)
+        finally:
+            exchange.close()
 
     async def tokenize(self, body: TokenizeBody) -> dict[str, Any]:
         """Return the token ids of a text or a chat, as a request with it would have them.
@@ -131,32 +136,34 @@ class _Asked:
         return [WrittenAnswer(self.model, request, stops, self.body.stream_plan, form) for request in requests]
 
 
-def client_of(body: ChatBody | CompletionBody, http: HttpRequest) -> str:
+def client_of(body: Asking, http: HttpRequest) -> str:
     """Return who takes turns with others: the `user` of a body, at the address from which it came."""
     address = http.client.host if http.client else ""
     return f"{address} {body.user if isinstance(body.user, str) else ''}"
 
 
-async def whole(exchange: Exchange, shape: Shape, http: HttpRequest) -> Response:
-    """Wait for answers and return them in one response; they are dropped as soon as the client has left.
+async def whole(exchange: Followed[Any], shape: Shape) -> Response:
+    """Wait for answers and return them in one response.
 
     Raises:
         RefusalError: the time is up, or an answer failed.
     """
-    finishing, leaving = asyncio.ensure_future(exchange.finish()), asyncio.ensure_future(gone(http))
+    in_time = await exchange.finish()
+    if exchange.error is not None:
+        raise refusal_of(exchange.error)
+    if not in_time:
+        raise timed_out(exchange.limits.answer_seconds)
+    return JSONResponse(shape.whole(exchange.answers))
+
+
+async def unless_gone(answering: Coroutine[Any, Any, Response], http: HttpRequest) -> Response:
+    """Return the response that a coroutine makes; it is cancelled as soon as the client has left."""
+    working, leaving = asyncio.ensure_future(answering), asyncio.ensure_future(gone(http))
     try:
-        await asyncio.wait({finishing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not finishing.done():
-            return Response(status_code=CLIENT_LEFT)
-        in_time = finishing.result()
-        if exchange.error is not None:
-            raise refusal_of(exchange.error)
-        if not in_time:
-            raise timed_out(exchange.admission.limits.answer_seconds)
-        return JSONResponse(shape.whole(exchange.answers))
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else Response(status_code=CLIENT_LEFT)
     finally:
-        exchange.close()
-        for task in (finishing, leaving):
+        for task in (working, leaving):
             task.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, RefusalError):
                 await task

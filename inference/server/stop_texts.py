@@ -28,6 +28,42 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)
 
 
+class SettledText:
+    """A text that grows, as a client gets it: it ends where a text to stop at begins.
+
+    Args:
+        stops: the texts to stop at.
+
+    Attributes:
+        text: as far as it is settled; an end that may become a text to stop at is held back.
+        taken: characters that were taken.
+        is_stopped: one of the texts stood in it.
+    """
+
+    def __init__(self, stops: Sequence[str] = ()) -> None:
+        self.stops = stops
+        self.text, self.taken, self.is_stopped = "", 0, False
+
+    @property
+    def has_news(self) -> bool:
+        """Whether some of it waits to be taken."""
+        return self.taken < len(self.text)
+
+    def add(self, text: str, final: bool) -> None:
+        """Take in the text so far, all of it; `final` if no more will come."""
+        if self.is_stopped:
+            return
+        place = cut(text, self.stops, len(self.text)) if self.stops else None
+        self.is_stopped = place is not None
+        self.text = text[: len(text) if final else settled(text, self.stops)] if place is None else text[:place]
+
+    def take(self) -> str:
+        """Return the text that has settled since the last call."""
+        new = self.text[self.taken :]
+        self.taken = len(self.text)
+        return new
+
+
 class StopTexts:
     """A criterion for one request: it says that the answer is over once one of the texts stands in it.
 

@@ -3,7 +3,6 @@
 Text that is settled waits here until it is taken, so a reader who is slow gets fewer and longer pieces.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..form import Form, written_as
 from .plan_forms import FinishedPart
 from .plan_stream import PlanStream
 from .served_models import ServedModel
-from .stop_texts import cut, settled
+from .stop_texts import SettledText
 from .token_counts import TokenCounts
 from .token_likelihoods import TokenLikelihoods
 
@@ -32,9 +31,8 @@ class WrittenAnswer:
     Attributes:
         error: the request failed with it.
         ended: the end, as the engine tells it.
-        text: as far as it is settled; an end that may become a text to stop at is held back.
         counts: tokens that the model has written.
-        first_forward_at: of `time.monotonic`, in seconds; None while it waits.
+        first_forward_at: end of its first forward, of `time.monotonic`, in seconds; None while it waits.
     """
 
     def __init__(
@@ -51,12 +49,10 @@ class WrittenAnswer:
         self.likelihoods = TokenLikelihoods(model.reader, request) if asked else None
         self.error: Exception | None = None
         self.ended: Ended | None = None
-        self.text = ""
         self.counts = TokenCounts(request)
         self.first_forward_at: float | None = None
         self._prose = Prose(model.reader)
-        self._taken = 0
-        self._stopped = False
+        self._settled = SettledText(stops)
 
     @property
     def is_over(self) -> bool:
@@ -66,45 +62,50 @@ class WrittenAnswer:
     @property
     def has_news(self) -> bool:
         """Whether text or something of the plan waits to be taken."""
-        return self._taken < len(self.text) or self.plan.has_news
+        return self._settled.has_news or self.plan.has_news
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of its prompt."""
+        return len(self.request.prompt_ids)
 
     @property
     def finish_reason(self) -> str | None:
         """The reason why it ended, as OpenAI names them: "stop" or, where a limit has cut it, "length"."""
         if self.ended is None:
             return None
-        return "stop" if self._stopped or self.ended.reason == "eos" else "length"
+        return "stop" if self._settled.is_stopped or self.ended.reason == "eos" else "length"
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Take in the events of a forward."""
+    def add(self, events: Sequence[Event], at: float) -> None:
+        """Take in the events of a forward, which ended at a time of `time.monotonic`."""
+        if self.first_forward_at is None and any(isinstance(event, Forward) for event in events):
+            self.first_forward_at = at
         for event in events:
             self._add(event)
 
     def take_text(self) -> str:
         """Return the text that has settled since the last call."""
-        new = self.text[self._taken :]
-        self._taken = len(self.text)
-        return new
+        return self._settled.take()
 
     def take_likelihoods(self) -> list[dict[str, Any]]:
         """Return the log-probabilities of the tokens whose text has been taken since the last call."""
-        return [] if self.likelihoods is None else self.likelihoods.take(self._taken, self.is_over)
+        return [] if self.likelihoods is None else self.likelihoods.take(self._settled.taken, self.is_over)
 
     def parts(self) -> list[list[FinishedPart]]:
         """Return the plan of the finished answer: per round, per part, topic, length in tokens, and text."""
-        return [] if self.ended is None or self.form is not None else self.plan.rounds(self.ended, len(self.text))
+        return (
+            [] if self.ended is None or self.form is not None else self.plan.rounds(self.ended, len(self._settled.text))
+        )
 
     def _add(self, event: Event) -> None:
         if self.likelihoods is not None:
             self.likelihoods.add(event)
         self.plan.add(event)
         self.counts.add(event)
-        if isinstance(event, Forward):
-            self.first_forward_at = self.first_forward_at or time.monotonic()
-        elif isinstance(event, Text):
+        if isinstance(event, Text):
             self._prose.add(event.token_ids)
             if self.form is None:
-                self._settle(self._prose.text, final=False)
+                self._settled.add(self._prose.text, final=False)
         elif isinstance(event, Ended):
             self._end(event)
         elif isinstance(event, Failed):
@@ -116,13 +117,5 @@ class WrittenAnswer:
         text = read(self.model.reader, ended.answer_ids)
         if self.form is not None and ended.reason == "eos":
             text = written_as(self.form.value(ended))
-        self._settle(text, final=True)
+        self._settled.add(text, final=True)
         self.plan.finish(self.parts())
-
-    def _settle(self, text: str, final: bool) -> None:
-        """Take in the text so far; where a text to stop at begins, it ends."""
-        if self._stopped:
-            return
-        place = cut(text, self.stops, len(self.text)) if self.stops else None
-        self._stopped = place is not None
-        self.text = text[: len(text) if final else settled(text, self.stops)] if place is None else text[:place]

@@ -85,7 +85,7 @@ def test_json_is_one_object_that_agrees_with_generate(run, checkpoint, tokenizer
     out, answer = expected(model, tokenizer, "What?", keep_plan=bool(options))
     ran = run("generate", "What?", "--model", folder, "--json", *options)
     told = json.loads(ran.out)
-    assert list(told) == ["text", "plans", "counts", "seconds", "ended", "model", "decoding"]
+    assert list(told) == ["text", "plans", "counts", "seconds", "ended", "model", "decoding", "felt_seconds"]
     assert told["text"] == tokenizer.decode(answer, skip_special_tokens=not options)
     assert told["plans"] == [
         [

@@ -133,7 +133,7 @@ def test_text_without_a_plan_grows(view, tokenizer):
     for position, token in enumerate(tokenizer.encode("Plain\x1b[2J")):
         view.add(0, trace.Text((token,)))
         view.add(0, events.TokensWritten(0, (position,), (token,), (0.0,)))
-    assert drawn(view).strip() == "Plain\N{REPLACEMENT CHARACTER}[2J"  # what would steer the terminal is not passed on
+    assert drawn(view).strip() == "Plain\N{SYMBOL FOR ESCAPE}[2J"  # what would steer the terminal is not passed on
     assert "green" in str(view.drawing.frame(view.console).spans[-1].style)
 
 

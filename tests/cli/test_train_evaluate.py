@@ -109,20 +109,73 @@ def test_evaluate_passes_the_options_of_the_text_task_on(run, checkpoint, monkey
     ]
 
 
+def test_evaluate_passes_the_options_of_the_likelihood_task_on(run, checkpoint, monkeypatch, tmp_path):
+    from planned_diffusion.evaluation import likelihood_task
+    from planned_diffusion.evaluation.likelihood_task import LikelihoodEvaluation
+
+    seen = []
+    monkeypatch.setattr(likelihood_task, "evaluate_likelihood", lambda *given: seen.append(given))
+    folder, keep, prompts = str(checkpoint[1]), tmp_path / "a.jsonl", tmp_path / "p.jsonl"
+    task = ["evaluate", "--model", folder, "--task", "likelihood", "--prompts", prompts]
+    assert run(*task).status == run(*task, "--count", "9", "--samples", "8", "--json", "--keep", keep).status == 0
+    assert seen == [
+        (LikelihoodEvaluation(folder, prompts), None),
+        (LikelihoodEvaluation(folder, prompts, 9, 8, as_json=True), keep),
+    ]
+
+
+def test_evaluate_passes_the_options_of_the_standard_tasks_on(run, checkpoint, monkeypatch, tmp_path):
+    from planned_diffusion.evaluation import alpaca_eval_task, standard_tasks
+    from planned_diffusion.evaluation.alpaca_eval_task import JudgedOutputs
+    from planned_diffusion.evaluation.text_settings import TextEvaluation
+
+    seen = []
+    monkeypatch.setattr(standard_tasks, "evaluate_standard", lambda *given: seen.append(given))
+    monkeypatch.setattr(
+        alpaca_eval_task, "evaluate_alpaca_eval", lambda *given: seen.append(given) or {"planned": tmp_path / "a.json"}
+    )
+    folder, keep, prompts = str(checkpoint[1]), tmp_path / "a.jsonl", tmp_path / "p.jsonl"
+    task = ["evaluate", "--model", folder, "--prompts", prompts, "--task"]
+    assert run(*task, "gsm8k").status == run(*task, "ifeval", "--max-new-tokens", "9", "--keep", keep).status == 0
+    options = ["--temperature", "0.7", "--all", "--json", "--decoding", "planned", "--outputs", tmp_path / "out"]
+    ran = run(*task, "alpaca_eval", *options)
+    assert ran.status == 0 and ran.err == f"note: the answers of planned are in {tmp_path / 'a.json'}.\n"
+    everything = TextEvaluation(
+        folder, prompts, max_new_tokens=512, temperature=0.7, everything=True, decoding="planned", as_json=True
+    )
+    assert seen == [
+        ("gsm8k", TextEvaluation(folder, prompts, max_new_tokens=320), None),
+        ("ifeval", TextEvaluation(folder, prompts, max_new_tokens=9), keep),
+        (everything, JudgedOutputs(tmp_path / "out"), None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--prompts", "p.jsonl"], "--prompts needs --task text; give both"),
+        (["--prompts", "p.jsonl"], "--prompts needs --task text, likelihood, gsm8k, ifeval or alpaca_eval; give both"),
         (["--base", "a/b"], "--base needs --task text; give both"),
-        (["--max-new-tokens", "9"], "--max-new-tokens needs --task text; give both"),
-        (["--temperature", "0"], "--temperature needs --task text; give both"),
+        (["--max-new-tokens", "9"], "--max-new-tokens needs --task text, gsm8k, ifeval or alpaca_eval; give both"),
+        (["--temperature", "0"], "--temperature needs --task text, gsm8k, ifeval or alpaca_eval; give both"),
         (["--task", "text"], "--task text needs --prompts FILE; give a file with a prompt per line"),
         (["--task", "text", "--prompts", "no.jsonl"], "There is no file no.jsonl; give --prompts a file"),
         (["--task", "text", "--prompts", "no.jsonl", "--count", "0"], "count is 0; give 1 or more"),
         (["--task", "text", "--prompts", "no.jsonl", "--base", "no/such/base"], "There is no folder no/such/base"),
         (["--task", "text", "--prompts", "no.jsonl", "--plot", "no/a.svg"], "give --plot another place"),
         (["--task", "text", "--prompts", "no.jsonl", "--keep", "no/a.jsonl"], "give --keep another place"),
-        (["--task", "poems"], "'poems' is not one of 'facts', 'text'"),
+        (["--task", "poems"], "'poems' is not one of 'facts', 'text', 'likelihood', 'gsm8k', 'ifeval', 'alpaca_eval'"),
+        (["--task", "gsm8k"], "--task gsm8k needs --prompts FILE; give a file with its rows, JSONL"),
+        (["--task", "gsm8k", "--prompts", "no.jsonl"], "There is no file no.jsonl; give --prompts a JSONL file"),
+        (["--task", "gsm8k", "--prompts", "no.jsonl", "--plot", "a.svg"], "--plot means nothing with --task gsm8k"),
+        (["--task", "gsm8k", "--prompts", "no.jsonl", "--judge"], "--judge needs --task alpaca_eval; give both"),
+        (["--task", "alpaca_eval", "--prompts", "no.jsonl", "--judge"], "give --outputs FOLDER as well"),
+        (["--samples", "9"], "--samples needs --task likelihood; give both"),
+        (
+            ["--task", "likelihood"],
+            "--task likelihood needs --prompts FILE; give a file with prompts with their answers",
+        ),
+        (["--task", "likelihood", "--prompts", "no.jsonl", "--all"], "--all means nothing with --task likelihood"),
+        (["--task", "likelihood", "--prompts", "no.jsonl", "--samples", "1"], "samples is 1; give an even number"),
     ],
 )
 def test_evaluate_refuses_options_that_do_not_fit(run, checkpoint, tmp_path, monkeypatch, options, message):

@@ -1,8 +1,11 @@
 """What `generate` returns: where the spans stand, what was counted, how it ended, with and without the plan."""
 
+import time
+
 import pytest
 import torch
 
+from planned_diffusion.generation.engine.runner import Runner
 from planned_diffusion.generation.events import FinishedSpan, PlanShortened
 from planned_diffusion.generation.trace import Trace
 
@@ -176,3 +179,21 @@ def test_a_separator_between_spans_is_part_of_the_text(build_model, byte_tokeniz
     first, second, third = texts(out)
     row = out.sequences[0, ids.shape[1] :].tolist()
     assert row[: row.index(100)] == [*first, *separator, *second, *separator, *third]
+
+
+def test_seconds_count_the_first_forward_and_what_a_reader_feels(short, left_padded, monkeypatch):
+    logits = Runner.logits
+
+    def slow(self, packed):
+        time.sleep(0.05)
+        return logits(self, packed)
+
+    monkeypatch.setattr(Runner, "logits", slow)
+    for trace in answer(short, left_padded, plan=None, decoding="autoregressive", max_new_tokens=2)[1].trace:
+        assert trace.forwards == 2 and trace.seconds >= 0.1
+        felt = trace.felt
+        assert felt.first_outline_word is None and 0.05 <= felt.first_final_word <= trace.seconds - 0.05
+        assert felt.first_final_word + 0.05 <= felt.last_word <= trace.seconds
+    given = answer(short, left_padded, steps_ratio=0.01)[1].trace[0].felt  # its outline is told with the first forward
+    assert given.first_outline_word <= given.first_final_word < given.last_word
+    assert 0.05 <= given.first_outline_word < 0.1

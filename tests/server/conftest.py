@@ -5,6 +5,7 @@ import copy
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from planned_diffusion.inference.server.app import build_app
 from planned_diffusion.inference.server.limits import Access, Limits
 from planned_diffusion.inference.server.service import Service
 
+sys.path.insert(0, str(Path(__file__).parent))  # for scripted_engine
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}{% endfor %}{% if add_generation_prompt %}: {% endif %}"
@@ -82,8 +84,8 @@ class Running:
 
     @property
     def model(self) -> str:
-        """The first model's name."""
-        return next(iter(self.service.models))
+        """The first model's name; in front of another engine the name that its tests give theirs."""
+        return next(iter(getattr(self.service, "models", ["facts"])))
 
     @property
     def leaks(self) -> dict[str, tuple[int, int, int]]:
@@ -122,10 +124,14 @@ class Chunks(list):
         return [choice["finish_reason"] for choice in self.choices if choice["finish_reason"]]
 
 
-@contextlib.contextmanager
 def running(checkpoints, limits: Limits | None = None, access: Access | None = None):
     """Serve checkpoints on a free port of this machine."""
-    app = build_app(checkpoints, limits, access)
+    return running_app(build_app(checkpoints, limits, access))
+
+
+@contextlib.contextmanager
+def running_app(app):
+    """Run an app on a free port of this machine."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=20)
@@ -148,6 +154,12 @@ def running(checkpoints, limits: Limits | None = None, access: Access | None = N
 def start():
     """start({name: checkpoint}, limits, access) -> a context with a `Running` server."""
     return running
+
+
+@pytest.fixture(scope="session")
+def start_app():
+    """start_app(app) -> a context with a `Running` server of it."""
+    return running_app
 
 
 @pytest.fixture(scope="session")

@@ -130,7 +130,7 @@ def test_a_body_without_a_length_is_bounded_as_well(tiny, start):
 
 def test_a_reader_who_takes_nothing_is_dropped_and_holds_up_nobody(tiny, start):
     """A pipe that is full stands for a network that is; the other client is answered meanwhile."""
-    from planned_diffusion.inference.server.event_stream import EventStream
+    from planned_diffusion.inference.server.event_stream import stream_of
     from planned_diffusion.inference.server.responses import Shape
 
     with start({"tiny": tiny}, Limits(stalled_seconds=0.2)) as server:
@@ -149,7 +149,7 @@ def test_a_reader_who_takes_nothing_is_dropped_and_holds_up_nobody(tiny, start):
                 if message["type"] == "http.response.body":
                     await forever.wait()
 
-            await EventStream(exchange, Shape("tiny", True))({"type": "http"}, receive, send)
+            await stream_of(exchange, Shape("tiny", True), exchange.drop)({"type": "http"}, receive, send)
             return time.monotonic() - started
 
         seconds: list[float] = []

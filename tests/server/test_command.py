@@ -108,3 +108,55 @@ def test_missing_libraries_are_named(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["serve"]) == 1
     assert "pip install 'planned-diffusion[serve]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def in_front(monkeypatch, served):
+    """in_front(*arguments) -> (status, front, how it is served), without a server."""
+    from planned_diffusion.inference.front import front_app
+
+    seen: dict = {}
+    monkeypatch.delenv(command.ENGINE_KEY_VARIABLE, raising=False)
+    monkeypatch.setattr(front_app, "run_front", lambda *given: seen.update(zip(("front", "how"), given, strict=True)))
+
+    def run(*arguments):
+        seen.clear()
+        status = main(["serve", *map(str, arguments)])
+        return status, seen.get("front"), seen.get("how")
+
+    return run
+
+
+def test_an_engine_is_served_with_its_own_plans_or_ours(in_front, folder, tmp_path, monkeypatch, capsys):
+    url = "http://localhost:8001/v1"
+    status, front, how = in_front("--engine", url, "--queue", 3)
+    assert status == 0 and front.planner is None and how.limits.queue == 3
+    address = front.engine
+    assert (address.url, address.key, address.models, address.seconds, address.retries) == (url, None, (), 300, 2)
+    assert "Serving the engine http://localhost:8001/v1, plans by its model, on" in capsys.readouterr().out
+    file = tmp_path / "key"
+    file.write_text("from-file\n")
+    given = ["--engine-key-file", file, "--engine-model", "a", "--engine-model", "b", "--engine-retries", 0]
+    _, front, _ = in_front(folder, "--engine", url, *given, "--engine-seconds", 7)
+    assert front.planner[0] == str(folder) and front.engine.models == ("a", "b")
+    assert (front.engine.key, front.engine.seconds, front.engine.retries) == ("from-file", 7, 0)
+    assert "from-file" not in repr(front.engine)
+    monkeypatch.setenv(command.ENGINE_KEY_VARIABLE, "from-environment")
+    assert in_front("--engine", url)[1].engine.key == "from-environment"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--engine", "localhost"], "--engine is 'localhost'; give a URL"),
+        (["--engine", "http://a/v1", "--model", "a=o/x", "--model", "b=o/y"], "There are 2 models"),
+        (["--engine", "http://a/v1", "--engine-seconds", "0"], "--engine-seconds is 0"),
+        (["--engine", "http://a/v1", "--engine-retries", "-1"], "--engine-retries is -1"),
+        (["--engine", "http://a/v1", "--engine-key-file", "missing"], "missing cannot be read"),
+        (["--engine", "http://a/v1", "--host", "0.0.0.0"], "there is no API key"),
+        (["--engine-model", "a"], "There is --engine-model without an engine"),
+    ],
+)
+def test_an_engine_that_cannot_be_used_is_refused_at_once(arguments, says, in_front, capsys):
+    status, front, _ = in_front(*arguments)
+    assert status == 2 and front is None and says in capsys.readouterr().err

@@ -10,7 +10,7 @@ from product_source import MODULES, ROOT
 LAYERS = (  # from the top down; names on one line are siblings, which do not import each other
     ("distillation.__main__",),
     ("cli",),
-    ("evaluation", "distillation"),
+    ("evaluation", "distillation", "app"),
     ("hub", "inference", "training", "annotation"),
     ("facts",),
     ("loading",),
