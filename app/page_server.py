@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from ..inference.answer import Checkpoint
-from ..inference.replay import replay_page
+from ..inference.replay.page import replay_page
 from ..inference.server.guard import Guard
 from ..inference.server.limits import Access, Limits
 from ..inference.server.run_server import KEEP_CONNECTION_SECONDS, LARGEST_HEADERS, Address

@@ -78,7 +78,7 @@ def save(chat: "Chat", name: str) -> None:
         if path.suffix == ".json":
             write_trace(path, turn.trace)
         else:
-            from ..inference.replay import replay_page
+            from ..inference.replay.page import replay_page
 
             write_whole(path, replay_page(turn.trace, turn.beside))
     chat.tell(f"saved as {path}")

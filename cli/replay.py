@@ -57,7 +57,7 @@ def replay(
 def write_page(out: Path, run: "RecordedRun", beside: "RecordedRun | None", title: str) -> None:
     """Write a replay as one HTML file."""
     from ..inference.recording import write_whole
-    from ..inference.replay import replay_page
+    from ..inference.replay.page import replay_page
 
     page = replay_page(run, beside, title=title)
     write_whole(out, page)

@@ -105,8 +105,7 @@ def _drawn_pads(example: Example, objective: Objective, rng: np.random.Generator
 
 def span_lengths(example: Example) -> np.ndarray:
     """Return the content tokens of every span, int64 [spans]."""
-    is_content = example.is_target & (example.span != NO_SPAN)
-    return np.bincount(example.span[is_content], minlength=len(example.promises))
+    return np.array([promise.tokens for promise in example.promises], dtype=np.int64)
 
 
 def pad_spans(example: Example, pads: np.ndarray, control: ControlTokens, is_dense: bool) -> PaddedExample:

@@ -1,3 +1,0 @@
-"""Replays of recorded answers."""
-
-from .page import replay_page as replay_page

@@ -15,7 +15,7 @@ from planned_diffusion.cli.chat_commands import COMMANDS, WORDS
 from planned_diffusion.cli.chat_turns import Chat
 from planned_diffusion.cli.main import main
 from planned_diffusion.inference.answer import ask
-from planned_diffusion.inference.replay import replay_page
+from planned_diffusion.inference.replay.page import replay_page
 from planned_diffusion.inference.replay.trace_reading import read_trace
 
 KENYA = "What are the capital and the currency of Kenya?"

@@ -16,17 +16,19 @@ from planned_diffusion.training.objective import Objective
 from planned_diffusion.training.row import NO_LABEL, SPAN
 from planned_diffusion.training.rows import draw_row
 
-MASK, OPEN, CLOSE, PAD, EOS, SYNC = 101, 102, 103, 107, 100, 106
+MASK, CLOSE, PAD = 101, 103, 107
 ONE = "<promise>-<topic>a 4</topic><async>Bees</async>"
 PADDED = "<promise>-<topic>a 4</topic><async>No</async>"
 TWO = "<promise>-<topic>a 3</topic><promise>-<topic>b 2</topic><async>yes</async><async>ok</async>"
 ROUNDS = "<promise>-<topic>a 3</topic><async>yes</async><sync/><promise>-<topic>b 2</topic><async>x</async>"
 
 
-@pytest.fixture(scope="module", params=["sparse", "dense"])
+@pytest.fixture(scope="module", params=["sparse", "dense", "repeated"])
 def checkpoint(request, build_model, byte_tokenizer):
     """A random model with opinions of its own; a length unit is a token."""
-    model = build_model(seed=5, span_attention=request.param, tokens_per_length_unit=1)
+    repeats = request.param == "repeated"
+    attention = "sparse" if repeats else request.param
+    model = build_model(seed=5, span_attention=attention, tokens_per_length_unit=1, repeat_promises=repeats)
     return Checkpoint(model, byte_tokenizer, "random")
 
 
@@ -41,9 +43,10 @@ class Written:
 
     def __init__(self, checkpoint, example):
         self.model = checkpoint.model
-        self.ids, self.span, self.round = [], [], []
+        self.ids, self.span, self.round, self.given = [], [], [], []
         rooms = [promise.number for promise in example.promises]
-        for token, span, round_index in zip(example.ids, example.span, example.round, strict=True):
+        columns = (example.ids, example.span, example.round, example.is_target)
+        for token, span, round_index, is_target in zip(*columns, strict=True):
             own = None if span < 0 else int(span)
             copies = 1
             if own is not None and token == CLOSE:
@@ -52,6 +55,7 @@ class Written:
                 self.ids.append(PAD if number < copies - 1 else int(token))
                 self.span.append(own)
                 self.round.append(int(round_index))
+                self.given.append(not is_target and self.ids[-1] != PAD)
         self.dense = checkpoint.model.config.span_attention == "dense"
         self.prompt_length = example.prompt_length
 
@@ -78,8 +82,8 @@ class Written:
     def groups(self) -> list[list[int]]:
         """Places of content that are written together."""
         found = {}
-        for place, token in enumerate(self.ids):
-            if self.span[place] is not None and token not in (OPEN, CLOSE):
+        for place, is_given in enumerate(self.given):
+            if self.span[place] is not None and not is_given:
                 found.setdefault(self.round[place] if self.dense else self.span[place], []).append(place)
         return list(found.values())
 

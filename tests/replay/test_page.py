@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from planned_diffusion.generation.events import DraftsChecked, Forward, PlanToken, TokensWritten
 from planned_diffusion.generation.live_state import LiveState
-from planned_diffusion.inference.replay import replay_page
+from planned_diffusion.inference.replay.page import replay_page
 from planned_diffusion.inference.replay.page_data import page_run
 from planned_diffusion.inference.replay.trace_reading import recorded_run
 from planned_diffusion.inference.shown_text import shown

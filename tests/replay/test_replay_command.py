@@ -9,7 +9,7 @@ from rich.console import Console
 from planned_diffusion.cli.main import main
 from planned_diffusion.cli.race import Racer, drawing_of_run, race
 from planned_diffusion.cli.views import drawing_of
-from planned_diffusion.inference.replay import replay_page
+from planned_diffusion.inference.replay.page import replay_page
 from planned_diffusion.inference.replay.trace_reading import recorded_run
 
 
