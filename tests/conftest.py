@@ -214,3 +214,12 @@ def start_page(start_command):
     yield start
     for pipe in pipes:
         os.close(pipe)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip tests in a browser unless they are asked for: Playwright's event loop would run on beside other tests."""
+    if "browser" in config.option.markexpr.replace("not browser", ""):
+        return
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.skip(reason="needs a browser: make test-browser"))
