@@ -9,20 +9,13 @@ from .field_options import given_fields
 from .generate import load_checkpoint
 from .included_model import note_on_prompt
 from .model_names import checkpoint_of
-from .options import Debug, Loading, check_speed
+from .options import Debug, Loading, Speed, check_speed
 
 
 def chat(
     loading: Loading,
     system: Annotated[str, Option(metavar="TEXT", help="System message in front of all questions.")] = "",
-    speed: Annotated[
-        float | None,
-        Option(
-            metavar="X",
-            help="Forwards per second that a terminal shows, at most; 0: as fast as the model.",
-            show_default="8, and at most 5 seconds behind the model",
-        ),
-    ] = None,
+    speed: Speed = None,
     history: Annotated[
         bool | None,
         Option(

@@ -11,7 +11,7 @@ from typer import Argument, Option
 from .field_options import given_fields
 from .included_model import note_on_prompt
 from .model_names import checkpoint_of
-from .options import Loading, Output, check_speed, check_writable, quiet
+from .options import Loading, Output, Speed, check_speed, check_writable, quiet
 
 if TYPE_CHECKING:
     from ..inference.answer import Checkpoint, Fields
@@ -22,14 +22,7 @@ def generate(
     output: Output,
     prompt: Annotated[list[str] | None, Argument(help="The prompt; - or nothing: standard input.")] = None,
     trace: Annotated[Path | None, Option(metavar="FILE", help="Write every event of the generation as JSON.")] = None,
-    speed: Annotated[
-        float | None,
-        Option(
-            metavar="X",
-            help="Forwards per second that a terminal shows, at most; 0: as fast as the model.",
-            show_default="8, and at most 5 seconds behind the model",
-        ),
-    ] = None,
+    speed: Speed = None,
     schema: Annotated[
         Path | None,
         Option(metavar="FILE", help="JSON schema that the answer fits; it is filled in as a form and printed."),

@@ -17,6 +17,14 @@ Model = Annotated[
 ]
 Debug = Annotated[bool, Option("--debug", help="Show tracebacks and the messages of libraries.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
+Speed = Annotated[
+    float | None,
+    Option(
+        metavar="X",
+        help="Forwards per second that a terminal shows, at most; 0: as fast as the model.",
+        show_default="8, and at most 5 seconds behind the model",
+    ),
+]
 Attention = Annotated[
     str | None,
     Option(metavar="sparse|dense", help="sparse: the spans of a round do not see each other; dense: they do."),
