@@ -112,7 +112,7 @@ def test_a_race_shows_both_answers_in_step(tab, facts):
 
 def test_left_to_right_is_a_plain_answer(tab, facts):
     tab.choose("autoregressive")
-    assert tab.page.is_disabled("#knob-length_scale input[type=number]")
+    tab.page.wait_for_selector("#knob-length_scale input[type=number]:disabled")  # once the server has answered
     tab.ask(QUESTION)
     assert tab.texts(".pd-prose") == [ask(facts, QUESTION, {"decoding": "autoregressive"}).text]
     assert not tab.page.is_visible(".pd-outline") and not tab.cards()
