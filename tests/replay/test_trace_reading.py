@@ -102,9 +102,10 @@ def test_a_file_that_was_cut_off_is_read_as_far_as_it_goes(recorded, tmp_path):
     document, events = recorded()
     text = json.dumps(document, ensure_ascii=False)
     path, lengths = tmp_path / "trace.json", []
-    for stop in range(0, len(text), 97):
+    begun = text.index('"events": [') + len('"events": [')
+    for stop in sorted({begun - 1, begun, *range(0, len(text), 97)}):
         path.write_text(text[:stop])
-        if stop <= text.index('"events": [') + len('"events": ['):
+        if stop < begun:
             with pytest.raises(ValueError, match="this is no trace; give a file that generate --trace has written"):
                 read_trace(path)
             continue
