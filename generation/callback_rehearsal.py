@@ -1,11 +1,11 @@
 """A rehearsal of logits processors: what they do in copies is seen before anything has run."""
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy
 import torch
 from transformers.generation.logits_process import LogitsProcessorList
 
@@ -85,10 +85,12 @@ def _asked(processor: Callable[..., Any], so_far: torch.Tensor, vocabulary: int)
 @contextmanager
 def same_noise(device: torch.device) -> Iterator[None]:
     """Leave the generators of random numbers as they were; whoever draws inside gets the same numbers each time."""
-    own, numpy_own = random.getstate(), numpy.random.get_state()
+    numpy: Any = sys.modules.get("numpy")  # exported code does not import it
+    own, of_numpy = random.getstate(), numpy and numpy.random.get_state()
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
     finally:
         random.setstate(own)
-        numpy.random.set_state(numpy_own)
+        if numpy:
+            numpy.random.set_state(of_numpy)
