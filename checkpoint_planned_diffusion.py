@@ -12,7 +12,7 @@ from transformers.modeling_utils import load_state_dict
 from transformers.utils.hub import cached_file
 
 # Errors of libraries that mean broken files; they are raised in words that name no file.
-BROKEN = (AssertionError, AttributeError, IndexError, KeyError, TypeError)
+BROKEN = (ArithmeticError, AssertionError, AttributeError, IndexError, KeyError, TypeError)
 BY_NAME = ("SafetensorError", "JSONDecodeError")  # the same, of libraries that exported code does not import
 ADAPTER, OLD_ADAPTER = "adapter_model.safetensors", "adapter_model.bin"
 ROWS = "trainable_tokens_delta"

@@ -99,7 +99,10 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         OSError, ValueError: no tokenizer, or one whose files are broken.
     """
     try:
-        return without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        if not isinstance(tokenizer.model_max_length, (int, float)):
+            raise TypeError(f"its model_max_length is {tokenizer.model_max_length!r}")
+        return tokenizer
     except OSError:
         raise
     except Exception as error:  # transformers and tokenizers raise anything here
