@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -131,13 +130,12 @@ def adapter_weights(adapter: Source, place: Mapping[str, Any]) -> dict[str, torc
         place: as for `load_trained_rows`.
 
     Raises:
-        CheckpointError: no file in a folder, a broken one, or one that holds no tensors, or integers.
+        CheckpointError: no file, a broken one, or one that holds no tensors, or integers.
     """
     options = {key: place[key] for key in PLACES if place.get(key) is not None}
     file = cached_file(str(adapter), ADAPTER, **options, _raise_exceptions_for_missing_entries=False)
     if file is None:
-        folder = Path(adapter, place.get("subfolder") or "")
-        if folder.is_dir() and not (folder / OLD_ADAPTER).is_file():
+        if cached_file(str(adapter), OLD_ADAPTER, **options, _raise_exceptions_for_missing_entries=False) is None:
             raise CheckpointError(f"{adapter} lacks {ADAPTER}, the adapter's weights; {SAVE_ADAPTER}.")
         return {}
     try:

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -74,8 +73,9 @@ def is_own(value: object) -> bool:
 
 @lru_cache
 def _is_own_module(name: str) -> bool:
-    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
-    return name.partition(".")[0] not in sys.stdlib_module_names and not INSTALLED & set(file.parts)
+    file = getattr(sys.modules.get(name), "__file__", None) or ""
+    is_installed = not INSTALLED.isdisjoint(file.replace("\\", "/").split("/"))
+    return name.partition(".")[0] not in sys.stdlib_module_names and not is_installed
 
 
 def distinct(variables: Iterable[Variable]) -> list[Variable]:

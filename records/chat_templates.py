@@ -1,6 +1,6 @@
 """Choose the chat template of a tokenizer that has several, each with a name."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,6 +17,7 @@ def named_templates(tokenizer: "PreTrainedTokenizerBase") -> dict[str, str]:
     given = tokenizer.chat_template or {}
     if isinstance(given, str):
         return {DEFAULT: given}
+    named: dict[str, Any]
     try:
         named = dict(given) if isinstance(given, dict) else {one["name"]: one["template"] for one in given}
     except (KeyError, TypeError):
