@@ -1,5 +1,6 @@
 """Load a checkpoint only if it is whole: every weight is there, is the model's, and has its shape."""
 
+import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
@@ -10,10 +11,11 @@ from transformers.modeling_utils import load_state_dict
 from transformers.utils.hub import cached_file
 
 # Errors of libraries that mean broken files; they are raised in words that name no file.
-BROKEN = (AssertionError, AttributeError, IndexError, KeyError, TypeError)
+BROKEN = (ArithmeticError, AssertionError, AttributeError, IndexError, KeyError, TypeError)
 BY_NAME = ("SafetensorError", "JSONDecodeError")  # the same, of libraries that exported code does not import
-ADAPTER = "adapter_model.safetensors"
+ADAPTER, OLD_ADAPTER = "adapter_model.safetensors", "adapter_model.bin"
 ROWS = "trainable_tokens_delta"
+PREFIX = "base_model.model."  # which PEFT puts before the names of a model
 PLACES = ("cache_dir", "revision", "subfolder", "token")
 SAVE_ADAPTER = "save the adapter again with model.save_pretrained of PEFT"
 AGAIN = "save the checkpoint again, or download it again"
@@ -106,11 +108,9 @@ def trained_rows(adapter: Source, settings: Any, place: Mapping[str, Any]) -> di
     Raises:
         CheckpointError: the file lacks rows that the config names.
     """
-    options = {key: place[key] for key in PLACES if place.get(key) is not None}
-    file = cached_file(str(adapter), ADAPTER, **options, _raise_exceptions_for_missing_entries=False)
-    if file is None:
+    stored = adapter_weights(adapter, place)
+    if not stored:
         return {}
-    stored = {key.removeprefix("base_model.model."): rows for key, rows in load_state_dict(file).items()}
     found = {key.removesuffix(f".{ROWS}"): rows for key, rows in stored.items() if key.endswith(f".{ROWS}")}
     named = getattr(settings, "trainable_token_indices", None) or ()
     wanted = named if isinstance(named, dict) else ("embed_tokens",) if named else ()
@@ -121,6 +121,60 @@ def trained_rows(adapter: Source, settings: Any, place: Mapping[str, Any]) -> di
             f"(trainable_token_indices); {SAVE_ADAPTER}, or take those indices out to go without them."
         )
     return found
+
+
+def adapter_weights(adapter: Source, place: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors of an adapter's file by their names in the model; none where it is no safetensors file.
+
+    Args:
+        place: as for `load_trained_rows`.
+
+    Raises:
+        CheckpointError: no file, a broken one, or one that holds no tensors, or integers.
+    """
+    options = {key: place[key] for key in PLACES if place.get(key) is not None}
+    file = cached_file(str(adapter), ADAPTER, **options, _raise_exceptions_for_missing_entries=False)
+    if file is None:
+        if cached_file(str(adapter), OLD_ADAPTER, **options, _raise_exceptions_for_missing_entries=False) is None:
+            raise CheckpointError(f"{adapter} lacks {ADAPTER}, the adapter's weights; {SAVE_ADAPTER}.")
+        return {}
+    try:
+        stored = {key.removeprefix(PREFIX): tensor for key, tensor in load_state_dict(file).items()}
+    except Exception as error:
+        if type(error).__name__ not in BY_NAME:
+            raise
+        raise CheckpointError(f"{adapter} has a broken file of weights ({_reason(error)}); {SAVE_ADAPTER}.") from error
+    odd = [key for key, tensor in stored.items() if not tensor.is_floating_point()]
+    if odd or not stored:
+        holds = f"stores {_first(odd)} as {stored[odd[0]].dtype}" if odd else f"stores no tensors in {ADAPTER}"
+        raise CheckpointError(f"{adapter} {holds}, which no adapter can use; {SAVE_ADAPTER}.")
+    return stored
+
+
+def check_adapter(model: nn.Module, adapter: Source, name: str, place: Mapping[str, Any]) -> None:
+    """Refuse an adapter whose file lacks some of its weights or holds some that have no place in it.
+
+    PEFT and transformers load what fits and leave the rest as it is: in the end, the base alone would answer. Trained
+    rows of tokens are the business of `load_trained_rows`, and rows of the vocabulary may come along.
+
+    Args:
+        model: it has the adapter in its layers; PEFT has been imported.
+        name, place: as for `load_trained_rows`.
+
+    Raises:
+        CheckpointError: names the first of them.
+    """
+    stored = {key for key in adapter_weights(adapter, place) if ROWS not in key}
+    if not stored:
+        return
+    saved = sys.modules["peft"].get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    wanted = {key.removeprefix(PREFIX) for key in saved if ROWS not in key}
+    of_base = {key.removeprefix(PREFIX).replace(".base_layer.", ".") for key, _ in model.named_parameters()}
+    missing, left_over = sorted(wanted - stored), sorted(stored - wanted - of_base)
+    if missing or left_over:
+        odd = f"lacks {_first(missing)}, which" if missing else f"stores {_first(left_over)}, and"
+        says = "names" if missing else "names no such weights"
+        raise CheckpointError(f"{adapter} {odd} its adapter_config.json {says}; {SAVE_ADAPTER}.")
 
 
 def without_trained_rows(info: Any) -> Any:  # noqa: ANN401

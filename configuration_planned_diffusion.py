@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig  # noqa: E402
 
 SPAN_ATTENTIONS = ("sparse", "dense")
 SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
+COUNTS = ("num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings")  # never none of them
 CONTROL_TOKEN_FIELDS = (
     "mask_token_id",
     "promise_start_token_id",
@@ -34,9 +35,13 @@ def read_backbone(fields: dict[str, Any]) -> PreTrainedConfig:
     except Exception as error:  # each kind of configuration checks itself and raises its own errors
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
         raise ValueError(f"The backbone_config is that of no decoder ({reason}); correct it.") from error
-    negative = [name for name, value in backbone.to_dict().items() if name in SIZES and value is not None and value < 0]
+    sizes = {name: value for name, value in backbone.to_dict().items() if isinstance(value, int)}
+    negative = [name for name, value in sizes.items() if name in SIZES and value < 0]
     if negative:
         raise ValueError(f"The backbone_config's {negative[0]} is negative; give a size.")
+    too_few = [name for name, value in sizes.items() if name in COUNTS and value < 1]
+    if too_few:
+        raise ValueError(f"The backbone_config's {too_few[0]} is {sizes[too_few[0]]}; give a number of at least 1.")
     pad, rows = getattr(backbone, "pad_token_id", None), getattr(backbone, "vocab_size", None)
     if isinstance(pad, int) and isinstance(rows, int) and pad >= rows:
         if fields.get("pad_token_id") is None:
@@ -78,8 +83,8 @@ class PlannedDiffusionConfig(PreTrainedConfig):
     `generate` raises an error that names the missing fields.
 
     Raises:
-        ValueError: an unknown `span_attention`, a unit below 1, a `repeat_promises` that is neither true nor false, or
-            other than ten digit ids.
+        ValueError: an unknown `span_attention`, a unit below 1, a `repeat_promises` or `tie_word_embeddings` that is
+            neither true nor false, a `span_separator` that is no text, or other than ten digit ids.
     """
 
     model_type = "planned_diffusion"
@@ -117,6 +122,10 @@ class PlannedDiffusionConfig(PreTrainedConfig):
             )
         if type(repeat_promises) is not bool:
             raise ValueError(f"repeat_promises is {repeat_promises!r}; give true or false.")
+        if not isinstance(span_separator, str):
+            raise ValueError(f"span_separator is {span_separator!r}; give a text, which may be empty.")
+        if not isinstance(tie_word_embeddings, (bool, type(None))):
+            raise ValueError(f"tie_word_embeddings is {tie_word_embeddings!r}; give true or false.")
         if digit_token_ids is not None and len(digit_token_ids) != 10:
             raise ValueError(
                 f"digit_token_ids has {len(digit_token_ids)} entries; list ten ids, of the digits 0 to 9 in order."
@@ -155,8 +164,11 @@ class PlannedDiffusionConfig(PreTrainedConfig):
                 "The config.json has no backbone_config, an object with the decoder's own configuration; save the "
                 "checkpoint again, or download it again."
             )
+        digits = stored.get("digit_token_ids")
+        if not isinstance(digits, (list, tuple, type(None))):
+            raise ValueError(f"The digit_token_ids of config.json is {digits!r}; list ten ids.")
         ids = [(name, stored.get(name)) for name in CONTROL_TOKEN_FIELDS]
-        ids += [("digit_token_ids", token) for token in stored.get("digit_token_ids") or ()]
+        ids += [("digit_token_ids", token) for token in digits or ()]
         for name, token in ids:
             if token is not None and (type(token) is not int or token < 0):
                 raise ValueError(f"The {name} of config.json is {token!r}; give the number of a token.")

@@ -11,7 +11,13 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.hub import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-from .checkpoint_planned_diffusion import load_trained_rows, load_whole, without_trained_rows
+from .checkpoint_planned_diffusion import (
+    adapter_weights,
+    check_adapter,
+    load_trained_rows,
+    load_whole,
+    without_trained_rows,
+)
 from .configuration_planned_diffusion import PlannedDiffusionConfig
 from .generation.cache_names import OUTPUT_FIELD, cache_argument
 from .generation.config import PlannedDiffusionGenerationConfig
@@ -62,10 +68,15 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
         """Load an adapter as inherited, with its trained rows of tokens, which transformers may lose.
 
         A gated one (draft_gate.py) acts on the rows of drafts alone.
+
+        Raises:
+            CheckpointError: a broken file of weights, or one that does not fit adapter_config.json.
         """
         name = kwargs.get("adapter_name") or (args[0] if args else None) or "default"
         place = kwargs.get("adapter_kwargs") or {}
         load = super().load_adapter
+        if peft_model_id is not None:
+            adapter_weights(peft_model_id, place)  # or refuse a broken file
         try:
             info = load(peft_model_id, *args, **kwargs)
         except (KeyError, ValueError):  # PEFT does not know the type of a gated adapter
@@ -73,9 +84,11 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
                 raise
             info = load(peft_model_id, *args, **kwargs, peft_config=stored_settings(peft_model_id, place))
             gate_adapter(self, name)
+            check_adapter(self, peft_model_id, name, place)
             return info
         if peft_model_id is not None:
             load_trained_rows(self, peft_model_id, name, place)
+            check_adapter(self, peft_model_id, name, place)
         return without_trained_rows(info)
 
     def save_pretrained(

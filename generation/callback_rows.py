@@ -16,7 +16,6 @@ import torch
 from transformers.generation.logits_process import LogitsProcessorList
 
 Callbacks = Sequence[Callable[..., Any]]
-REHEARSED = 8  # tokens after which grammars that differ have mostly parted
 
 
 def processed(processors: Callbacks, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -30,12 +29,12 @@ def processed(processors: Callbacks, ids: torch.Tensor, scores: torch.Tensor) ->
         result = asked(ids, scores)
         if not isinstance(result, torch.Tensor) or result.shape != scores.shape:
             raise ValueError(
-                f"The logits processor {_name(processor)} returned {_shown(result)}; let it return scores of shape "
+                f"The logits processor {name_of(processor)} returned {_shown(result)}; let it return scores of shape "
                 f"{list(scores.shape)}."
             )
         if result.isnan().any() and not scores.isnan().any():
             raise ValueError(
-                f"The logits processor {_name(processor)} returned scores that are no numbers (NaN); let it return "
+                f"The logits processor {name_of(processor)} returned scores that are no numbers (NaN); let it return "
                 "-inf for tokens that it excludes."
             )
         scores = result.to(scores.dtype)
@@ -57,8 +56,8 @@ def verdicts(criteria: Callbacks, ids: torch.Tensor) -> torch.Tensor:
             verdict = ids[:0]
         if verdict.numel() not in (1, len(ids)):
             raise ValueError(
-                f"The stopping criterion {_name(criterion)} returned {_shown(given)}; let it return True or False, or "
-                f"a tensor of {len(ids)} of them, one for each row."
+                f"The stopping criterion {name_of(criterion)} returned {_shown(given)}; let it return True or False, "
+                f"or a tensor of {len(ids)} of them, one for each row."
             )
         done |= verdict.reshape(-1).bool()
     return done
@@ -139,47 +138,8 @@ class RowAlone:
         return said[self.row : self.row + 1]
 
 
-def rehearse(processor: Callable[..., Any], ids: torch.Tensor, vocabulary: int, eos: Sequence[int]) -> None:
-    """Ask a copy of a processor as `RowAlone` will ask it: with one and the same answer in every row.
-
-    The answer goes on with tokens that one row allows and another does not, where there are such. So a processor that
-    has a grammar for each row is found out before anything has run.
-
-    Args:
-        processor: a copy that nobody else calls.
-        ids: the prompts as the caller padded them, int64 [B, N].
-        vocabulary: the number of scores of a row; eos: the tokens that end an answer.
-
-    Raises:
-        ValueError: it fails.
-    """
-    so_far, writer = ids[:1].repeat(len(ids), 1), None
-    for _ in range(REHEARSED):
-        scores = torch.zeros(len(ids), vocabulary, device=ids.device)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                asked: Any = LogitsProcessorList([processor])
-                result = asked(so_far, scores)
-        except Exception as error:  # of a caller's object: it may raise anything
-            raise ValueError(
-                f"The logits processor {_name(processor)} fails where all rows of a batch hold one answer, as decoders "
-                f"that do not write left to right show it ({type(error).__name__}: {error}); pass prompts one at a "
-                "time, each with a processor of its own, or choose decoding='autoregressive'."
-            ) from error
-        if not isinstance(result, torch.Tensor) or result.shape != scores.shape:
-            return  # the run says what is wrong
-        allowed = result > -torch.inf  # [B, V]
-        allowed[:, list(eos)] = False
-        only_some = allowed & ~allowed.all(0)
-        if writer is None and only_some.any():
-            writer = int(only_some.any(1).nonzero()[0, 0])
-        own = (only_some if only_some[writer or 0].any() else allowed)[writer or 0].nonzero()[:, 0]
-        if len(own) in (0, vocabulary - len(set(eos))):
-            return  # the end of a grammar, or none
-        so_far = torch.cat([so_far, own[:1].expand(len(ids), 1)], dim=1)
-
-
-def _name(callback: object) -> str:
+def name_of(callback: object) -> str:
+    """Return the name of a function, or of the class of an object."""
     return getattr(callback, "__name__", type(callback).__name__)
 
 

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.stopping_criteria import MaxTimeCriteria, StopStringCriteria
 
-from .callback_rows import Callbacks, LockstepRows, RowAlone, rehearse
+from .callback_rehearsal import rehearse
+from .callback_rows import Callbacks, LockstepRows, RowAlone
 from .config import PlannedDiffusionGenerationConfig
 from .decoders.table import DECODERS, names_of
 from .own_copies import own_copies
@@ -84,8 +85,8 @@ class CallbackReader:
             return [Asked(lockstep.stopper(row), None, lockstep) for row in range(len(ids))]
         asked = []
         if len(ids) > 1:
-            for processor in self._copies(processors, 1)[0]:
-                rehearse(processor, ids, self.vocabulary, self.eos)
+            for copies in zip(*self._copies(processors, 2), strict=True):
+                rehearse(copies, ids, self.vocabulary, self.eos)
         given = [*processors, *criteria]
         for row, copies in enumerate([given] if len(ids) == 1 else self._copies(given, len(ids))):
             mine = [*copies[len(processors) :], *of_fields]

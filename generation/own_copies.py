@@ -9,49 +9,63 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.generation.stopping_criteria import StopStringCriteria
 
+from .outer_variables import Variable, code_of, distinct, variables_of
+
 # Not copied: large, and never changed by being asked.
 SHARED = (torch.nn.Module, PreTrainedTokenizerBase, StopStringCriteria, ModuleType)
-WITHOUT_PARTS = (int, float, str, type, torch.Tensor)
+# Copied as a whole; bytes would have new bytes for a part, and those again.
+WITHOUT_PARTS = (int, float, complex, str, bytes, torch.Tensor)
 
-Variables = list[tuple[CellType, Any]]  # of functions inside functions: where each is kept, and a value
+Values = list[tuple[Variable, Any]]  # outer variables, each with a value
 
 
 def own_copies(given: Sequence[Callable[..., Any]], count: int) -> list[list[Callable[..., Any]]]:
-    """Copy callables so many times, with all that they remember: attributes, and variables of closures.
+    """Copy callables so many times, with all that they remember: attributes, and variables outside of objects.
 
     Raises:
         Exception: whatever `copy.deepcopy` raises for something that cannot be copied, such as a lock or a generator.
     """
     reached = _reached_from(given)
     shared = {id(value): value for value in reached if _is_shared(value)}
-    cells = [value for value in reached if isinstance(value, CellType)]
+    variables = distinct(variable for value in reached for variable in variables_of(value))
     copies = []
     for _ in range(count):
         memo = dict(shared)
         twins = [copy.deepcopy(each, memo) for each in given]
-        variables = [(cell, copy.deepcopy(cell.cell_contents, memo)) for cell in cells]
-        copies.append([_with_variables(twin, variables) for twin in twins] if cells else twins)
+        values = [pair for variable in variables for pair in _copied(variable, memo)]
+        copies.append([_with_values(twin, values) for twin in twins] if values else twins)
     return copies
 
 
-def _with_variables(function: Callable[..., Any], variables: Variables) -> Callable[..., Any]:
+def _copied(variable: Variable, memo: dict[int, Any]) -> Values:
+    """Return a variable with a copy of its value; nothing where one that is no closure's cannot be copied."""
+    try:
+        return [(variable, copy.deepcopy(variable.value, memo))]
+    except Exception:  # of a caller's object: it may raise anything
+        if variable.is_cell:
+            raise
+        return []
+
+
+def _with_values(function: Callable[..., Any], values: Values) -> Callable[..., Any]:
     """Return a function that finds and leaves these values in its variables, and puts back the caller's behind it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        callers = [(cell, cell.cell_contents) for cell, _ in variables]
-        _put(variables)
+        callers = [(variable, variable.value) for variable, _ in values]
+        _put(values)
         try:
             return function(*args, **kwargs)
         finally:
-            variables[:] = [(cell, cell.cell_contents) for cell, _ in variables]
+            values[:] = [(variable, variable.value) for variable, _ in values]
             _put(callers)
 
+    call.__name__ = getattr(function, "__name__", type(function).__name__)
     return call
 
 
-def _put(variables: Variables) -> None:
-    for cell, value in variables:
-        cell.cell_contents = value
+def _put(values: Values) -> None:
+    for variable, value in values:
+        variable.put(value)
 
 
 def _is_shared(value: object) -> bool:
@@ -60,13 +74,15 @@ def _is_shared(value: object) -> bool:
 
 
 def _reached_from(given: Iterable[Any]) -> list[Any]:
-    """Collect every object, cells of closures included, that copying would come to."""
+    """Collect every object that copying would come to, and the functions and classes that they lead to."""
     reached, waiting = {}, [*given]
     while waiting:
         value = waiting.pop()
         if id(value) not in reached and not isinstance(value, WITHOUT_PARTS):
             reached[id(value)] = value
             waiting += () if _is_shared(value) else _parts(value)
+            waiting += () if _is_shared(value) else code_of(value)
+            waiting += [variable.value for variable in variables_of(value)]
     return list(reached.values())
 
 
@@ -77,20 +93,10 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     if isinstance(value, MethodType):
-        return (value.__self__,)
-    if isinstance(value, FunctionType):
-        return [cell for cell in value.__closure__ or () if _is_filled(cell)]
-    if isinstance(value, CellType):
-        return (value.cell_contents,)
+        return (value.__self__, value.__func__)
+    if isinstance(value, (FunctionType, CellType, type)):
+        return ()  # their variables are no parts
     try:
         return [part for part in value.__reduce_ex__(4)[1:3] if part is not None]
     except Exception:  # it cannot be copied, or is a constant; copying says so
         return ()
-
-
-def _is_filled(cell: CellType) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True

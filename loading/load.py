@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils.import_utils import is_accelerate_available
 
-from ..checkpoint_planned_diffusion import CheckpointError, trained_rows
+from ..checkpoint_planned_diffusion import CheckpointError, check_adapter, trained_rows
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.draft_adapter import is_gated, stored_settings
 from ..generation.draft_gate import NO_MERGE, gate_adapter
@@ -99,7 +99,10 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         OSError, ValueError: no tokenizer, or one whose files are broken.
     """
     try:
-        return without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        tokenizer = without_origin(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+        if not isinstance(tokenizer.model_max_length, (int, float)):
+            raise TypeError(f"its model_max_length is {tokenizer.model_max_length!r}")
+        return tokenizer
     except OSError:
         raise
     except Exception as error:  # transformers and tokenizers raise anything here
@@ -130,14 +133,20 @@ def with_adapter(model: PlannedDiffusionForCausalLM, source: str, merge: bool) -
     """
     from peft import PeftConfig, PeftModel, PeftType
 
-    gated = stored_settings(source) if is_gated(source) else None
-    if gated is None:
-        trained_rows(source, PeftConfig.from_pretrained(source), {})  # or refuse a file that lacks them
-    # PEFT makes 16-bit adapters float32 for training; a gated one would then convert the inputs of all rows.
     try:
+        gated = stored_settings(source) if is_gated(source) else None
+        if gated is None:
+            trained_rows(source, PeftConfig.from_pretrained(source), {})  # or refuse a file that lacks them
+        # PEFT makes 16-bit adapters float32 for training; a gated one would then convert the inputs of all rows.
         adapted = PeftModel.from_pretrained(model, source, config=gated, autocast_adapter_dtype=gated is None)
     except RuntimeError as error:
         raise ValueError(f"the adapter's weights do not fit its base ({first_line(error)})") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"its adapter_config.json is broken or of another version of PEFT ({type(error).__name__}: "
+            f"{first_line(error)})"
+        ) from error
+    check_adapter(adapted, source, "default", {})
     if gated is not None:
         gate_adapter(adapted)
     kind = adapted.active_peft_config

@@ -1,6 +1,6 @@
 """Choose the chat template of a tokenizer that has several, each with a name."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -9,11 +9,25 @@ DEFAULT = "default"
 
 
 def named_templates(tokenizer: "PreTrainedTokenizerBase") -> dict[str, str]:
-    """Return the tokenizer's chat templates by name; one without a name is the default, and so is an only one."""
+    """Return the tokenizer's chat templates by name; one without a name is the default, and so is an only one.
+
+    Raises:
+        ValueError: templates that are no texts.
+    """
     given = tokenizer.chat_template or {}
     if isinstance(given, str):
         return {DEFAULT: given}
-    named = dict(given) if isinstance(given, dict) else {one["name"]: one["template"] for one in given}
+    named: dict[str, Any]
+    try:
+        named = dict(given) if isinstance(given, dict) else {one["name"]: one["template"] for one in given}
+    except (KeyError, TypeError):
+        named = {"": given}
+    odd = [text for text in named.values() if not isinstance(text, str)]
+    if odd:
+        raise ValueError(
+            f"The tokenizer has {str(odd[0])[:60]} for a chat template; write a text in Jinja, or several by their "
+            "names, into its tokenizer_config.json."
+        )
     return {DEFAULT: next(iter(named.values()))} if len(named) == 1 else named
 
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from .chat_templates import default_template
 from .content import joined_text
@@ -81,6 +81,11 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", messages: str | Sequence
             list(messages), chat_template=template, add_generation_prompt=True, return_dict=False
         )
         return cast(list[int], ids)
+    except TemplateSyntaxError as error:
+        raise ValueError(
+            f"The tokenizer's chat template is broken ({error}, line {error.lineno}); write it anew, or take the "
+            "tokenizer files that belong to this checkpoint."
+        ) from error
     except TemplateError as error:
         raise ValueError(
             f"The tokenizer's chat template refuses these messages ({error}); give it roles in an order that it takes."

@@ -1,7 +1,8 @@
 """Keep control tags in messages as text, in any program that uses a checkpoint's chat template and tokenizer.
 
-The chat template puts a mark into every tag that a message spells, `<async>` becomes `<\\ufdd0async>`, so that the
-tokenizer does not find it; the tokenizer's normalizer then takes the marks out, before the text is cut into tokens.
+The chat template puts a mark into every tag that a message spells, or a tool or document beside the messages: `<async>`
+becomes `<\\ufdd0async>`, so that the tokenizer does not find it; the tokenizer's normalizer then takes the marks out,
+before the text is cut into tokens.
 Both are data of stock classes (chat_template.jinja, tokenizer.json): no code comes along. An assistant's message at the
 end of a chat, which is an answer to learn or to go on with, is left as it is.
 """
@@ -23,33 +24,37 @@ MARK = "\ufdd0"  # a noncharacter of Unicode: no text has it
 _END = "{#- End of the escapes. #}\n"
 _PREAMBLE = (
     "{#- Control tags in messages are text: a mark breaks them here, and the tokenizer takes the mark out. -#}\n"
-    "{%- macro escaped(text) -%}\n"
-    "{%- set state = namespace(text=text) -%}\n"
-    "{%- for tag in SPELLINGS if tag in text -%}\n"
-    "{%- set state.text = state.text | replace(tag, tag[0] ~ '\\ufdd0' ~ tag[1:]) -%}\n"
-    "{%- endfor -%}\n"
-    "{{- state.text -}}\n"
-    "{%- endmacro -%}\n"
-    "{%- set state = namespace(messages=[], message={}, parts=[]) -%}\n"
-    "{%- for message in messages -%}\n"
-    "{%- set state.message = message -%}\n"
-    "{%- if add_generation_prompt or not (loop.last and message['role'] == 'assistant') -%}\n"
-    "{%- for name, value in message.items() -%}\n"
+    "{%- macro escape(value, out) -%}\n"
+    "{%- set out.value = value -%}\n"
     "{%- if value is string -%}\n"
-    "{%- set state.message = dict(state.message, **{name: escaped(value)}) -%}\n"
-    "{%- elif value is iterable and value is not mapping -%}\n"
-    "{%- set state.parts = [] -%}\n"
+    "{%- for tag in SPELLINGS if tag in value -%}\n"
+    "{%- set out.value = out.value | replace(tag, tag[0] ~ '\\ufdd0' ~ tag[1:]) -%}\n"
+    "{%- endfor -%}\n"
+    "{%- elif value is mapping -%}\n"
+    "{%- set out.value = {} -%}\n"
+    "{%- for name, part in value.items() -%}\n"
+    "{%- set key = namespace() -%}{%- set inner = namespace() -%}{{- escape(name, key) ~ escape(part, inner) -}}\n"
+    "{%- set out.value = dict(out.value.items() | list + [(key.value, inner.value)]) -%}\n"
+    "{%- endfor -%}\n"
+    "{%- elif value is iterable and value.shape is not defined -%}\n"
+    "{%- set out.value = [] -%}\n"
     "{%- for part in value -%}\n"
-    "{%- set has_text = part is mapping and part['text'] is string -%}\n"
-    "{%- set state.parts = state.parts + [dict(part, text=escaped(part['text'])) if has_text else part] -%}\n"
-    "{%- endfor -%}\n"
-    "{%- set state.message = dict(state.message, **{name: state.parts}) -%}\n"
-    "{%- endif -%}\n"
+    "{%- set inner = namespace() -%}{{- escape(part, inner) -}}\n"
+    "{%- set out.value = out.value + [inner.value] -%}\n"
     "{%- endfor -%}\n"
     "{%- endif -%}\n"
-    "{%- set state.messages = state.messages + [state.message] -%}\n"
+    "{%- endmacro -%}\n"
+    "{%- set state = namespace(messages=[]) -%}\n"
+    "{%- for message in messages -%}\n"
+    "{%- set inner = namespace(value=message) -%}\n"
+    "{%- if add_generation_prompt or not (loop.last and message['role'] == 'assistant') -%}\n"
+    "{{- escape(message, inner) -}}\n"
+    "{%- endif -%}\n"
+    "{%- set state.messages = state.messages + [inner.value] -%}\n"
     "{%- endfor -%}\n"
     "{%- set messages = state.messages -%}\n"
+    "{%- if tools -%}{{- escape(tools, state) -}}{%- set tools = state.value -%}{%- endif -%}\n"
+    "{%- if documents -%}{{- escape(documents, state) -}}{%- set documents = state.value -%}{%- endif -%}\n"
 )
 _ANY_PREAMBLE = re.compile(re.escape(_PREAMBLE[:40]) + ".*?" + re.escape(_END), re.DOTALL)
 

@@ -28,9 +28,26 @@ RENAMED = {
     "tools": None,
     "tool_choice": None,
     "logit_bias": None,
+    "functions": None,
+    "function_call": None,
+    "audio": None,
+    "modalities": None,
+    "prediction": None,
+    "reasoning_effort": None,
+    "verbosity": None,
+    "web_search_options": None,
+    "best_of": None,
+    "echo": None,
+    "suffix": None,
 }  # field of a body -> field of `generate`; None: only a value that changes nothing is taken
 NEUTRAL = (None, False, 0, [], {}, "none", "auto", {"type": "text"})
-UNUSED = ("model", "user", "metadata", "store", "service_tier")  # fields that say nothing about the answer
+SAME_NAME = ("temperature", "top_p", "seed")  # fields that OpenAI calls as `generate` does
+ALSO_NEUTRAL = {"n": 1, "best_of": 1, "modalities": ["text"], "suffix": ""}  # field -> one more such value of its own
+UNUSED = (
+    "model", "user", "metadata", "store", "service_tier", "parallel_tool_calls", "prompt_cache_key",
+    "prompt_cache_retention", "safety_identifier",
+)  # fields that say nothing about the answer  # fmt: skip
+ROLES = {"developer": "system"}
 
 
 def is_openai_line(row: dict[str, Any]) -> bool:
@@ -58,24 +75,33 @@ def request_of(row: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("it has a body and no custom_id; give one.")
     if PROMPTS[url] not in body:
         raise ValueError(f"its body has no {PROMPTS[url]}, which {url} needs; give them, or another url.")
-    return {"id": row["custom_id"]} | _fields(body)
+    fields = _fields(body)
+    if isinstance(fields.get("messages"), list):
+        fields["messages"] = [_message(one) for one in fields["messages"]]
+    return {"id": row["custom_id"]} | fields
 
 
 def _fields(body: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a body under the names that they have here."""
     fields: dict[str, Any] = {}
     for name, value in body.items():
-        if name in UNUSED or (name in RENAMED and value is None):
+        if name in UNUSED or (value is None and (name in RENAMED or name in SAME_NAME)):
             continue
         ours = RENAMED.get(name, name)
         if ours is None:
-            if value not in NEUTRAL and not (name == "n" and value == 1):
+            if value not in NEUTRAL and not (name in ALSO_NEUTRAL and value == ALSO_NEUTRAL[name]):
                 raise ValueError(f"{name} is {value!r}, which batch cannot do; leave it out.")
         elif ours in fields:
             raise ValueError(f"its body gives {ours} twice, once as {name}; give it once.")
         else:
             fields[ours] = value
     return fields
+
+
+def _message(message: object) -> object:
+    """Return a message with the name that its role has here."""
+    role = message.get("role") if isinstance(message, dict) else None
+    return {**message, "role": ROLES[role]} if isinstance(message, dict) and role in [*ROLES] else message
 
 
 def response_of(answer: Answer) -> dict[str, Any]:

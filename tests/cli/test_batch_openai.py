@@ -8,6 +8,19 @@ import pytest
 from planned_diffusion.inference.batch.tasks import open_tasks
 
 CHAT = [{"role": "user", "content": "What?"}]
+# Values that change nothing for the server.
+UNCHANGED = [
+    *({name: value} for name, values in {
+        "n": [1], "stream": [False], "stop": [None], "frequency_penalty": [0, 0.0], "presence_penalty": [0],
+        "logit_bias": [{}], "logprobs": [False], "top_logprobs": [None, 0], "response_format": [{"type": "text"}],
+        "tools": [[], None], "tool_choice": ["none", "auto"], "parallel_tool_calls": [True, False], "functions": [[]],
+        "function_call": ["none", "auto"], "audio": [None], "modalities": [["text"], None], "prediction": [None],
+        "reasoning_effort": [None, "none"], "verbosity": [None], "web_search_options": [None], "metadata": [{}],
+        "store": [False, None], "service_tier": ["auto", "default"], "prompt_cache_key": ["a"], "user": ["me"],
+        "prompt_cache_retention": ["24h"], "safety_identifier": ["b"], "stream_options": [None], "seed": [None],
+        "temperature": [None], "top_p": [None], "max_tokens": [None],
+    }.items() for value in values),
+]  # fmt: skip
 
 
 def openai_line(body, **fields):
@@ -53,6 +66,25 @@ def test_a_line_is_the_same_request_as_a_line_of_ours(body, fields, read):
     assert (theirs.id, theirs.prompt, theirs.fields, theirs.plan) == (ours.id, ours.prompt, ours.fields, ours.plan)
 
 
+@pytest.mark.parametrize("body", UNCHANGED)
+def test_what_changes_nothing_for_the_server_changes_nothing_here(body, read):
+    """The same file is answered by both."""
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    from planned_diffusion.inference.server.bodies import ChatBody
+    from planned_diffusion.inference.server.body_reading import checked
+
+    assert checked(ChatBody, {"model": "any", "messages": CHAT, **body})
+    [theirs], [ours] = read(openai_line(body)), read({"id": "a", "messages": CHAT})
+    assert (theirs.prompt, theirs.fields, theirs.plan) == (ours.prompt, ours.fields, ours.plan)
+
+
+def test_a_developer_is_the_system_and_an_answer_may_be_sent_back_whole(read):
+    back = {"role": "assistant", "content": "b", "refusal": None, "annotations": [], "tool_calls": []}
+    chat = [{"role": "developer", "content": "a"}, *CHAT, back, *CHAT]
+    [task] = read(openai_line({"messages": chat}))
+    assert [message["role"] for message in task.prompt] == ["system", "user", "assistant", "user"]
+
+
 def test_completions_have_a_prompt(read):
     [task] = read({"custom_id": "a", "url": "/v1/completions", "body": {"prompt": "What?"}})
     assert (task.id, task.prompt) == ("a", "What?")
@@ -75,6 +107,9 @@ def test_completions_have_a_prompt(read):
         (openai_line({"tools": [{"type": "function"}]}), "tools is [{"),
         (openai_line({"max_tokens": 5, "max_completion_tokens": 6}), "max_new_tokens twice, once as max_completion"),
         (openai_line({"max_tokens": 0}), "max_new_tokens is 0"),
+        (openai_line({"reasoning_effort": "low"}), "reasoning_effort is 'low', which batch cannot do"),
+        (openai_line({"modalities": ["text", "audio"]}), "modalities is ['text', 'audio']"),
+        (openai_line({"messages": [{"role": ["user"], "content": "a"}]}), "a message has the role ['user']"),
         (openai_line({"polite": True}), "polite is no field of a request"),
         (openai_line({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "type 'image_url'"),
         (openai_line({}, custom_id=None), "its id is None"),

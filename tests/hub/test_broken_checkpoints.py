@@ -19,6 +19,8 @@ CASES, fields, layers = broken_checkpoints.CASES, broken_checkpoints.fields, bro
 # The class cannot tell; who also loads the tokenizer, generates, or reads the files of weights is told.
 ONLY_FOR_THE_COMMAND_LINE = (
     "tokenizer", "a tag outside", "a tag twice", "another tokenizer's ids", "integers", "all integers", "booleans",
+    "complex numbers", "a length of the tokenizer", "a class of the tokenizer", "a token of the tokenizer",
+    "an EOS outside",
 )  # fmt: skip
 OTHERS = ("another kind of model", "no kind of model")  # the Auto classes know them as another package's
 
@@ -101,6 +103,11 @@ def test_integers(broken):
         ("generation_config.json cut off", r"generation_config.json is not JSON; save the checkpoint again"),
         ("no backbone", r"config.json has no backbone_config, an object with the decoder's own configuration"),
         ("an unknown backbone", r"backbone_config is that of no decoder \(Unrecognized model identifier: abacus\)"),
+        ("heads of no width", r"backbone_config's head_dim is 0; give a number of at least 1"),
+        ("less than no positions", r"backbone_config's max_position_embeddings is -1; give a number of at least 1"),
+        ("a separator that is no text", r"span_separator is 5; give a text"),
+        ("tied in words", r"tie_word_embeddings is 'yes'; give true or false"),
+        ("digits that are no list", r"digit_token_ids of config.json is 5; list ten ids"),
         ("padding outside", r"pad_token_id is 500, and it has 112 rows; give one of them"),
         ("a negative width", r"intermediate_size is negative; give a size"),
         ("an unknown dtype", r"dtype of config.json is 'float12', which torch does not know"),

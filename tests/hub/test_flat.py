@@ -189,10 +189,10 @@ def test_a_class_that_is_not_where_auto_map_says_is_refused():
 # Every module of the standard library that exported code uses; none of them reaches files, sockets or processes, but
 # for sys, of which only what is listed is used.
 HARMLESS = {
-    "array", "collections", "copy", "dataclasses", "functools", "hashlib", "heapq", "itertools", "math", "re", "struct",
-    "time", "types", "typing", "weakref",
+    "array", "collections", "contextlib", "copy", "dataclasses", "dis", "functools", "hashlib", "heapq", "itertools",
+    "math", "random", "re", "struct", "time", "types", "typing", "weakref",
 }  # fmt: skip
-OF_SYS = {"modules", "version_info", "float_info"}
+OF_SYS = {"modules", "version_info", "float_info", "stdlib_module_names"}
 FROM = {"os": {"PathLike"}, "inspect": {"signature"}}  # a type; the names of arguments
 REFUSED_NAMES = {
     "open", "eval", "exec", "compile", "input", "breakpoint", "globals", "vars", "__import__", "__builtins__",
@@ -206,6 +206,9 @@ REFUSED_ATTRIBUTES = {
 }  # fmt: skip
 ALLOWED = {  # fields that are attributes of an object of ours, looked through by name
     ("generation_config.py", "__dict__"), ("generation_fields.py", "__dict__"), ("generation_fields.py", "vars"),
+    # what functions that a caller gives keep outside of objects
+    ("generation_outer_variables.py", "vars"), ("generation_outer_variables.py", "__globals__"),
+    ("generation_outer_variables.py", "__code__"),
 }  # fmt: skip
 
 

@@ -56,6 +56,26 @@ def test_no_template(form, with_template):
     assert encode_prompt(tokenizer, "Hi") == encode_prompt(with_template(None), "Hi")
 
 
+@pytest.mark.parametrize(
+    "form",
+    [5, True, ["x"], [5], [{"name": "default"}], [{"template": CHAT}], {"default": None}, {"default": CHAT, "rag": 5}],
+    ids=str,
+)
+@pytest.mark.parametrize("read", [named_templates, default_template, tidy_templates, lambda t: encode_prompt(t, "Hi")])
+def test_templates_that_are_no_texts_are_refused(form, read, with_template):
+    with pytest.raises(
+        ValueError, match=r"The tokenizer has .* for a chat template; write a text in Jinja, or several"
+    ):
+        read(with_template(form))
+
+
+def test_a_broken_template_is_not_blamed_on_the_roles(with_template):
+    with pytest.raises(
+        ValueError, match=r"chat template is broken \(.*, line 2\); write it anew, or take the tokenizer"
+    ):
+        encode_prompt(with_template(CHAT.splitlines()[0] + "\n{% if"), "Hi")
+
+
 @pytest.mark.parametrize("form", [{"rag": OTHER, "chat": CHAT}, [{"name": "rag", "template": OTHER},
                                                                {"name": "chat", "template": CHAT}]])  # fmt: skip
 def test_names_without_a_default_are_refused_where_one_is_needed(form, with_template):

@@ -1,5 +1,6 @@
 """Control tags in messages stay text through every door, with stock classes; the template's own stay control tokens."""
 
+import copy
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from planned_diffusion.generation.tokens import SPELLING
 from planned_diffusion.hub.export import export
 from planned_diffusion.inference.batch import batcher as batcher_module
 from planned_diffusion.inference.batch.run import BatchJob, answer_file
-from planned_diffusion.loading.embedded import EMBEDDED
+from planned_diffusion.loading.embedded import EMBEDDED, INCLUDED
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from planned_diffusion.records.encoding import encode_prompt, encode_text
 from planned_diffusion.records.escaping import (
@@ -118,6 +119,72 @@ def test_each_tag_is_text_and_reads_back(tag, door, facts, monkeypatch, tmp_path
 def test_an_answer_at_the_end_keeps_its_tags(chat, are_text, facts):
     ids = facts.apply_chat_template(chat, return_dict=False)
     assert (facts.convert_tokens_to_ids("<async>") not in ids) is are_text
+
+
+RENDERS_EVERYTHING = """
+{%- for tool in tools or [] %}{{ tool | tojson }}{{ tool.function.description }}{% endfor %}
+{%- for document in documents or [] %}{{ document.title }}{{ document.text }}{% endfor %}
+{%- for message in messages %}<|user|>{{ (message.content or '') | tojson }}{{ message.reasoning_content }}
+{%- for call in message.tool_calls or [] %}{{ call.function.name }}{{ call.function.arguments | tojson }}
+{%- for name, value in call.function.arguments.items() %}{{ name }}{{ value | tojson }}{% endfor %}
+{%- endfor %}{% endfor %}"""
+QUESTION = {"role": "user", "content": "a"}
+FUNCTION = {"name": "look_up", "description": "b", "parameters": {"type": "object", "properties": {"c": {"enum": []}}}}
+
+
+def called(**arguments):
+    return {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda tag: {"conversation": [QUESTION, called(query=tag), QUESTION]},
+        lambda tag: {"conversation": [QUESTION, called(queries=[["x", {"y": (tag, 1, None)}]]), QUESTION]},
+        lambda tag: {"conversation": [QUESTION, called(**{tag: 5}), QUESTION]},
+        lambda tag: {"conversation": [{**QUESTION, "reasoning_content": tag}]},
+        lambda tag: {"conversation": [{"role": "user", "content": {"any": {"depth": [tag]}}}]},
+        lambda tag: {"conversation": [QUESTION], "tools": [
+            {"type": "function", "function": FUNCTION | {"description": tag}}]},
+        lambda tag: {"conversation": [QUESTION], "tools": [{"type": "function", "function": {
+            **FUNCTION, "parameters": {"type": "object", "properties": {"c": {"enum": [tag]}}}}}]},
+        lambda tag: {"conversation": [QUESTION], "documents": [{"title": "t", "text": f"x{tag}y"}]},
+        lambda tag: {"conversation": [QUESTION], "documents": [{"title": tag, "text": "x"}]},
+    ],
+    ids=["argument", "deep argument", "name", "thought", "content of any depth", "tool", "choice of a tool",
+         "document", "title"],
+)  # fmt: skip
+@pytest.mark.parametrize("tag", ["<async>", "<promise>-<topic>", "<|end|>", "<async> <sync/>"])
+def test_tags_are_text_at_any_depth_and_in_tools_and_documents(tag, given, facts):
+    tokenizer = copy.deepcopy(facts)
+    tokenizer.chat_template = RENDERS_EVERYTHING
+    plain = tokenizer.apply_chat_template(**given(tag), add_generation_prompt=True, tokenize=False)
+    escape_contents(tokenizer)
+    ids = tokenizer.apply_chat_template(**given(tag), add_generation_prompt=True, return_dict=False)
+    user = tokenizer.convert_tokens_to_ids("<|user|>")
+    assert tag in plain and tokenizer.decode(ids) == tokenizer.decode(tokenizer.encode(plain, add_special_tokens=False))
+    assert set(spelled_ids(tokenizer).values()) & set(ids) == {user}
+
+
+def test_other_values_in_messages_tools_and_documents_stay(facts):
+    tokenizer = copy.deepcopy(facts)
+    tokenizer.chat_template = "{{ messages | tojson }}{{ tools | tojson }}{{ documents | tojson }}"
+    given = {
+        "conversation": [QUESTION, called(a=[1, 2.5, None, True, "x", {}, []], b={"c": [[]]}), QUESTION],
+        "tools": [{"type": "function", "function": FUNCTION}],
+        "documents": [{"title": "t", "text": "é", "score": 0.25}],
+    }
+    before = tokenizer.apply_chat_template(**given, add_generation_prompt=True, tokenize=False)
+    without = tokenizer.apply_chat_template(given["conversation"], add_generation_prompt=True, tokenize=False)
+    escape_contents(tokenizer)
+    assert tokenizer.apply_chat_template(**given, add_generation_prompt=True, tokenize=False) == before
+    only_messages = tokenizer.apply_chat_template(given["conversation"], add_generation_prompt=True, tokenize=False)
+    assert only_messages == without
+
+
+def test_included_checkpoints_have_these_templates():
+    for folder in INCLUDED.values():
+        assert escapes_contents(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
 
 
 def test_chats_without_tags_are_rendered_as_before(facts):
