@@ -18,6 +18,7 @@ from ..visibility import DRAFT, Labels, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
 from .packing import Layout, Packed
+from .single_rows import single_rows
 from .slots import SlotTable
 from .tensors import integers
 
@@ -35,8 +36,8 @@ def rounded_up(rows: int) -> int:
 
 
 def last_hidden_states(backbone: torch.nn.Module, **inputs: object) -> torch.Tensor:
-    """Run a backbone on [1, N]; return its last hidden states, [N, H]."""
-    return backbone(**inputs).last_hidden_state[0]
+    """Run a backbone on [1, N] or [N, 1]; return its last hidden states, [N, H]."""
+    return backbone(**inputs).last_hidden_state.flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class _Prepared:
     layout: Layout
     used: int
     compiled: bool
-    positions: torch.Tensor  # int64 [1, N]
+    positions: torch.Tensor  # int64 [1, N]; [N, 1] where every request runs a single row
     drafts: dict[str, Rows]  # which rows are drafts, as an argument of a backbone with a gate
     mask: Any  # as the attention implementation reads it
 
@@ -96,7 +97,7 @@ class Runner:
             prepared = self._prepared = self._prepare(packed, compiled)
         hidden = forward(
             self.backbone,
-            input_ids=integers(packed.token_ids, self.device)[None],
+            input_ids=integers(packed.token_ids, self.device).view_as(prepared.positions),
             position_ids=prepared.positions,
             attention_mask=prepared.mask,
             use_cache=True,
@@ -113,9 +114,13 @@ class Runner:
         """Copy a layout to the device, tell the cache where its tokens lie, and make the mask."""
         cache, used = self.slots.cache, self.slots.used
         table = packed.layout.table(self.device)  # [6, N]: slots, then labels
-        cache.write_to(table[0], table[1:], used)
+        rows = None if compiled else single_rows(packed, self.backbone.config, self.device)
+        cache.write_to(table[0], table[1:], used, None if rows is None else rows.gathering())
         query = Labels(*table[1:, None])  # [1, N]
         key = cache.labels.each(lambda label: label[None])  # [1, S]
+        if rows is not None:
+            mask = rows.mask(query, key, self.dtype)
+            return _Prepared(packed.layout, used, compiled, query.position.T, {}, mask)
         mask = None if compiled else segmented_mask(query, key, packed, self.implementation)
         if mask is None:
             mask = attention_mask(query, key, self.implementation, self.dtype)
