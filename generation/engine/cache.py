@@ -70,6 +70,12 @@ class SlotCache(Cache):
         """Make slots invisible that were given back. Their contents stay until they are overwritten."""
         self._labels[0, integers(slots, self._labels.device)] = NO_DOCUMENT
 
+    def erase(self, slots: list[int]) -> None:
+        """Set states to zero."""
+        numbers = integers(slots, self._labels.device)
+        for buffer in chain.from_iterable(self._buffers):
+            buffer.index_fill_(2, numbers, 0)
+
     def copy(self, source: list[int], target: list[int], document: int) -> None:
         """Copy states, in all layers, into slots of another document."""
         from_slots, to_slots = (integers(slots, self._labels.device) for slots in (source, target))

@@ -8,8 +8,8 @@ Text that is written left to right runs one token per request and forward:
                            c        single row per line
 
 With 9 heads on 3 of keys, in bfloat16, attention over 64 slots each takes 93 us for 8 requests where one line takes
-223, and 447 for 32 where it takes 2,691. Where heads share no keys, single rows are slow in a batch: they go in line, or
-in segments (attention_cpu.py).
+223, and 447 for 32 where it takes 2,691. Where heads share no keys, single rows are slow in a batch: they go in line,
+or in segments (attention_cpu.py).
 """
 
 from dataclasses import dataclass

@@ -64,10 +64,17 @@ class SlotTable:
         held = self._of[document]
         self._give_back([held.pop((CLEAN, position)) for position in positions])
 
-    def drop_drafts(self, document: int, streams: Iterable[int], positions: Iterable[int]) -> None:
-        """Free the slots of those states that are drafts: nothing reads them after the forward that ran them."""
+    def drop_drafts(self, document: int, streams: Iterable[int], positions: Iterable[int], erase: bool = False) -> None:
+        """Free the slots of those states that are drafts: nothing reads them after the forward that ran them.
+
+        Args:
+            erase: they are no numbers, and not even to be multiplied by zero.
+        """
         held = self._of[document]
-        self._give_back([held.pop(state) for state in zip(streams, positions, strict=True) if state[0] >= DRAFT])
+        slots = [held.pop(state) for state in zip(streams, positions, strict=True) if state[0] >= DRAFT]
+        if erase:
+            self.cache.erase(slots)
+        self._give_back(slots)
 
     def release(self, document: int) -> None:
         """Free all slots of a request."""
