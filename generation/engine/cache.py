@@ -66,14 +66,15 @@ class SlotCache(Cache):
         self._slots, self.used, self._gathering = slots, used, gathering
         self._labels.index_copy_(1, slots, labels)
 
-    def hide(self, slots: list[int]) -> None:
-        """Make slots invisible that were given back. Their contents stay until they are overwritten."""
-        self._labels[0, integers(slots, self._labels.device)] = NO_DOCUMENT
+    def hide(self, slots: list[int], erase: bool = False) -> None:
+        """Make slots invisible that were given back. Their contents stay until they are overwritten.
 
-    def erase(self, slots: list[int]) -> None:
-        """Set states to zero."""
+        Args:
+            erase: set them to zero at once.
+        """
         numbers = integers(slots, self._labels.device)
-        for buffer in chain.from_iterable(self._buffers):
+        self._labels[0, numbers] = NO_DOCUMENT
+        for buffer in chain.from_iterable(self._buffers) if erase else ():
             buffer.index_fill_(2, numbers, 0)
 
     def copy(self, source: list[int], target: list[int], document: int) -> None:

@@ -175,26 +175,19 @@ class Engine:
 
     def _forward(self, runner: Runner, selected: list[LiveRequest]) -> None:
         """Run the queries of requests as one forward of a model, and hand out the rows that were drawn."""
-        logits = self._logits(runner, selected)  # [W, V]
-        logits, rows = logits.to(self.device), [request.document for request in selected if request.query.wanted]
+        logits = runner.logits(pack(selected, runner.slots))  # [W, V]
+        if spoilt_by_drafts(logits, selected):
+            self._events.extend(give_up_drafts(selected, runner.slots))
+            logits = runner.logits(pack(selected, runner.slots))
+        logits = in_vocabulary(logits, self.vocabulary).to(self.device)
+        rows = [request.document for request in selected if request.query.wanted]
         if self.lockstep is not None and rows:
             logits = processed_scores(self.lockstep.process(rows, logits.float()))
-        drawn = draw(logits, group_rows(selected), self.table).tolist()  # the one wait for the device
+        drawn = draw(logits, group_rows(selected), self.table).tolist()  # the one wait for the device without drafts
         refuse_nan(selected, drawn[2])
         if self.lockstep is not None and rows:
             self.lockstep.write(rows, list(map(int, drawn[0])))
         self._hand_out(selected, drawn)
-
-    def _logits(self, runner: Runner, selected: list[LiveRequest]) -> torch.Tensor:
-        """Return the logits of the wanted rows, [W, V]; drafts that spoil the others are given up."""
-        logits = runner.logits(pack(selected, runner.slots))
-        if spoilt_by_drafts(logits, selected):
-            for request in selected:
-                query = request.query
-                self._events.append((request.document, Forward(query.purpose, len(query.token_ids), commits=False)))
-            give_up_drafts(selected, runner.slots)
-            logits = runner.logits(pack(selected, runner.slots))
-        return in_vocabulary(logits, self.vocabulary)
 
     def _hand_out(self, selected: list[LiveRequest], drawn: list[list[float]]) -> None:
         """Give each request its rows (tokens, scores, confidences); it goes on to its next query, or to its end."""

@@ -6,11 +6,12 @@ rows of drafts alone make useless guesses, which harm nobody.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 
+from ..events import Forward
 from ..query import Query
 from .chunking import PER_TOKEN
 from .live_request import LiveRequest
@@ -62,10 +63,11 @@ def _told(query: Query) -> int:
     return len(query.wanted) - query.drafts
 
 
-def give_up_drafts(requests: Sequence[LiveRequest], slots: SlotTable) -> None:
-    """Take the drafts out of queries that have run, and their states out of the cache."""
+def give_up_drafts(requests: Sequence[LiveRequest], slots: SlotTable) -> Iterator[tuple[int, Forward]]:
+    """Take the drafts out of queries that have run, and their states out of the cache; yield the forward in vain."""
     for request in requests:
         query = request.query
+        yield request.document, Forward(query.purpose, len(query.token_ids), commits=False)
         if query.drafts:
             slots.drop_drafts(request.document, query.streams, query.positions, erase=True)
         request.query = without_drafts(query)

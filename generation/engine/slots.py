@@ -71,10 +71,8 @@ class SlotTable:
             erase: they are no numbers, and not even to be multiplied by zero.
         """
         held = self._of[document]
-        slots = [held.pop(state) for state in zip(streams, positions, strict=True) if state[0] >= DRAFT]
-        if erase:
-            self.cache.erase(slots)
-        self._give_back(slots)
+        drafts = [state for state in zip(streams, positions, strict=True) if state[0] >= DRAFT]
+        self._give_back([held.pop(state) for state in drafts], erase)
 
     def release(self, document: int) -> None:
         """Free all slots of a request."""
@@ -89,8 +87,8 @@ class SlotTable:
         self.cache.reserve(self.used)
         return slots
 
-    def _give_back(self, slots: list[int]) -> None:
-        self.cache.hide(slots)
+    def _give_back(self, slots: list[int], erase: bool = False) -> None:
+        self.cache.hide(slots, erase)
         self._free.update(slots)
         while self._top and self._top - 1 in self._free:
             self._top -= 1

@@ -1,13 +1,16 @@
 """Drafts that cannot be used, NaN, ends and pads among them: they change nothing but the count of forwards."""
 
 import copy
+import re
 
 import pytest
 import torch
 
+from planned_diffusion.generation import draft_verdict
 from planned_diffusion.generation.draft_adapter import new_settings
 from planned_diffusion.generation.draft_gate import gate_adapter
 from planned_diffusion.generation.engine.runner import Runner
+from planned_diffusion.generation.trace import Trace
 from planned_diffusion.generation.visibility import DRAFT
 
 peft = pytest.importorskip("peft")
@@ -88,3 +91,44 @@ def test_an_adapter_of_nan_changes_no_token(decoding, model, prompts, left_padde
     ids, mask = left_padded(prompts(2, 12, seed=3))
     expected = model.generate(ids, attention_mask=mask, **fields_of(TWINS[decoding], 2))
     assert gated.get_base_model().generate(ids, attention_mask=mask, **fields_of(decoding, 2)).equal(expected)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What is warned of."""
+    lines = []
+    monkeypatch.setattr(draft_verdict.logger, "warning", lines.append)
+    return lines
+
+
+def test_a_model_that_drafts_badly_is_told_of_once(model, prompts, change_guesses, told):
+    """Its answers come all the same; how many guesses were right is what its traces count."""
+    change_guesses(GUESSES["a tag"])
+    traces = []
+    for prompt in prompts(12, 12, seed=2):
+        ids = torch.tensor([prompt])
+        out = model.generate(ids, return_dict_in_generate=True, **fields_of("speculative", 1))
+        traces += out.trace
+        checked = sum(sum(trace.drafts_checked[:1]) for trace in traces)
+        assert len(told) == (checked >= draft_verdict.ENOUGH)
+    assert len(told) == 1
+    assert re.match(r"Of the first \d+ guesses of a next token [01] were right: .* train a drafter", told[0])
+
+
+def test_right_guesses_are_not_warned_of(told):
+    model = torch.nn.Linear(1, 1)
+    traces = [trace_of(drafts_checked=(20, 8), drafts_accepted=right) for right in ((2,), (2, 1), (0,))]
+    for trace in traces[:2]:
+        draft_verdict.judge_drafts(model, [trace])
+    draft_verdict.judge_drafts(torch.nn.Linear(1, 1), [trace_of()])
+    assert not told, "4 of 40 are a tenth"
+    draft_verdict.judge_drafts(model, [traces[2]])
+    assert not told, "judged already"
+    draft_verdict.judge_drafts(torch.nn.Linear(1, 1), [traces[2]])
+    assert not told, "too few to judge"
+    draft_verdict.judge_drafts(torch.nn.Linear(1, 1), [traces[2], traces[0]])
+    assert told[0].startswith("Of the first 40 guesses of a next token 2 were right")
+
+
+def trace_of(**fields) -> Trace:
+    return Trace(30, 0, 0, 30, 0, 30, 40, 50, 1.0, **fields)

@@ -35,6 +35,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.config", "generation.callback_rows", "generation.own_copies", "generation.token_ids"),
     ("generation.engine",),
     ("generation.decoders",),
+    ("generation.draft_verdict",),
     ("generation.trace", "generation.live_state"),
     ("generation.events",),
     ("generation.query",),
