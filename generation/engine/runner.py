@@ -14,7 +14,7 @@ from transformers import CompileConfig, PreTrainedModel
 
 from ..cache_names import cache_argument
 from ..draft_gate import ARGUMENT, Rows, gate_of
-from ..visibility import DRAFT, Labels, attention_mask
+from ..visibility import DRAFT, Labels, additive_mask, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
 from .packing import Layout, Packed
@@ -24,6 +24,7 @@ from .tensors import integers
 
 NARROW = (2, 4, 8, 16, 24, 32, 48, 64)  # rows of a compiled forward; beyond, multiples of the last
 WIDEST = 512  # rows; wider forwards are bound by arithmetic, and run without a graph
+MOST_CONVERTED = 2**20  # query-key pairs of a mask that is made additive: 4 MB
 
 # Idle slot caches, per compiled backbone, device and dtype. Graphs outlive an engine and record where buffers lie; the
 # backbone is what outlives it too. A weak key, so that a model that is gone takes its caches along.
@@ -77,6 +78,8 @@ class Runner:
         self.head = cast(torch.nn.Linear, model.get_output_embeddings())
         self.device = cast(torch.Tensor, model.get_input_embeddings().weight).device
         self.dtype = model.dtype
+        # Queries of any narrower type may go with float32, also those of layers in another type than the model's.
+        self._mask_type = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.implementation = cast(str, self.backbone.config._attn_implementation)
         self._compiled, cache = None, SlotCache(self.device)
         if compile_config is not None:
@@ -119,13 +122,20 @@ class Runner:
         query = Labels(*table[1:, None])  # [1, N]
         key = cache.labels.each(lambda label: label[None])  # [1, S]
         if rows is not None:
-            mask = rows.mask(query, key, self.dtype)
+            mask = rows.mask(query, key, self._mask_type)
             return _Prepared(packed.layout, used, compiled, query.position.T, {}, mask)
         mask = None if compiled else segmented_mask(query, key, packed, self.implementation)
         if mask is None:
             mask = attention_mask(query, key, self.implementation, self.dtype)
+            if not compiled and self._is_converted(mask):
+                mask = additive_mask(mask, self._mask_type)
         drafts = self._drafts(packed.layout.streams, compiled) if self._has_gate else {}
         return _Prepared(packed.layout, used, compiled, query.position, drafts, mask)
+
+    def _is_converted(self, mask: Any) -> bool:
+        """Return whether every layer would make a bool mask additive, and once for all of them takes little memory."""
+        is_sdpa_on_cpu = self.implementation == "sdpa" and self.device.type == "cpu"
+        return is_sdpa_on_cpu and mask.numel() <= MOST_CONVERTED
 
     def _drafts(self, streams: list[int], compiled: bool) -> dict[str, Rows]:
         """Return the argument that tells a gated adapter its rows; nothing where there are none."""

@@ -114,3 +114,30 @@ def test_answers_of_a_batch_are_those_of_its_rows(build_model, prompts, left_pad
     for row, prompt in zip(together[:, ids.shape[1] :], rows, strict=True):
         alone = model.generate(torch.tensor([prompt]), **fields)[0, len(prompt) :]
         assert row[: len(alone)].equal(alone)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_a_mask_that_is_made_additive_once_changes_no_bit(dtype, build_model, monkeypatch):
+    """A prompt at once, then one token more: dense masks, of which every layer makes its own where they are bool."""
+    model, types = build_model("llama", seed=3, dtype=dtype), []
+    forward = model.model.forward
+    monkeypatch.setattr(
+        model.model, "forward", lambda **kwargs: types.append(kwargs["attention_mask"].dtype) or forward(**kwargs)
+    )
+
+    def answers() -> torch.Tensor:
+        one, found = Runner(model), []
+        for positions in (range(9), range(9, 10)):
+            columns = [[0] * len(positions) for _ in range(4)]
+            columns[1] = [NO_SPAN] * len(positions)
+            layout = Layout(one.slots.place(0, columns[3], positions), *columns, list(positions))
+            segment = Segment(range(len(positions)), one.slots.held_by(0))
+            rows = list(range(len(positions)))
+            found.append(one.logits(Packed([7 + position for position in positions], layout, [segment], rows)))
+        return torch.cat(found)
+
+    additive = answers()
+    monkeypatch.setattr(runner, "MOST_CONVERTED", 0)
+    assert additive.equal(answers())
+    assert types == [torch.float64 if dtype == torch.float64 else torch.float32] * 2 + [torch.bool] * 2
