@@ -92,10 +92,6 @@ def text_tables(batched: Rows, alone: Rows) -> list[Table]:
     for row in batched:
         timed = [_figures_in(rows, row.system).get("seconds") for rows in seconds.values()]
         costs.add_row(row.system, *_cells(row.figures, COSTS), *(shown(each, ".2f") for each in timed))
-    drafts = _table("drafts: guesses of the forward before, checked", DRAFTS)
-    for row in batched:
-        if row.figures["drafts_accepted"]:
-            drafts.add_row(row.system, *_cells(row.figures, DRAFTS))
     quality = _table("text; * no other is likelier under the base at fewer forwards", QUALITY)
     for row in batched:
         quality.add_row(row.system + (" *" if row.system in best else ""), *_cells(row.figures, QUALITY))
@@ -114,7 +110,16 @@ def text_tables(batched: Rows, alone: Rows) -> list[Table]:
     for row in alone:
         if any(row.beside_base.values()):
             beside.add_row(row.system, *_cells(row.beside_base, BESIDE))
-    return [table for table in (costs, drafts, quality, plans, kinds, beside) if table.row_count]
+    return [table for table in (costs, _drafts(batched), quality, plans, kinds, beside) if table.row_count]
+
+
+def _drafts(batched: Rows) -> Table:
+    """Return the table of the systems that made drafts."""
+    drafts = _table("drafts: guesses of the forward before, checked", DRAFTS)
+    for row in batched:
+        if row.figures["drafts_accepted"]:
+            drafts.add_row(row.system, *_cells(row.figures, DRAFTS))
+    return drafts
 
 
 def text_points(batched: Rows, alone: Rows) -> list[Point]:

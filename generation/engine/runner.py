@@ -127,12 +127,12 @@ class Runner:
         mask = None if compiled else segmented_mask(query, key, packed, self.implementation)
         if mask is None:
             mask = attention_mask(query, key, self.implementation, self.dtype)
-            if not compiled and self._is_converted(mask):
+            if isinstance(mask, torch.Tensor) and not compiled and self._is_converted(mask):
                 mask = additive_mask(mask, self._mask_type)
         drafts = self._drafts(packed.layout.streams, compiled) if self._has_gate else {}
         return _Prepared(packed.layout, used, compiled, query.position, drafts, mask)
 
-    def _is_converted(self, mask: Any) -> bool:
+    def _is_converted(self, mask: torch.Tensor) -> bool:
         """Return whether every layer would make a bool mask additive, and once for all of them takes little memory."""
         is_sdpa_on_cpu = self.implementation == "sdpa" and self.device.type == "cpu"
         return is_sdpa_on_cpu and mask.numel() <= MOST_CONVERTED
