@@ -125,6 +125,7 @@ def ticks_of(model, clock: Clock):
             (runner_file.Runner, "logits", clock.around(runner_file.Runner.logits, "tensors")),
             (runner_file, "attention_mask", clock.around(runner_file.attention_mask, "mask")),
             (runner_file, "segmented_mask", clock.around(runner_file.segmented_mask, "mask")),
+            (runner_file, "single_rows", clock.around(runner_file.single_rows, "mask")),
             (SlotCache, "write_to", clock.around(SlotCache.write_to, "mask")),
             (model.model, "forward", clock.around(model.model.forward, "trunk")),
             (model.lm_head, "forward", clock.around(model.lm_head.forward, "head")),

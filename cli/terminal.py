@@ -5,6 +5,7 @@ showed only its top; the text as prose and a line of counts follow at the end.
 """
 
 import time
+from itertools import zip_longest
 from typing import Self
 
 from rich.console import Console, RenderableType
@@ -89,7 +90,7 @@ class LiveView:
 
 def costs(answer: Answer) -> str:
     """Return what an answer took: its counts, and below them when its words came."""
-    return "\n".join(filter(None, (counts_line(answer), felt_line(answer))))
+    return "\n".join(filter(None, (counts_line(answer), drafts_line(answer), felt_line(answer))))
 
 
 def counts_line(answer: Answer) -> str:
@@ -100,6 +101,13 @@ def counts_line(answer: Answer) -> str:
         f"{trace.seconds:.2f} seconds, {trace.tokens / max(trace.forwards, 1):.1f} tokens per forward"
         + ("" if answer.ended == "eos" else f"; ended by {answer.ended}")
     )
+
+
+def drafts_line(answer: Answer) -> str:
+    """Return in one line how many guesses were right, by how far ahead they were; nothing where none were checked."""
+    pairs = zip_longest(answer.trace.drafts_accepted, answer.trace.drafts_checked, fillvalue=0)
+    told = ", ".join(f"{right} of {checked}" for right, checked in pairs)
+    return f"guesses right, the next token first: {told}" if told else ""
 
 
 def felt_line(answer: Answer) -> str:

@@ -19,6 +19,7 @@ from .likelihood import Likelihood
 from .text_prompts import TextPrompt
 
 COUNTS = ("planning", "forwards", "critical_path", "tokens", "tokens_run")
+DRAFTS = ("drafts_checked", "drafts_accepted")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class TextAnswer:
     """An answer of one system, in batches of `batch_size`; counts as in `Trace`, `likelihood` under the base.
 
     batch: line of the first prompt that was answered together with it.
+    drafts_checked, drafts_accepted: guesses by offset, as in `Trace`; empty where none were made.
     error: why the prompt could not be answered; the text is then empty, and every count is 0.
     """
 
@@ -64,6 +66,8 @@ class TextAnswer:
     seconds: float
     likelihood: Likelihood | None = None
     error: str | None = None
+    drafts_checked: tuple[int, ...] = ()
+    drafts_accepted: tuple[int, ...] = ()
 
     @property
     def spans(self) -> list[WrittenSpan]:
@@ -94,6 +98,7 @@ class TextAnswer:
                 "asked": TextPrompt(**row["asked"]),
                 "plans": tuple(tuple(WrittenSpan(**span) for span in spans) for spans in row["plans"]),
                 "likelihood": None if found is None else Likelihood(**found),
+                **{name: tuple(row.get(name, ())) for name in DRAFTS},  # files of earlier versions have none
             }
         )
 
@@ -159,7 +164,7 @@ def _described(answer: Answer, ended: Ended, trace: Trace, plan_tokens: int) -> 
         )
         for parts, spans in zip(answer.plans, ended.plans, strict=True)
     )
-    counts = {name: getattr(trace, name) for name in COUNTS}
+    counts = {name: getattr(trace, name) for name in (*COUNTS, *DRAFTS)}
     return {"text": answer.text, "plans": plans, "ended": answer.ended, "plan_tokens": plan_tokens, **counts}
 
 

@@ -6,6 +6,8 @@
     room used            tokens used over tokens promised, per span: median and quartiles
     log-likelihood       nats per token of an answer under the untouched base (likelihood.py), mean over the answers
     repeated             word 3-grams (repetition.py) in the whole answer, within its parts, and between its parts
+    drafts accepted      guesses that were right, per forward, over the answers for which some were checked
+    first guesses right  of the guesses of the next token, those that were right
     beside the base      over the prompts that a system planned: its sum over the base's sum on the same prompts, and
                          the mean difference of the log-likelihoods
 
@@ -49,6 +51,8 @@ FIGURES: Mapping[str, Callable[[TextAnswer], Term | None]] = {
     "critical_path": lambda one: (one.critical_path, 1),
     "tokens": lambda one: (one.tokens, 1),
     "tokens_per_forward": lambda one: (one.tokens, one.forwards),
+    "drafts_accepted": lambda one: (sum(one.drafts_accepted), one.forwards) if one.drafts_checked else None,
+    "first_guesses_right": lambda one: (sum(one.drafts_accepted[:1]), sum(one.drafts_checked[:1])),
     "tokens_run": lambda one: (one.tokens_run, 1),
     "seconds": lambda one: (one.seconds, 1),
     "ended_by_eos": lambda one: (one.ended == "eos", 1),

@@ -34,6 +34,11 @@ PLANS: Columns = {
     "plan / critical path": ("plan_share", ".0%"),
     "spans ended": ("spans_ended", ".0%"),
 }
+DRAFTS: Columns = {
+    "tokens / forward": ("tokens_per_forward", ".2f"),
+    "guesses right / forward": ("drafts_accepted", ".2f"),
+    "right, of the next token": ("first_guesses_right", ".0%"),
+}
 QUALITY: Columns = {
     "log-likelihood / token": ("log_likelihood", ".3f"),
     "repeated 3-grams": ("repeated", ".1%"),
@@ -78,7 +83,7 @@ def measurements_of(answers: Sequence[TextAnswer], batch_size: int) -> list[Text
 
 
 def text_tables(batched: Rows, alone: Rows) -> list[Table]:
-    """Return the tables that have rows: costs, quality, plans, plans by kind, planned answers beside the base."""
+    """Return the tables that have rows: costs, drafts, quality, plans, kinds of prompts, planned beside the base."""
     seconds = {f"seconds, batch {batched[0].batch_size}": batched}
     if alone[0].batch_size != batched[0].batch_size:
         seconds["seconds alone"] = alone
@@ -105,7 +110,16 @@ def text_tables(batched: Rows, alone: Rows) -> list[Table]:
     for row in alone:
         if any(row.beside_base.values()):
             beside.add_row(row.system, *_cells(row.beside_base, BESIDE))
-    return [table for table in (costs, quality, plans, kinds, beside) if table.row_count]
+    return [table for table in (costs, _drafts(batched), quality, plans, kinds, beside) if table.row_count]
+
+
+def _drafts(batched: Rows) -> Table:
+    """Return the table of the systems that made drafts."""
+    drafts = _table("drafts: guesses of the forward before, checked", DRAFTS)
+    for row in batched:
+        if row.figures["drafts_accepted"]:
+            drafts.add_row(row.system, *_cells(row.figures, DRAFTS))
+    return drafts
 
 
 def text_points(batched: Rows, alone: Rows) -> list[Point]:

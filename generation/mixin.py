@@ -19,6 +19,7 @@ from .adapters_per_row import refuse_adapters_per_row
 from .assistant import check_assistant
 from .config import PlannedDiffusionGenerationConfig
 from .decoders.table import DECODERS
+from .draft_verdict import judge_drafts
 from .engine.engine import Engine
 from .events import Ended, Event
 from .field_resolution import resolved
@@ -249,6 +250,7 @@ class PlannedDiffusionGenerationMixin(_GeneratingModel):
         finally:
             for module in training:
                 module.training = True
+        judge_drafts(self, [trace for _, trace in outcomes.values()])
         return [outcomes[index] for index in range(len(requests))]
 
     def _refuse_with_this_decoding(self, fields: PlannedDiffusionGenerationConfig, plan: Any) -> None:

@@ -175,7 +175,10 @@ class Drafting:
             learn: the guesses came from blanks, so that they tell what those are worth.
         """
         offered = [len(thread.guesses) for thread in threads]
-        pieces = iter(reply.split([*(count + 1 for count in offered), *(n for one in threads for n in one.blanks)]))
+        counts = [*(count + 1 for count in offered), *(blanks for one in threads for blanks in one.blanks)]
+        pieces = iter(reply.split(counts))
+        if len(reply.token_ids) < sum(counts):  # blanks whose states were NaN have said nothing
+            self.acceptance.learn(self.most, 0)
         rows = [next(pieces) for _ in threads]
         written, accepted = [], []
         for thread, row in zip(threads, rows, strict=True):

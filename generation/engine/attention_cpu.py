@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_map
 
 from ..visibility import CLEAN, NO_SPAN, Labels, additive_mask, dense_mask
 from .packing import Layout, Packed, Segment
+from .slot_gathering import SlotGathering
 from .tensors import integers, table_of_integers
 
 # Overheads, in the number of query-key pairs (of all heads) of one forward that take equally long: measured on CPUs
@@ -125,9 +126,9 @@ def mask_of(query: Labels, key: Labels, segments: Sequence[Segment]) -> "Segment
             filled += rows.shape[1]
     mask = torch.zeros((), dtype=torch.bool, device=device).expand(1, 1, count, key.span.shape[1])
     mask = mask.as_subclass(SegmentedMask)
-    mask.query, mask.key, mask.slots, mask.visible = query, key, gathered, visible
+    mask.query, mask.key, mask.gathering, mask.visible = query, key, SlotGathering(gathered), visible
     mask.rows, mask.places = torch.cat(every_row), integers(places, device)
-    mask.additive, mask.lines = {}, {}
+    mask.additive = {}
     return mask
 
 
@@ -156,20 +157,19 @@ class SegmentedMask(torch.Tensor):
     Attributes:
         query, key: labels [1, N], [1, S].
         rows: of all batches one after another, padding included, int64 [P].
-        slots, visible: of each batch of D segments with R rows and K slots, int64 [D, K] and bool [D, 1, R, K].
+        gathering: the slots of each batch of D segments with R rows and K slots.
+        visible: what these rows see of them, bool [D, 1, R, K].
         places: for each of the N rows one of the P that hold it, int64 [N].
         additive: the batches' masks as floats, by dtype; made by the first layer, used by all.
-        lines: lines to gather from keys and values, by the shape of the buffers; likewise.
     """
 
     query: Labels
     key: Labels
     rows: torch.Tensor
-    slots: list[torch.Tensor]
+    gathering: SlotGathering
     visible: list[torch.Tensor]
     places: torch.Tensor
     additive: dict[torch.dtype, list[torch.Tensor]]
-    lines: dict[tuple[int, int], torch.Tensor]
 
     @classmethod
     def __torch_function__(
@@ -191,10 +191,11 @@ class SegmentedMask(torch.Tensor):
     ) -> torch.Tensor:
         """Attend with queries [1, heads, N, size] to keys and values [1, heads, S, size], batch by batch."""
         masks = self._additive(query.dtype)
-        batches = zip(self._queries(query), self._states(key), self._states(value), masks, strict=True)
+        states = self.gathering.states(key), self.gathering.states(value)
+        batches = zip(self._queries(query), *states, masks, strict=True)
         attended = [
-            scaled_dot_product_attention(*states, attn_mask=mask, **options).transpose(1, 2).flatten(0, 1)
-            for *states, mask in batches
+            scaled_dot_product_attention(*batch, attn_mask=mask, **options).transpose(1, 2).flatten(0, 1)
+            for *batch, mask in batches
         ]  # [D * R, heads, size] each
         return torch.cat(attended).index_select(0, self.places).transpose(0, 1)[None]
 
@@ -205,34 +206,11 @@ class SegmentedMask(torch.Tensor):
         batches = rows.split([count * length for count, length in shapes])
         return [batch.unflatten(0, shape).transpose(1, 2) for batch, shape in zip(batches, shapes, strict=True)]
 
-    def _states(self, states: torch.Tensor) -> list[torch.Tensor]:
-        """Gather the keys or values [1, heads, S, size] of each batch, [D, heads, K, size].
-
-        The buffer is viewed as a table with a line of `size` numbers per head and slot, whose lines are gathered with
-        one `index_select` in the first dimension: four times as fast as one in the third. `as_strided` makes the view
-        also where the slots in use are the beginning of a longer buffer, which `reshape` would copy.
-        """
-        _, heads, count, size = states.shape
-        if states.stride()[2:] != (size, 1) or states.stride(1) % size:
-            states = states.contiguous()
-        between = states.stride(1) // size  # lines of the table from a head to the next
-        table = states.as_strided(((heads - 1) * between + count, size), (size, 1))
-        lines = table.index_select(0, self._lines(heads, between))
-        batches = lines.split([heads * slots.numel() for slots in self.slots])
-        return [batch.view(len(slots), heads, -1, size) for batch, slots in zip(batches, self.slots, strict=True)]
-
     def _additive(self, dtype: torch.dtype) -> list[torch.Tensor]:
         """Return the mask of each batch in a float type, as torch would make it of a bool one in every layer."""
         if dtype not in self.additive:
             self.additive[dtype] = [additive_mask(visible, dtype) for visible in self.visible]
         return self.additive[dtype]
-
-    def _lines(self, heads: int, between: int) -> torch.Tensor:
-        """Return the lines of the table in `_states` to gather: every slot of every head, segment by segment."""
-        if (heads, between) not in self.lines:
-            starts = between * torch.arange(heads, device=self.rows.device)[:, None]
-            self.lines[heads, between] = torch.cat([(slots[:, None] + starts).flatten() for slots in self.slots])
-        return self.lines[heads, between]
 
 
 def _plain(argument: object) -> object:

@@ -10,6 +10,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from ..visibility import NO_DOCUMENT, Labels
+from .slot_gathering import SlotGathering
 from .tensors import integers
 
 Buffers = tuple[torch.Tensor, torch.Tensor]  # a layer's keys and values, [1, heads, S, head size] each
@@ -34,6 +35,7 @@ class SlotCache(Cache):
         self._buffers: list[Buffers] = []
         self._labels = torch.full((5, capacity), NO_DOCUMENT, device=device)
         self._slots = torch.empty(0, dtype=torch.long, device=device)  # where the running forward writes
+        self._gathering: SlotGathering | None = None  # the running forward reads these slots; None: all in use
 
     @property
     def built(self) -> bool:
@@ -53,14 +55,27 @@ class SlotCache(Cache):
         if self._for_graphs:
             _pin(self._buffers)
 
-    def write_to(self, slots: torch.Tensor, labels: torch.Tensor, used: int) -> None:
-        """Set where the next forward writes, slots int64 [N], their new labels, int64 [5, N], and how many it reads."""
-        self._slots, self.used = slots, used
+    def write_to(
+        self, slots: torch.Tensor, labels: torch.Tensor, used: int, gathering: SlotGathering | None = None
+    ) -> None:
+        """Set where the next forward writes, slots int64 [N], their new labels, int64 [5, N], and how many it reads.
+
+        Args:
+            gathering: of a forward with one row in each of N lines: slots that each of them reads.
+        """
+        self._slots, self.used, self._gathering = slots, used, gathering
         self._labels.index_copy_(1, slots, labels)
 
-    def hide(self, slots: list[int]) -> None:
-        """Make slots invisible that were given back. Their contents stay until they are overwritten."""
-        self._labels[0, integers(slots, self._labels.device)] = NO_DOCUMENT
+    def hide(self, slots: list[int], erase: bool = False) -> None:
+        """Make slots invisible that were given back. Their contents stay until they are overwritten.
+
+        Args:
+            erase: set them to zero at once.
+        """
+        numbers = integers(slots, self._labels.device)
+        self._labels[0, numbers] = NO_DOCUMENT
+        for buffer in chain.from_iterable(self._buffers) if erase else ():
+            buffer.index_fill_(2, numbers, 0)
 
     def copy(self, source: list[int], target: list[int], document: int) -> None:
         """Copy states, in all layers, into slots of another document."""
@@ -81,7 +96,12 @@ class SlotCache(Cache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> Buffers:
-        """Write keys and values [1, heads, N, head size] of the running tokens; return those of all slots in use."""
+        """Write keys and values [1, heads, N, head size] of the running tokens; return those of all slots in use.
+
+        With a gathering of K slots each, [N, heads, 1, head size] come in and [N, heads, K, head size] are returned.
+        """
+        if self._gathering is not None:
+            key_states, value_states = key_states.transpose(0, 2), value_states.transpose(0, 2)
         if layer_idx == len(self._buffers):
             capacity = self._labels.shape[1]
             # Zeros, not garbage: an invisible value is multiplied by zero, and zero times NaN is NaN.
@@ -94,6 +114,8 @@ class SlotCache(Cache):
         keys, values = self._buffers[layer_idx]
         keys.index_copy_(2, self._slots, key_states)
         values.index_copy_(2, self._slots, value_states)
+        if self._gathering is not None:
+            return self._gathering.states(keys)[0], self._gathering.states(values)[0]
         return keys[:, :, : self.used], values[:, :, : self.used]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

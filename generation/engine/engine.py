@@ -15,9 +15,8 @@ batching). One tick:
 Queries for an assistant model share forwards of that model in the same way, after those of the model itself.
 """
 
-import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import accumulate
 
 import torch
@@ -28,6 +27,7 @@ from ..query import Lockstep, Query, Reply, Sampling
 from .chunking import leading, split_query
 from .likelihoods import rows_scored
 from .live_request import LiveRequest
+from .nan_rows import give_up_drafts, refuse_nan, spoilt_by_drafts
 from .packing import group_rows, pack
 from .prefix import causal_prefix, should_wait_for_prefix, take_prefix_states
 from .prompts_first import must_read_first
@@ -175,13 +175,16 @@ class Engine:
 
     def _forward(self, runner: Runner, selected: list[LiveRequest]) -> None:
         """Run the queries of requests as one forward of a model, and hand out the rows that were drawn."""
-        logits = in_vocabulary(runner.logits(pack(selected, runner.slots)), self.vocabulary)  # [W, V]
-        logits, rows = logits.to(self.device), [request.document for request in selected if request.query.wanted]
+        logits = runner.logits(pack(selected, runner.slots))  # [W, V]
+        if spoilt_by_drafts(logits, selected):
+            self._events.extend(give_up_drafts(selected, runner.slots))
+            logits = runner.logits(pack(selected, runner.slots))
+        logits = in_vocabulary(logits, self.vocabulary).to(self.device)
+        rows = [request.document for request in selected if request.query.wanted]
         if self.lockstep is not None and rows:
             logits = processed_scores(self.lockstep.process(rows, logits.float()))
-        drawn = draw(logits, group_rows(selected), self.table).tolist()  # the one wait for the device
-        if any(map(math.isnan, drawn[2])):
-            raise _nan_error(selected, drawn[2])
+        drawn = draw(logits, group_rows(selected), self.table).tolist()  # the one wait for the device without drafts
+        refuse_nan(selected, drawn[2])
         if self.lockstep is not None and rows:
             self.lockstep.write(rows, list(map(int, drawn[0])))
         self._hand_out(selected, drawn)
@@ -228,15 +231,3 @@ class Engine:
         request.decoder.close()
         for runner in self.runners:
             runner.slots.release(request.document)
-
-
-def _nan_error(selected: Sequence[LiveRequest], confidences: list[float]) -> FloatingPointError:
-    """Say where the first NaN is. One NaN spreads through the shared cache, so that no request can go on."""
-    owners = [(request, row) for request in selected for row in request.query.wanted]
-    request, row = next(owner for owner, confidence in zip(owners, confidences, strict=True) if math.isnan(confidence))
-    position = request.query.positions[row] + 1
-    return FloatingPointError(
-        f"The model's logits are NaN at position {position} of request {request.document} while "
-        f"{request.query.purpose}; check the checkpoint's weights, or load it in bfloat16 or float32 if it runs in "
-        "float16."
-    )

@@ -14,15 +14,17 @@ from transformers import CompileConfig, PreTrainedModel
 
 from ..cache_names import cache_argument
 from ..draft_gate import ARGUMENT, Rows, gate_of
-from ..visibility import DRAFT, Labels, attention_mask
+from ..visibility import DRAFT, Labels, additive_mask, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
 from .packing import Layout, Packed
+from .single_rows import single_rows
 from .slots import SlotTable
 from .tensors import integers
 
 NARROW = (2, 4, 8, 16, 24, 32, 48, 64)  # rows of a compiled forward; beyond, multiples of the last
 WIDEST = 512  # rows; wider forwards are bound by arithmetic, and run without a graph
+MOST_CONVERTED = 2**20  # query-key pairs of a mask that is made additive: 4 MB
 
 # Idle slot caches, per compiled backbone, device and dtype. Graphs outlive an engine and record where buffers lie; the
 # backbone is what outlives it too. A weak key, so that a model that is gone takes its caches along.
@@ -35,8 +37,8 @@ def rounded_up(rows: int) -> int:
 
 
 def last_hidden_states(backbone: torch.nn.Module, **inputs: object) -> torch.Tensor:
-    """Run a backbone on [1, N]; return its last hidden states, [N, H]."""
-    return backbone(**inputs).last_hidden_state[0]
+    """Run a backbone on [1, N] or [N, 1]; return its last hidden states, [N, H]."""
+    return backbone(**inputs).last_hidden_state.flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class _Prepared:
     layout: Layout
     used: int
     compiled: bool
-    positions: torch.Tensor  # int64 [1, N]
+    positions: torch.Tensor  # int64 [1, N]; [N, 1] where every request runs a single row
     drafts: dict[str, Rows]  # which rows are drafts, as an argument of a backbone with a gate
     mask: Any  # as the attention implementation reads it
 
@@ -76,6 +78,8 @@ class Runner:
         self.head = cast(torch.nn.Linear, model.get_output_embeddings())
         self.device = cast(torch.Tensor, model.get_input_embeddings().weight).device
         self.dtype = model.dtype
+        # Queries of any narrower type may go with float32, also those of layers in another type than the model's.
+        self._mask_type = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.implementation = cast(str, self.backbone.config._attn_implementation)
         self._compiled, cache = None, SlotCache(self.device)
         if compile_config is not None:
@@ -96,7 +100,7 @@ class Runner:
             prepared = self._prepared = self._prepare(packed, compiled)
         hidden = forward(
             self.backbone,
-            input_ids=integers(packed.token_ids, self.device)[None],
+            input_ids=integers(packed.token_ids, self.device).view_as(prepared.positions),
             position_ids=prepared.positions,
             attention_mask=prepared.mask,
             use_cache=True,
@@ -113,14 +117,25 @@ class Runner:
         """Copy a layout to the device, tell the cache where its tokens lie, and make the mask."""
         cache, used = self.slots.cache, self.slots.used
         table = packed.layout.table(self.device)  # [6, N]: slots, then labels
-        cache.write_to(table[0], table[1:], used)
+        rows = None if compiled else single_rows(packed, self.backbone.config, self.device)
+        cache.write_to(table[0], table[1:], used, None if rows is None else rows.gathering())
         query = Labels(*table[1:, None])  # [1, N]
         key = cache.labels.each(lambda label: label[None])  # [1, S]
+        if rows is not None:
+            mask = rows.mask(query, key, self._mask_type)
+            return _Prepared(packed.layout, used, compiled, query.position.T, {}, mask)
         mask = None if compiled else segmented_mask(query, key, packed, self.implementation)
         if mask is None:
             mask = attention_mask(query, key, self.implementation, self.dtype)
+            if isinstance(mask, torch.Tensor) and not compiled and self._is_converted(mask):
+                mask = additive_mask(mask, self._mask_type)
         drafts = self._drafts(packed.layout.streams, compiled) if self._has_gate else {}
         return _Prepared(packed.layout, used, compiled, query.position, drafts, mask)
+
+    def _is_converted(self, mask: torch.Tensor) -> bool:
+        """Return whether every layer would make a bool mask additive, and once for all of them takes little memory."""
+        is_sdpa_on_cpu = self.implementation == "sdpa" and self.device.type == "cpu"
+        return is_sdpa_on_cpu and mask.numel() <= MOST_CONVERTED
 
     def _drafts(self, streams: list[int], compiled: bool) -> dict[str, Rows]:
         """Return the argument that tells a gated adapter its rows; nothing where there are none."""

@@ -64,10 +64,15 @@ class SlotTable:
         held = self._of[document]
         self._give_back([held.pop((CLEAN, position)) for position in positions])
 
-    def drop_drafts(self, document: int, streams: Iterable[int], positions: Iterable[int]) -> None:
-        """Free the slots of those states that are drafts: nothing reads them after the forward that ran them."""
+    def drop_drafts(self, document: int, streams: Iterable[int], positions: Iterable[int], erase: bool = False) -> None:
+        """Free the slots of those states that are drafts: nothing reads them after the forward that ran them.
+
+        Args:
+            erase: they are no numbers, and not even to be multiplied by zero.
+        """
         held = self._of[document]
-        self._give_back([held.pop(state) for state in zip(streams, positions, strict=True) if state[0] >= DRAFT])
+        drafts = [state for state in zip(streams, positions, strict=True) if state[0] >= DRAFT]
+        self._give_back([held.pop(state) for state in drafts], erase)
 
     def release(self, document: int) -> None:
         """Free all slots of a request."""
@@ -82,8 +87,8 @@ class SlotTable:
         self.cache.reserve(self.used)
         return slots
 
-    def _give_back(self, slots: list[int]) -> None:
-        self.cache.hide(slots)
+    def _give_back(self, slots: list[int], erase: bool = False) -> None:
+        self.cache.hide(slots, erase)
         self._free.update(slots)
         while self._top and self._top - 1 in self._free:
             self._top -= 1

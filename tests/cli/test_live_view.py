@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from planned_diffusion.cli.drawing import BLANK, Drawing
-from planned_diffusion.cli.terminal import LiveView
+from planned_diffusion.cli.terminal import LiveView, costs
 from planned_diffusion.generation import events, trace
 from planned_diffusion.generation.plan import Round, Span, Unit, render_promise
 from planned_diffusion.inference.answer import Answer
@@ -121,6 +121,14 @@ def test_rounds_stay_and_the_text_follows_with_its_counts(view, script, tokenize
     for text in ("capital", "currency", "It is the shilling.", "round 2", "detail"):
         assert text in shown
     assert shown.rindex("round 1") < shown.rindex("round 2")
+
+
+def test_the_counts_tell_guesses_by_how_far_ahead_they_were():
+    drafted = {"drafts_checked": (9, 7, 4), "drafts_accepted": (6, 2)}
+    for fields, told in (({}, []), (drafted, ["guesses right, the next token first: 6 of 9, 2 of 7, 0 of 4"])):
+        counts = trace.Trace(20, 0, 0, 20, 0, 20, 28, 99, 0.5, **fields)
+        lines = costs(Answer("?", [1], "It is.", [], counts, "eos", "m", "speculative")).splitlines()
+        assert lines[1:] == told
 
 
 def test_a_round_that_was_cut_short_stays_with_its_blanks(view, script):

@@ -9,6 +9,7 @@ from planned_diffusion.evaluation.likelihood import Likelihood
 from planned_diffusion.evaluation.text_answers import TextAnswer, WrittenSpan
 from planned_diffusion.evaluation.text_figures import BESIDE_BASE, FIGURES, figures_of, quartiles, summarise_text
 from planned_diffusion.evaluation.text_prompts import TextPrompt
+from planned_diffusion.evaluation.text_report import text_tables
 
 
 def answer(line=1, plans=(), text="one two three four", asks=None, kind=None, system="planned", **fields) -> TextAnswer:
@@ -23,11 +24,12 @@ def answer(line=1, plans=(), text="one two three four", asks=None, kind=None, sy
 TWO_PARTS = answer(
     1, [[(10, 8, "red apples are sweet"), (10, 10, "red apples are sour")]], "red apples are sweet red apples are sour",
     asks=True, kind="list", plan_tokens=12, planning=12, forwards=20, critical_path=20, tokens=18,
+    drafts_checked=(8,), drafts_accepted=(6,),
 )  # fmt: skip
 TWO_ROUNDS = answer(
     2, [[(20, 5, "a b c d e"), (20, 10, "f g h"), (4, 1, "x")], [(8, 8, "a b c a b c")]],
     asks=False, kind="story", plan_tokens=20, planning=15, forwards=25, critical_path=25, tokens=24, ended="length",
-    seconds=4.0, likelihood=Likelihood(-10.0, 10),
+    seconds=4.0, likelihood=Likelihood(-10.0, 10), drafts_checked=(7, 4, 1), drafts_accepted=(3, 1),
 )  # fmt: skip
 ONE_SPAN = answer(3, [[(10, 9, "a b c")]], asks=True, plan_tokens=5, planning=5, likelihood=Likelihood(0.0, 0))
 PLAIN = answer(4, text="a b c a b c", kind="story", seconds=0.0, likelihood=None)
@@ -48,6 +50,8 @@ PLAIN = answer(4, text="a b c a b c", kind="story", seconds=0.0, likelihood=None
         ("critical_path", (20 + 25 + 10 + 10) / 4, 4),
         ("tokens", (18 + 24 + 20 + 20) / 4, 4),
         ("tokens_per_forward", (18 + 24 + 20 + 20) / (20 + 25 + 10 + 10), 4),
+        ("drafts_accepted", (6 + 3 + 1) / (20 + 25), 2),
+        ("first_guesses_right", (6 + 3) / (8 + 7), 2),
         ("tokens_run", 50, 4),
         ("seconds", (2 + 4 + 2 + 0) / 4, 4),
         ("ended_by_eos", 3 / 4, 4),
@@ -71,6 +75,15 @@ def test_a_figure_by_hand(figure, value, count):
 def test_all_figures_have_a_row_above():
     (rows,) = [mark.args[1] for mark in test_a_figure_by_hand.pytestmark]
     assert [row[0] for row in rows] == list(FIGURES)
+
+
+def test_the_table_of_drafts_has_the_systems_that_made_some():
+    without, drafted = summarise_text([PLAIN]), summarise_text([TWO_PARTS, TWO_ROUNDS])
+    titles = [[table.title for table in text_tables([rows], [rows])] for rows in (without, drafted)]
+    assert [any("drafts" in title for title in each) for each in titles] == [False, True]
+    table = next(table for table in text_tables([without, drafted], [without]) if "drafts" in table.title)
+    assert table.row_count == 1 and [*table.columns[2].cells][0].startswith("0.22")
+    assert [*table.columns[3].cells][0].startswith("60%")
 
 
 def test_rooms_and_kinds():
@@ -114,6 +127,8 @@ def test_intervals_of_seconds_draw_whole_batches():
 def test_an_answer_survives_json():
     for one in (TWO_ROUNDS, PLAIN):
         assert TextAnswer.from_json(json.loads(json.dumps(one.as_json()))) == one
+    older = {name: value for name, value in PLAIN.as_json().items() if not name.startswith("drafts")}
+    assert TextAnswer.from_json(json.loads(json.dumps(older))) == PLAIN
     assert asdict(TWO_PARTS)["plans"][0][1]["text"] == "red apples are sour"
     figures = figures_of(PLAIN)
     assert figures["tokens_per_forward"] == 2 and figures["parts"] is None and figures["spans_ended"] is None

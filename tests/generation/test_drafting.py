@@ -10,8 +10,10 @@ from planned_diffusion.generation.decoders.drafting import FORWARDS_WITHOUT, Acc
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.parallel_speculative import parallel_speculative
 from planned_diffusion.generation.decoders.speculative import speculative
-from planned_diffusion.generation.events import DraftsChecked, SpanClosed, Text, TokensWritten
+from planned_diffusion.generation.events import DraftsChecked, SpanClosed, Text, TokensBlanked, TokensWritten
+from planned_diffusion.generation.live_state import LiveState
 from planned_diffusion.generation.query import Query, Reply
+from planned_diffusion.generation.streaming import StreamerListener
 from planned_diffusion.generation.trace import TraceRecorder
 from planned_diffusion.generation.visibility import DRAFT
 
@@ -111,6 +113,44 @@ def test_mixed_guesses_change_nothing(seed, share, drive, request_in_letters):
     assert all(len(query.wanted) <= max(share, 1) for query in model.queries[1:])
     if share == 1:
         assert not any(query.drafts for query in model.queries[1:])
+
+
+class Shown:
+    """A streamer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.text, self.drafts = "", []
+
+    def put(self, ids) -> None:
+        self.text += "".join(map(chr, ids.tolist()))
+
+    def put_draft(self, ids) -> None:
+        self.drafts.append("".join(map(chr, ids.tolist())))
+
+
+@pytest.mark.parametrize("guess", [right, wrong, mixed(1), mixed(2)], ids=["right", "wrong", "mixed", "mixed too"])
+@pytest.mark.parametrize(("decoder", "truth"), [(speculative, TEXT), (parallel_speculative, SPANS)])
+def test_a_rejected_guess_is_never_shown(decoder, truth, guess, drive, request_in_letters):
+    """Views are folded from events: what they show at any time is that of the finished answer, and stays."""
+    plan = [PLAN] if decoder is parallel_speculative else ()
+    played, _ = answer_text(drive, request_in_letters, guess, decoder, truth, share=40, plan=plan)
+    assert played.of(DraftsChecked) and not played.of(TokensBlanked)
+    state, shown, text, known = LiveState(), Shown(), "", {}
+    follow = StreamerListener(shown, ord("_"))
+    for event in played.events:
+        state.add(event)
+        follow(0, event)
+        if isinstance(event, TokensWritten):
+            assert known.keys().isdisjoint(event.positions)
+            known |= zip(event.positions, map(chr, event.token_ids), strict=True)
+        if isinstance(event, Text):
+            text += "".join(map(chr, event.token_ids))
+        assert shown.text == text == "".join(map(chr, state.text_ids))
+        assert played.answer.startswith(text)
+        assert all(truth[position] == chr(token) for position, token in state.tokens.items())
+    assert {position: truth[position] for position in known} == known
+    assert all(set(draft) <= {*truth, "_"} for draft in shown.drafts)
+    assert bool(shown.drafts) == (decoder is parallel_speculative)
 
 
 @pytest.mark.parametrize("share", [3, 9, 40])

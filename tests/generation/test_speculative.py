@@ -13,7 +13,7 @@ from planned_diffusion.generation.visibility import DRAFT
 
 TWINS = {"speculative": "autoregressive", "parallel_speculative": "parallel_autoregressive"}
 PLAN = [[[104, 30, 20, 105, 104, 31, 18, 105, 106], [104, 32, 24, 105, 100]]]
-DRAWS, LIKELIEST, LENGTH = 4_000, 3, 3
+DRAWS, LIKELIEST, LENGTH = 20_000, 3, 3
 
 
 def fields_of(decoding: str) -> dict:

@@ -36,6 +36,7 @@ LAYERS = (  # from the top down; names on one line are siblings, which do not im
     ("generation.callback_rows", "generation.outer_variables"),
     ("generation.engine",),
     ("generation.decoders",),
+    ("generation.draft_verdict",),
     ("generation.trace", "generation.live_state"),
     ("generation.events",),
     ("generation.query",),
