@@ -110,7 +110,7 @@ def serve_by_replicas(
 
     def tell(count: int, address: "Address") -> None:
         at = f"http://{address.host}:{address.port}/v1"
-        print(f"Serving {', '.join(models)} on {at} by {count} replicas", flush=True)
+        print(f"Serving {', '.join(models)} on {at} by {count} replica{'s' * (count > 1)}", flush=True)
 
     run_replicas(models, serving, wanted, tell)
 

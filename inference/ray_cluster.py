@@ -3,9 +3,7 @@
 import importlib
 import logging
 import os
-import secrets
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -35,7 +33,7 @@ class Wanted:
 
 
 def import_ray(wanted: Wanted, library: str) -> ModuleType:
-    """Import Ray with one of its libraries, such as "data"; a Ray of our own will listen to nobody else.
+    """Import Ray with one of its libraries, such as "data".
 
     Raises:
         RuntimeError: Ray is not installed.
@@ -43,9 +41,6 @@ def import_ray(wanted: Wanted, library: str) -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
     os.environ.setdefault("RAY_worker_niceness", "0")  # this process only waits for the others
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # an error in another process arrives as an exception
-    is_ours = wanted.cluster is None and "ray" not in sys.modules  # which has read its settings when it is imported
-    if is_ours and "RAY_AUTH_MODE" not in os.environ:  # its ports are open to other machines
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         ray = importlib.import_module("ray")
         importlib.import_module(f"ray.{library}")

@@ -6,12 +6,15 @@ A replica that dies loses the answers that it was writing, each with an error; R
 """
 
 import logging
+import re
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -24,13 +27,13 @@ from .run_server import KEEP_CONNECTION_SECONDS, Address, Serving
 APPLICATION = "planned-diffusion"
 UNBOUNDED = 1_000_000  # requests at a replica, which refuses by itself what is too much
 POLL_SECONDS = 0.1
-SPARE_SECONDS = 10  # that replicas may take to end, beside the time that their answers have
+SPARE_SECONDS = 10  # that Ray may take, beside the time that answers have
 
 
 def run_replicas(
     models: Mapping[str, ModelSource], serving: Serving, wanted: Wanted, tell: Callable[[int, Address], object]
 ) -> None:
-    """Serve models by several processes until SIGINT or SIGTERM; running answers may then end.
+    """Serve models by several processes until SIGINT or SIGTERM; running answers may then end. On the main thread.
 
     Args:
         models: by the names under which clients ask for them.
@@ -41,10 +44,11 @@ def run_replicas(
         RuntimeError: no Ray, a cluster that serves already, or models that cannot be loaded.
     """
     ray = import_ray(wanted, "serve")
-    address = _free(serving.address, wanted)
+    serving = replace(serving, address=_free(serving.address, wanted))
     try:
         count, resources = start_ray(ray, wanted)
-        with _serve_of(ray, address, wanted) as serve:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler would leave Ray Serve running
+        with _serve_of(ray, serving, wanted) as serve:
             deployment = serve.deployment(serve.ingress()(Replica)).options(
                 name="replica",
                 num_replicas=count,
@@ -54,7 +58,8 @@ def run_replicas(
                 graceful_shutdown_timeout_s=serving.limits.shutdown_seconds,
                 graceful_shutdown_wait_loop_s=POLL_SECONDS,
             )
-            _run_until_stopped(serve, deployment.bind(models, serving), serving.limits, lambda: tell(count, address))
+            ready = partial(tell, count, serving.address)
+            _run_until_stopped(serve, deployment.bind(models, serving), serving.limits, ready)
     except ray.exceptions.RayError as error:
         raise RuntimeError(f"Ray failed ({type(error).__name__}); its logs say why, by default in /tmp/ray.") from error
     finally:
@@ -62,7 +67,7 @@ def run_replicas(
 
 
 @contextmanager
-def _serve_of(ray: ModuleType, address: Address, wanted: Wanted) -> Iterator[ModuleType]:
+def _serve_of(ray: ModuleType, serving: Serving, wanted: Wanted) -> Iterator[ModuleType]:
     """Start Ray Serve, with an HTTP proxy on the head of the cluster, and end it where the cluster is not our own."""
     serve = ray.serve
     logging.getLogger("ray.serve").setLevel(logging.CRITICAL)  # errors arrive as exceptions
@@ -72,7 +77,11 @@ def _serve_of(ray: ModuleType, address: Address, wanted: Wanted) -> Iterator[Mod
             f"Ray Serve runs already on the Ray at {wanted.cluster}, with an address of its own; end that by serve "
             "shutdown, or give --ray another cluster."
         )
-    http = {"host": address.host, "port": address.port, "keep_alive_timeout_s": KEEP_CONNECTION_SECONDS}
+    http = {
+        **vars(serving.address),
+        "keep_alive_timeout_s": KEEP_CONNECTION_SECONDS,
+        "request_timeout_s": serving.limits.answer_seconds + SPARE_SECONDS,  # where no replica is there to answer
+    }
     settings = {"runtime_env": {"env_vars": SETTING}}
     try:
         serve.start(proxy_location="HeadOnly", http_options=http, controller_options=settings)
@@ -89,7 +98,7 @@ def _run_until_stopped(serve: ModuleType, application: Any, limits: Limits, tell
         tell()
         threading.Event().wait()
     except RuntimeError as error:
-        raise RuntimeError(_reason(str(error))) from error
+        raise failure_in(_told_of(serve) or str(error)) from error
     finally:
         serve.delete(APPLICATION, _blocking=False)
         end = time.monotonic() + limits.shutdown_seconds + SPARE_SECONDS
@@ -97,10 +106,19 @@ def _run_until_stopped(serve: ModuleType, application: Any, limits: Limits, tell
             time.sleep(POLL_SECONDS)
 
 
-def _reason(told: str) -> str:
-    """Return why replicas could not start, out of what Ray tells of it, which holds a traceback."""
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
-    return lines[-1] if lines else told
+def _told_of(serve: ModuleType) -> str:
+    """Return what Ray tells of replicas that could not start; nothing where it tells nothing."""
+    told = serve.status().applications.get(APPLICATION)
+    return "\n".join(one.message for one in told.deployments.values()) if told else ""
+
+
+def failure_in(told: str) -> ValueError | RuntimeError:
+    """Return the error that a traceback ends with: the ValueError of a model that cannot be loaded, or any other."""
+    errors = list(re.finditer(r"^([A-Za-z_][\w.]*): ", told, re.MULTILINE))
+    if not errors:
+        return RuntimeError(f"The replicas could not start: {told}")
+    kind, message = errors[-1][1], told[errors[-1].end() :].strip()
+    return ValueError(message) if kind == "ValueError" else RuntimeError(f"A replica failed: {kind}: {message}")
 
 
 def _free(address: Address, wanted: Wanted) -> Address:

@@ -1,13 +1,10 @@
 """What processes on Ray ask of its machines; and addresses without Ray."""
 
 import os
-import sys
-from unittest import mock
 
 import pytest
 
-from planned_diffusion.inference import ray_cluster
-from planned_diffusion.inference.ray_cluster import Wanted, import_ray, share_of, start_ray
+from planned_diffusion.inference.ray_cluster import Wanted, share_of, start_ray
 
 
 @pytest.mark.parametrize(
@@ -37,26 +34,3 @@ def test_more_processes_than_gpus_are_refused():
 def test_an_address_without_ray_is_refused_at_once(address):
     with pytest.raises(RuntimeError, match=f"There is no Ray at {address} .*; start one, or mend --ray"):
         start_ray(os, Wanted("workers", cluster=address))  # no Ray at all, so that nothing can be asked of it
-
-
-def test_a_ray_of_our_own_wants_a_token(monkeypatch):
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.setenv(name, "")  # given back at the end
-        monkeypatch.delenv(name)
-    refuse = mock.Mock(side_effect=ImportError)  # Ray itself reads them once for all
-    monkeypatch.setattr(ray_cluster.importlib, "import_module", refuse)
-    monkeypatch.delitem(sys.modules, "ray", raising=False)
-    with pytest.raises(RuntimeError, match="need Ray"):
-        import_ray(Wanted("replicas", 2, cluster="auto"), "serve")
-    assert "RAY_AUTH_MODE" not in os.environ
-    tokens = set()
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="leave --replicas and --ray out"):
-            import_ray(Wanted("replicas", 2), "serve")
-        assert os.environ.pop("RAY_AUTH_MODE") == "token"
-        tokens.add(os.environ.pop("RAY_AUTH_TOKEN"))
-    assert len(tokens) == 2 and min(map(len, tokens)) == 64
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RuntimeError, match="need Ray"):
-        import_ray(Wanted("replicas", 2), "serve")
-    assert "RAY_AUTH_MODE" not in os.environ  # imported before, it would not read it

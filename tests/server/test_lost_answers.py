@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 
 from planned_diffusion.inference.server.limits import Limits
 from planned_diffusion.inference.server.lost_answers import ClearErrors, middlewares
+from planned_diffusion.inference.server.ray_serving import failure_in
 from planned_diffusion.inference.server.replica import ModelSource, Replica
 from planned_diffusion.inference.server.run_server import Serving
 
@@ -126,3 +127,28 @@ def test_a_replica_serves_and_tells_its_name_in_metrics(start_app):
         assert 'planned_diffusion_answers_ended_total{end="stop",model="facts",replica="r1"} 1.0' in metrics
         assert all('replica="r1"' in line for line in metrics.splitlines() if not line.startswith("#"))
         assert server.service.limits.queue == 3
+
+
+TRACEBACK = """Error:
+ray::ServeReplica.initialize() (pid=1)
+  File "a.py", line 1, in load
+    raise OSError("No file.")
+OSError: No file.
+
+The above exception was the direct cause of the following exception:
+
+  File "b.py", line 2, in open
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "says"),
+    [
+        (TRACEBACK + "ValueError: It is none: No\nfile.", ValueError, "It is none: No\nfile."),
+        (TRACEBACK + "torch.OutOfMemoryError: CUDA", RuntimeError, "A replica failed: torch.OutOfMemoryError: CUDA"),
+        ("It is unhealthy.", RuntimeError, "The replicas could not start: It is unhealthy."),
+    ],
+)  # fmt: skip
+def test_why_a_replica_did_not_start_is_the_last_error(told, kind, says):
+    failure = failure_in(told)
+    assert type(failure) is kind and str(failure) == says
