@@ -138,7 +138,7 @@ def test_transformers_chat(facts, start):
 def test_llm(address, tmp_path):
     """The client llm, which streams; --no-stream asks for the whole answer."""
     pytest.importorskip("llm", reason="needs the client llm: pip install llm")
-    model = f"- {{model_id: ours, model_name: facts, api_base: {address}/v1, can_stream: true}}\n"
+    model = f"- {{model_id: ours, model_name: facts, api_base: {address}/v1, api_key_name: ours}}\n"
     (tmp_path / "extra-openai-models.yaml").write_text(model)
     environment = {**os.environ, "LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
     for options in ([], ["--no-stream", "-o", "temperature", "0"]):
