@@ -166,17 +166,20 @@ def test_answers_and_refusals_are_those_of_one_process(server, facts):
     assert set(gauges(server, ANSWERS, 2).values()) == {0.0}
 
 
-def test_a_client_that_leaves_frees_its_places(server):
-    for stream in (True, False):
+def test_answers_of_clients_that_leave_are_dropped(server):
+    for times, stream in enumerate((True, False), 1):
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
         body = json.dumps({**LONG, "stream": stream})
         connection.request("POST", "/v1/chat/completions", body, {**KEY, "Content-Type": "application/json"})
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not any(gauges(server, ANSWERS, 2).values()):
             assert time.monotonic() < end
         connection.close()
         while any(gauges(server, ANSWERS, 2).values()):
             assert time.monotonic() < end
+            time.sleep(0.1)
+        dropped = gauges(server, 'planned_diffusion_answers_ended_total{end="dropped"', 2)
+        assert sum(dropped.values()) == 16 * times
 
 
 def test_a_killed_replica_costs_its_answers_an_error_and_nothing_else(server, facts):
