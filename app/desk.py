@@ -13,7 +13,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 from ..inference.answer import Fields
-from ..inference.form import Form
+from ..inference.form import Form, form_fields
 from ..inference.server.event_stream import refusal_of
 from ..inference.server.exchange import Exchange
 from ..inference.server.refusals import RefusalError, timed_out
@@ -82,7 +82,7 @@ class Desk:
         def make() -> list[PageAnswer]:
             form: Form = self.model.form(schema)
             ids = self.model.encode_chat([{"role": "user", "content": checked(prompt)}])
-            [request] = self.model.requests(ids, fields, plan=[[["answer", form.pieces]]])
+            [request] = self.model.requests(ids, form_fields(fields), plan=[[["answer", form.pieces]]])
             return [PageAnswer(self.model, request, form)]
 
         return self._follow(make, prompt, [fields])

@@ -2,108 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from typer import Argument, Option
+from typing import TYPE_CHECKING
 
 from .model_names import checkpoint_of
 from .options import Debug, quiet
+from .server_options import ENGINE_KEY_VARIABLE, KEY_VARIABLE, Bounds, Elsewhere, Listening, Sources, Weights
 
 if TYPE_CHECKING:
     from ..inference.answer import Checkpoint
-    from ..inference.server.run_server import Serving
-
-KEY_VARIABLE = "PLANNED_DIFFUSION_API_KEY"
-ENGINE_KEY_VARIABLE = "PLANNED_DIFFUSION_ENGINE_KEY"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Checkpoints that are served."""
-
-    source: Annotated[
-        str | None, Argument(metavar="[MODEL]", help="Folder or Hub repository of a checkpoint; default: the included.")
-    ] = None
-    model: Annotated[
-        list[str] | None,
-        Option(metavar="NAME=PATH", help="Checkpoint or adapter, and the name under which it is served; repeatable."),
-    ] = None
-
-
-@dataclass(frozen=True)
-class Listening:
-    """Options for where the server listens, and to whom."""
-
-    panel: ClassVar[str] = "Address and access"
-    host: Annotated[str, Option(help="Address to listen on; others than this machine's need a key.")] = "127.0.0.1"
-    port: Annotated[int, Option(help="Port to listen on; 0: any that is free.")] = 8000
-    api_key: Annotated[
-        str | None,
-        Option(envvar=KEY_VARIABLE, help="Key that clients must send; better in a file or in the environment."),
-    ] = None
-    api_key_file: Annotated[Path | None, Option(metavar="FILE", help="File that holds the key.")] = None
-    allow_host: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Name by which clients call the server; repeatable.")
-    ] = None
-    allow_origin: Annotated[
-        list[str] | None, Option(metavar="ORIGIN", help="Web page that may call it, as https://chat.org; repeatable.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Options that bound what requests may take; named as in `Limits`."""
-
-    panel: ClassVar[str] = "Limits"
-    live: Annotated[int | None, Option(help="Answers that share a forward; default: 32, on a GPU 64.")] = None
-    queue: Annotated[int, Option(help="Answers that may wait; more are refused (429).")] = 256
-    choices: Annotated[int, Option(help="Answers that one request may ask for.")] = 16
-    prompt_tokens: Annotated[int | None, Option(help="Tokens of a prompt, at most; default: what the model takes.")] = (
-        None
-    )
-    answer_tokens: Annotated[int, Option(help="Tokens of an answer, at most.")] = 4096
-    body_bytes: Annotated[int, Option(help="Bytes of a request's body, at most.")] = 2 * 2**20
-    answer_seconds: Annotated[float, Option(help="Seconds from a request to the end of its answer, at most.")] = 600
-    shutdown_seconds: Annotated[
-        float, Option(help="Seconds in which running answers may end when the server is stopped.")
-    ] = 30
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Options for how checkpoints are loaded."""
-
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "nf4", "int8"], Option(help="Data type of the weights, as of generate.")
-    ] = "auto"
-    device: Annotated[str, Option(help="cpu, cuda or cuda:1; auto: the GPU if there is one.")] = "auto"
-    compiled: Annotated[bool, Option("--compile", help="Compile the models first, which takes minutes.")] = False
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """Options for another engine that writes the answers."""
-
-    panel: ClassVar[str] = "In front of another engine"
-    engine: Annotated[
-        str | None,
-        Option(
-            metavar="URL",
-            help="Let another OpenAI-compatible server write the parts of answers, as http://localhost:8001/v1; MODEL "
-            "then plans, or without it the engine's own model.",
-        ),
-    ] = None
-    engine_model: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Model of the engine that is served; repeatable; default: all.")
-    ] = None
-    engine_key_file: Annotated[
-        Path | None,
-        Option(metavar="FILE", help=f"File that holds the engine's key, which {ENGINE_KEY_VARIABLE} may hold as well."),
-    ] = None
-    engine_seconds: Annotated[float, Option(help="Seconds that the engine may take for one part.")] = 300
-    engine_retries: Annotated[int, Option(help="Times that a request to the engine is repeated.")] = 2
+    from ..inference.server.run_server import Address, Serving
 
 
 def serve(
@@ -127,13 +35,21 @@ def serve(
     given = [*([sources.source] if sources.source else []), *(sources.model or [])]
     named = named_sources(given)
     serving = serving_of(listening, bounds)
+    scaled = next((name for name in ("replicas", "ray") if getattr(sources, name) is not None), None)
     if elsewhere.engine is not None:
+        if scaled:
+            raise ValueError(
+                f"There are --engine and --{scaled}, and only models of ours have replicas; leave one out."
+            )
         serve_in_front(elsewhere, serving, named if given else {}, weights, debug)
         return
     unused = next((name for name in ("engine_model", "engine_key_file") if getattr(elsewhere, name)), None)
     if unused:
         raise ValueError(f"There is --{unused.replace('_', '-')} without an engine; give --engine URL.")
     paths = {name: checkpoint_of(path, debug) for name, path in named.items()}
+    if scaled:
+        serve_by_replicas(sources, serving, paths, weights, debug)
+        return
     quiet(debug)
     from ..inference.server.run_server import run_server
 
@@ -173,6 +89,30 @@ def serve_in_front(
     at = f"http://{serving.address.host}:{serving.address.port}/v1"
     print(f"Serving the engine {address.url}, {who}, on {at}", flush=True)
     run_front(Front(address, planner), serving)
+
+
+def serve_by_replicas(
+    sources: Sources, serving: "Serving", paths: dict[str, str], weights: Weights, debug: bool
+) -> None:
+    """Serve models by several processes, on Ray.
+
+    Args:
+        paths: of the models, by their names.
+    """
+    from ..inference.ray_cluster import Wanted
+
+    wanted = Wanted("replicas", sources.replicas, weights.device, sources.ray)
+    quiet(debug)
+    from ..inference.server.ray_serving import run_replicas
+    from ..inference.server.replica import ModelSource
+
+    models = {name: ModelSource(path, **vars(weights)) for name, path in paths.items()}
+
+    def tell(count: int, address: "Address") -> None:
+        at = f"http://{address.host}:{address.port}/v1"
+        print(f"Serving {', '.join(models)} on {at} by {count} replica{'s' * (count > 1)}", flush=True)
+
+    run_replicas(models, serving, wanted, tell)
 
 
 def opened(source: str, weights: Weights) -> "Checkpoint":

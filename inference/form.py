@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from ..generation.events import Ended
 from ..generation.skeleton import Blank
@@ -22,6 +23,7 @@ from .form_schema import ArrayForm, ChoiceValue, NumberValue, ObjectForm, Outlin
 from .form_values import FormTokens
 
 TEXT_ROOM, NUMBER_ROOM = 24, 8  # tokens of a value, at most; a text that must be longer has more
+DECODING = "planned"  # the decoder that fills canvases
 LEFT_OUT = object()  # an item of an array that was left empty
 
 
@@ -169,17 +171,22 @@ def tokens_of(checkpoint: Checkpoint) -> FormTokens:
     return FormTokens.of(checkpoint.tokenizer, pad)
 
 
+def form_fields(fields: Fields) -> dict[str, Any]:
+    """Return fields of `generate` for a form: with the decoder that can fill it in, unless they name another."""
+    return {"decoding": DECODING, **fields}
+
+
 def fill_form(checkpoint: Checkpoint, prompt: Prompt, schema: object, fields: Fields, topic: str = "answer") -> object:
     """Return the object that answers a prompt and fits a JSON schema.
 
     Args:
-        fields: fields of `generate`; the decoder must fill canvases, as "planned" does.
+        fields: fields of `generate`; the decoder is "planned", whatever the checkpoint's own is.
         topic: of the one part that is planned.
 
     Raises:
         ValueError: a schema that cannot be filled in, no room for the form, or fields that cannot be used.
     """
     form = form_of(checkpoint, schema)
-    request = checkpoint.request(prompt, fields, [[[topic, form.pieces]]])
+    request = checkpoint.request(prompt, form_fields(fields), [[[topic, form.pieces]]])
     [(ended, _)] = checkpoint.model.run_requests([request], compile_config=checkpoint.compile_config)
     return form.value(ended)

@@ -9,8 +9,6 @@ whole or not at all, and the journal takes every request once.
 
 import json
 import logging
-import os
-import socket
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -20,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ..answer import open_checkpoint
+from ..ray_cluster import Wanted, import_ray, start_ray
 from .batcher import Batcher, batch_size_on
 from .job import BatchJob
 from .tasks import Task
@@ -87,9 +86,10 @@ def entries(job: BatchJob, tasks: Iterator[Task], count: int) -> Generator[Entry
         ValueError: a model that cannot be loaded, or fields with which no request could run.
         RuntimeError: Ray is not installed, the cluster cannot be reached, or a worker fails.
     """
-    ray = _import_ray()
+    wanted = Wanted("workers", job.workers, job.device, job.cluster)
+    ray = import_ray(wanted, "data")
     try:
-        workers, resources = _start(ray, job)
+        workers, resources = start_ray(ray, wanted)
         for entry in _run(ray, job, tasks, count, (workers, resources)):
             if "broken" in entry:
                 raise error_of_worker(job, entry["broken"], entry["bad_use"])
@@ -114,6 +114,8 @@ def _run(
     ray: ModuleType, job: BatchJob, tasks: Iterator[Task], count: int, share: tuple[int, dict[str, int]]
 ) -> Iterator[Entry]:
     """Yield the entries of all tasks; `share` as from `share_of`."""
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors arrive as exceptions
+    ray.data.DataContext.get_current().enable_progress_bars = False
     workers, resources = share
     batch_size = job.batch_size or batch_size_on("cuda" if "num_gpus" in resources else "cpu")
     rows = max(1, min(batch_size // BLOCKS_PER_BATCH, count // workers))
@@ -133,57 +135,3 @@ def _run(
     )
     for row in answered.iter_rows():
         yield json.loads(row["entry"])
-
-
-def _import_ray() -> ModuleType:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
-    os.environ.setdefault("RAY_worker_niceness", "0")  # this process only waits for the workers
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a worker's error arrives as an exception
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise RuntimeError(
-            "Several workers need Ray; run pip install 'planned-diffusion[ray]', or leave --workers and --ray out."
-        ) from error
-    return ray
-
-
-def _start(ray: ModuleType, job: BatchJob) -> tuple[int, dict[str, int]]:
-    """Start or join a cluster; return the number of workers and the resources of each."""
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if job.cluster is None:
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ray.init(address="local", num_cpus=max(processors, job.workers or 1), include_dashboard=False, **quiet)
-    else:
-        try:
-            _check_port(job.cluster)
-            ray.init(address=job.cluster, **quiet)
-        except (OSError, ValueError) as error:
-            raise RuntimeError(f"There is no Ray at {job.cluster} ({error}); start one, or mend --ray.") from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors arrive as exceptions
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    return share_of(job, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-
-
-def _check_port(address: str) -> None:
-    """Raise OSError or ValueError where nothing listens at an address; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host:
-        socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def share_of(job: BatchJob, machines: Sequence[Mapping[str, float]]) -> tuple[int, dict[str, int]]:
-    """Return the number of workers and the resources of each: a GPU, or its part of a machine's processors.
-
-    Raises:
-        ValueError: more workers than GPUs, without a cluster that could grow.
-    """
-    gpus = 0 if job.device == "cpu" else int(sum(machine.get("GPU", 0) for machine in machines))
-    workers = job.workers or gpus or len(machines)
-    if gpus:
-        if workers > gpus and job.cluster is None:
-            raise ValueError(f"workers is {workers}, and there are {gpus} GPUs; give at most {gpus}, or --device cpu.")
-        return workers, {"num_cpus": 1, "num_gpus": 1}
-    fewest = int(min(machine.get("CPU", 1) for machine in machines))
-    return workers, {"num_cpus": max(1, fewest // -(-workers // len(machines)))}

@@ -46,17 +46,18 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client is gone; the answers are dropped in any case."""
+        sending = asyncio.ensure_future(self._send(send))
+        leaving = asyncio.ensure_future(gone(Request(scope, receive)))
         try:
-            sending = asyncio.ensure_future(self._send(send))
-            leaving = asyncio.ensure_future(gone(Request(scope, receive)))
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (sending, leaving):
-                task.cancel()
-            with suppress(asyncio.CancelledError, TimeoutError):
-                await sending
-        finally:
+        finally:  # also where this task is cancelled
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
             await self.events.aclose()
             await self.close()
+        with suppress(asyncio.CancelledError, TimeoutError):
+            sending.result()
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

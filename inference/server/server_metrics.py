@@ -1,7 +1,7 @@
 """Counters and times for Prometheus, which /metrics tells; in a registry of the server's own."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -38,9 +38,13 @@ class Metrics:
 
     Args:
         engine: its gauges are told as well.
+
+    Attributes:
+        labels: of every sample, where several processes serve.
     """
 
     def __init__(self, engine: EngineThread) -> None:
+        self.labels: Mapping[str, str] = {}
         self.registry = CollectorRegistry()
         self.registry.register(EngineGauges(engine))
         self.responses = count_of_responses(self.registry)
@@ -83,7 +87,25 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""
-        return generate_latest(self.registry)
+        return generate_latest(Labelled(self.registry, self.labels))
+
+
+class Labelled(Collector):
+    """Metrics with further labels.
+
+    Args:
+        collector: tells them.
+        labels: that every sample has beside its own.
+    """
+
+    def __init__(self, collector: Collector, labels: Mapping[str, str]) -> None:
+        self.collector, self.labels = collector, labels
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        for metric in self.collector.collect():
+            metric.samples = [sample._replace(labels={**sample.labels, **self.labels}) for sample in metric.samples]
+            yield metric
 
 
 def count_of_responses(registry: CollectorRegistry) -> Counter:

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from ..answer import Checkpoint
 from ..batch.batcher import batch_size_on
+from ..form import form_fields
 from .asked_fields import chat_of, fields_of, logprobs_of, rounds_of, schema_of
 from .bodies import Asking, ChatBody, CompletionBody, NamedSchema, TokenizeBody
 from .engine_thread import EngineThread
@@ -124,14 +125,14 @@ class _Asked:
             encoded = [self.model.encode_chat(chat_of(self.body.messages))]
         else:
             encoded = [self.model.encode_text(prompt) for prompt in self.body.prompt]
-        stops, plan, form = tuple(self.body.stop or ()), self.plan, None
+        stops, plan, form, fields = tuple(self.body.stop or ()), self.plan, None, self.fields
         if self.schema is not None:
-            form = self.model.form(self.schema.schema_)
+            form, fields = self.model.form(self.schema.schema_), form_fields(fields)
             plan = [[[self.schema.name, form.pieces]]]
         requests = [
             replace(request, sampling=replace(request.sampling, top_logprobs=self.logprobs))
             for ids in encoded
-            for request in self.model.requests(ids, self.fields, self.per_prompt, stops, plan)
+            for request in self.model.requests(ids, fields, self.per_prompt, stops, plan)
         ]
         return [WrittenAnswer(self.model, request, stops, self.body.stream_plan, form) for request in requests]
 

@@ -108,40 +108,13 @@ def test_a_broken_worker_ends_the_run_and_what_is_finished_is_kept(last, kind, s
             raise last
         yield last
 
-    monkeypatch.setattr(workers, "_import_ray", lambda: ray)
-    monkeypatch.setattr(workers, "_start", lambda *_: (2, {}))
+    monkeypatch.setattr(workers, "import_ray", lambda *_: ray)
+    monkeypatch.setattr(workers, "start_ray", lambda *_: (2, {}))
     monkeypatch.setattr(workers, "_run", answering)
     with pytest.raises(kind, match=says):
         answer_file(asked)
     assert ray.is_down and not asked.out.exists()
     assert answer_file(replace(asked, workers=None))["done_before"] == 1
-
-
-@pytest.mark.parametrize(
-    ("machines", "fields", "expected"),
-    [
-        ([{"CPU": 8.0}], {"workers": 2}, (2, {"num_cpus": 4})),
-        ([{"CPU": 2.0}], {"workers": 2}, (2, {"num_cpus": 1})),
-        ([{"CPU": 4.0}], {"workers": 6}, (6, {"num_cpus": 1})),
-        ([{"CPU": 8.0}, {"CPU": 4.0}], {"cluster": "auto"}, (2, {"num_cpus": 4})),
-        ([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}], {"cluster": "a"}, (3, {"num_cpus": 1, "num_gpus": 1})),
-        ([{"CPU": 8.0, "GPU": 2.0}], {"workers": 4, "device": "cpu"}, (4, {"num_cpus": 2})),
-        ([{"CPU": 8.0, "GPU": 2.0}], {"workers": 4, "cluster": "auto"}, (4, {"num_cpus": 1, "num_gpus": 1})),
-    ],
-)
-def test_what_a_worker_asks_for(machines, fields, expected, job):
-    assert workers.share_of(job(1, **fields), machines) == expected
-
-
-def test_more_workers_than_gpus_are_refused(job):
-    with pytest.raises(ValueError, match="workers is 3, and there are 2 GPUs; give at most 2, or --device cpu"):
-        workers.share_of(job(1, workers=3), [{"CPU": 8.0, "GPU": 2.0}])
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:here"])
-def test_an_address_without_ray_is_refused_at_once(address, job):
-    with pytest.raises(RuntimeError, match=f"There is no Ray at {address} .*; start one, or mend --ray"):
-        workers._start(None, job(1, cluster=address))
 
 
 def test_without_ray_one_sentence_says_what_to_install(run, checkpoint, job, monkeypatch):

@@ -151,6 +151,12 @@ def running_app(app):
 
 
 @pytest.fixture(scope="session")
+def at():
+    """at(url) -> a `Running` that is asked there; it runs in other processes, and nothing inside can be seen."""
+    return lambda url: Running(url, None, None)
+
+
+@pytest.fixture(scope="session")
 def start():
     """start({name: checkpoint}, limits, access) -> a context with a `Running` server."""
     return running

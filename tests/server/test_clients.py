@@ -1,4 +1,4 @@
-"""Public clients against the server as a process of its own: openai, transformers chat; and the types of openai."""
+"""Public clients against the server as a process of its own: openai, transformers chat, llm; and openai's types."""
 
 import json
 import os
@@ -132,3 +132,22 @@ def test_transformers_chat(facts, start):
         )
     assert done.returncode == 0, done.stderr
     assert CAPITAL in done.stdout
+
+
+@pytest.mark.slow
+def test_llm(address, tmp_path):
+    """The client llm, which streams; --no-stream asks for the whole answer."""
+    pytest.importorskip("llm", reason="needs the client llm: pip install llm")
+    model = f"- {{model_id: ours, model_name: facts, api_base: {address}/v1, api_key_name: ours}}\n"
+    (tmp_path / "extra-openai-models.yaml").write_text(model)
+    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path), "LLM_LOAD_PLUGINS": ""}
+    for options in ([], ["--no-stream", "-o", "temperature", "0"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "llm", "What is the capital of Kenya?", "-m", "ours", "--key", KEY, *options],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == CAPITAL

@@ -1,10 +1,17 @@
 """`planned-diffusion serve`: names of models, keys, and refusals before anything is loaded."""
 
+import signal
+import socket
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 
 from planned_diffusion.cli import server as command
 from planned_diffusion.cli.main import main
+from planned_diffusion.inference.ray_cluster import Wanted
 from planned_diffusion.inference.server import run_server
+from planned_diffusion.inference.server.replica import ModelSource
 
 ROOT_NAME = "facts"
 
@@ -160,3 +167,80 @@ def test_an_engine_is_served_with_its_own_plans_or_ours(in_front, folder, tmp_pa
 def test_an_engine_that_cannot_be_used_is_refused_at_once(arguments, says, in_front, capsys):
     status, front, _ = in_front(*arguments)
     assert status == 2 and front is None and says in capsys.readouterr().err
+
+
+@pytest.fixture
+def by_replicas(monkeypatch, served):
+    """by_replicas(*arguments) -> (status, models, how they are served, what is wanted of Ray), without Ray."""
+    from planned_diffusion.inference.server import ray_serving
+
+    seen: dict = {}
+
+    def run_replicas(models, how, wanted, tell):
+        seen.update(models=models, how=how, wanted=wanted)
+        tell(wanted.count or 1, replace(how.address, port=9))
+
+    monkeypatch.setattr(ray_serving, "run_replicas", run_replicas)
+
+    def run(*arguments):
+        seen.clear()
+        status, *_ = served(*arguments)
+        return status, seen.get("models"), seen.get("how"), seen.get("wanted")
+
+    return run
+
+
+def test_replicas_get_models_by_name_and_how_to_load_them(by_replicas, folder, capsys):
+    given = ["--model", f"mine={folder}", "--replicas", 3, "--device", "cpu", "--dtype", "bfloat16", "--queue", 5]
+    status, models, how, wanted = by_replicas(*given)
+    assert (status, how.limits.queue) == (0, 5)
+    assert models == {"mine": ModelSource(str(folder), "bfloat16", "cpu", False)}
+    assert wanted == Wanted("replicas", 3, "cpu", None)
+    assert capsys.readouterr().out == "Serving mine on http://127.0.0.1:9/v1 by 3 replicas\n"
+    assert by_replicas("--ray", "auto")[3] == Wanted("replicas", None, "auto", "auto")
+    assert capsys.readouterr().out.endswith(" by 1 replica\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--replicas", "0"], "replicas is 0; give 1 or more"),
+        (["--replicas", "2", "--engine", "http://a/v1"], "There are --engine and --replicas"),
+        (["--ray", "auto", "--engine", "http://a/v1"], "There are --engine and --ray"),
+        (["--replicas", "2", "--host", "0.0.0.0"], "there is no API key"),
+    ],
+)
+def test_replicas_that_cannot_be_had_are_refused_at_once(arguments, says, by_replicas, capsys):
+    status, models, *_ = by_replicas(*arguments)
+    assert status == 2 and models is None and says in capsys.readouterr().err
+
+
+def test_an_address_that_is_taken_or_open_is_refused_before_ray_starts(served, monkeypatch, capsys):
+    from planned_diffusion.inference.server import ray_serving
+
+    monkeypatch.setattr(ray_serving, "import_ray", lambda *_: None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert served("--replicas", 2, "--port", port)[0] == 2
+        assert f"Nothing can listen on 127.0.0.1, port {port}" in capsys.readouterr().err
+    assert served("--ray", "127.0.0.1:6379", "--port", 0)[0] == 2
+    assert "port is 0, and which one is free on the head of the Ray cluster is not known" in capsys.readouterr().err
+
+
+def test_a_cluster_that_serves_already_is_refused(monkeypatch):
+    from planned_diffusion.inference.server import ray_serving
+
+    shut = []
+    serve = SimpleNamespace(
+        status=lambda: SimpleNamespace(applications={"theirs": None}, proxies={}), shutdown=lambda: shut.append(1)
+    )
+    ray = SimpleNamespace(serve=serve, shutdown=lambda: None, exceptions=SimpleNamespace(RayError=OSError))
+    monkeypatch.setattr(ray_serving, "import_ray", lambda *_: ray)
+    monkeypatch.setattr(ray_serving, "start_ray", lambda *_: (1, {}))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError, match="Ray Serve runs already on the Ray at auto"):
+        ray_serving.run_replicas({}, run_server.Serving(), Wanted("replicas", cluster="auto"), print)
+    signal.signal(signal.SIGTERM, before)
+    assert not shut  # it is theirs

@@ -8,6 +8,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from planned_diffusion.generation.decoders.table import DECODERS
 from planned_diffusion.inference.answer import ask
@@ -78,15 +79,22 @@ def test_every_answer_under_load_is_that_of_its_single_run(tiny, tiny_server):
     check(80, 16, 0, tiny, tiny_server)
 
 
+def tensor_bytes() -> int:
+    """Return the bytes of all tensors that are alive, those that share memory counted once."""
+    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
+
+
 @pytest.mark.slow
 def test_a_thousand_requests_leave_nothing_behind(tiny, start):
     with start({"tiny": tiny}) as server:
         check(200, 64, 1, tiny, server)  # pools, caches and buffers have grown
         gc.collect()
         tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
+        before, tensors_before = tracemalloc.get_traced_memory()[0], tensor_bytes()
         check(1000, 64, 2, tiny, server)
         gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
+        assert tensor_bytes() - tensors_before < 2**20
         assert grown < 2**20, f"{grown} bytes more"
