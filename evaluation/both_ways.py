@@ -18,8 +18,8 @@ from ..records.journal import Journal
 from .pays_figures import Sides
 from .pays_report import report_pays
 from .stamp import SEED
-from .text_answers import TextAnswer, TextSystem, answer_batch, request_for
-from .text_contest import answer_all, load_sides
+from .text_answers import TextAnswer, TextSystem, request_for
+from .text_contest import answer_all, batches_of, load_sides, warm_up
 from .text_prompts import TextPrompt, read_text_prompts
 from .text_settings import TextEvaluation
 from .text_task import header_of, stamp_of
@@ -28,7 +28,6 @@ from .variants import VARIANTS
 from .verdict import TOLERANCE, Verdict, verdict_on
 
 LEFT_TO_RIGHT = ("autoregressive", "speculative")  # decoders
-WARM_UP_TOKENS = 8
 
 
 def does_it_pay(
@@ -59,12 +58,12 @@ def does_it_pay(
     for system in contest.systems:
         for asked in prompts:
             request_for(system, asked)  # refused before any work
-    _warm_up(contest.systems, prompts[0])
+    warm_up(contest.systems, prompts[0])
     stamp = stamp_of(evaluation, contest) | {"batch": evaluation.batch_size}
     header = header_of(evaluation, stamp, "pays")
     answers: list[TextAnswer] = []
     with Journal(keep, header) if keep else nullcontext() as journal, evaluation.bar("answering both ways") as show:
-        answers += answer_all(contest, prompts, (evaluation.batch_size,), journal, show)
+        answers += answer_all(contest, batches_of(prompts, (evaluation.batch_size,)), journal, show)
     sides = sides_of(answers, {one.name: one.fields for one in contest.systems})
     verdict = verdict_on(sides, VARIANTS, tolerance)
     report_pays(sides, verdict, stamp, evaluation.as_json)
@@ -96,9 +95,3 @@ def _takes_part(system: TextSystem) -> bool:
     """Tell whether a system plans, or writes left to right."""
     decoding = system.fields["decoding"]
     return decoding in LEFT_TO_RIGHT or DECODERS[decoding].plans
-
-
-def _warm_up(systems: Sequence[TextSystem], asked: TextPrompt) -> None:
-    """Answer a prompt with each system, briefly, so that none pays for first forwards; nothing is kept."""
-    for system in systems:
-        answer_batch(replace(system, fields={**system.fields, "max_new_tokens": WARM_UP_TOKENS}), [asked], 1)

@@ -186,6 +186,7 @@ def test_both_ways_on_the_included_model(opened, file, tmp_path, capsys, monkeyp
     [row] = told["compared"]
     assert row["planned"]["value"] == pytest.approx(2 / 3) and row["critical_path"]["high"] < 1
     assert row["likelihood"]["count"] == 2 and told["stamp"]["batch"] == 1
+    monkeypatch.setattr(both_ways, "warm_up", lambda systems, asked: None)
     monkeypatch.setattr(text_contest, "answer_batch", None)  # all answers are kept already
     again, same = does_it_pay(replace(evaluation, as_json=False), keep)
     assert (again, same) == (verdict, answers)
