@@ -18,13 +18,13 @@ from ..records.journal import Journal
 from .pays_figures import Sides
 from .pays_report import report_pays
 from .stamp import SEED
-from .text_answers import TextAnswer, TextSystem, request_for
+from .text_answers import TextAnswer, request_for
 from .text_contest import answer_all, batches_of, load_sides, warm_up
 from .text_prompts import TextPrompt, read_text_prompts
 from .text_settings import TextEvaluation
 from .text_task import header_of, stamp_of
 from .untouched_base import is_untouched
-from .variants import VARIANTS
+from .variants import VARIANTS, Systems
 from .verdict import TOLERANCE, Verdict, verdict_on
 
 LEFT_TO_RIGHT = ("autoregressive", "speculative")  # decoders
@@ -38,7 +38,7 @@ def does_it_pay(
     Every answer is written into `keep` at once; a run with the same `keep`, checkpoints, code and machine continues.
 
     Args:
-        evaluation: `count` is the size of the sample.
+        evaluation: `count` is the size of the sample; with `decoding`, only that decoder plans.
         tolerance: nats per token that planned answers may be less likely than left to right.
 
     Raises:
@@ -53,8 +53,7 @@ def does_it_pay(
             "or give --model a planner such as smollm2-planner."
         )
     prompts = sample_of(read_text_prompts(evaluation.prompts), evaluation.count)
-    contest = load_sides(evaluation)
-    contest = replace(contest, systems=[one for one in contest.systems if _takes_part(one)])
+    contest = load_sides(evaluation, chosen_systems(evaluation))
     for system in contest.systems:
         for asked in prompts:
             request_for(system, asked)  # refused before any work
@@ -91,7 +90,15 @@ def sides_of(answers: Sequence[TextAnswer], fields: Mapping[str, Mapping[str, ob
     return Sides(left_to_right, planners)
 
 
-def _takes_part(system: TextSystem) -> bool:
-    """Tell whether a system plans, or writes left to right."""
-    decoding = system.fields["decoding"]
-    return decoding in LEFT_TO_RIGHT or DECODERS[decoding].plans
+def chosen_systems(evaluation: TextEvaluation) -> Systems:
+    """Return the systems that take part: those that plan, of one decoder where it is named, and all left to right.
+
+    Raises:
+        ValueError: no such decoder, or one that does not plan.
+    """
+    everyone = {**evaluation.systems, **replace(evaluation, decoding=None).systems}
+    planners = {name for name, one in evaluation.systems.items() if DECODERS[one["decoding"]].plans}
+    if not planners:
+        known = ", ".join(name for name, one in DECODERS.items() if one.plans)
+        raise ValueError(f"decoding is {evaluation.decoding!r}, which does not plan; choose one of {known}.")
+    return {name: one for name, one in everyone.items() if name in planners or one["decoding"] in LEFT_TO_RIGHT}

@@ -23,6 +23,7 @@ from .text_answers import TextAnswer, TextSystem, answer_batch
 from .text_figures import figures_of
 from .text_prompts import TextPrompt
 from .text_settings import BASE, LEFT_TO_RIGHT, TextEvaluation
+from .variants import Systems
 
 WARM_UP_TOKENS = 8
 Batch = tuple[int, Sequence[TextPrompt]]  # how many prompts are answered together, at most, and these prompts
@@ -58,13 +59,13 @@ def load_contest(evaluation: TextEvaluation) -> Contest:
     return Contest([TextSystem(BASE, untouched, {**LEFT_TO_RIGHT, **shared}), *systems], scorer)
 
 
-def load_sides(evaluation: TextEvaluation) -> Contest:
+def load_sides(evaluation: TextEvaluation, chosen: Systems) -> Contest:
     """Load the checkpoint alone to answer, and its base to score; the checkpoint scores itself where it has no base.
 
     Raises:
-        ValueError: a checkpoint that cannot be loaded, or no such system.
+        ValueError: a checkpoint that cannot be loaded.
     """
-    chosen, base = evaluation.systems, evaluation.base or evaluation.model
+    base = evaluation.base or evaluation.model
     model = open_checkpoint(evaluation.model)
     systems = [TextSystem(name, model, {**fields, **evaluation.fields}) for name, fields in chosen.items()]
     scorer = in_float32(model) if _same_folder(base, evaluation.model) else open_checkpoint(base, "float32")

@@ -196,6 +196,16 @@ def test_both_ways_on_the_included_model(opened, file, tmp_path, capsys, monkeyp
     assert " ".join(shown.split()).endswith(verdict.sentence)
 
 
+def test_a_decoder_that_is_named_plans_alone_beside_both_ways_left_to_right(file):
+    evaluation = TextEvaluation(FACTS, file, decoding="parallel_speculative")
+    assert list(both_ways.chosen_systems(evaluation)) == [
+        "parallel speculative, lookahead 3", "autoregressive", "speculative"
+    ]  # fmt: skip
+    for decoding in ("speculative", "diffusion"):
+        with pytest.raises(ValueError, match=f"decoding is '{decoding}', which does not plan; choose one of planned, "):
+            both_ways.chosen_systems(replace(evaluation, decoding=decoding))
+
+
 def test_refused_before_any_work(opened, file, monkeypatch, tmp_path):
     monkeypatch.setattr(both_ways, "load_sides", None)
     evaluation = TextEvaluation(FACTS, file)
