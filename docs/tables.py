@@ -331,9 +331,12 @@ def study_findings() -> list[str]:
     """Return what the studies say of the paper's findings."""
     report = importlib.import_module("planned_diffusion.evaluation.study_report")
     estimate = importlib.import_module("planned_diffusion.evaluation.bootstrap").Estimate
-    rows = []
-    for name in importlib.import_module("planned_diffusion.evaluation.studies").STUDIES:
-        results = loaded(RESULTS / "studies" / f"{name}.json")
+    rows, stamps = [], []
+    studies = importlib.import_module("planned_diffusion.evaluation.studies").STUDIES
+    files = [RESULTS / "studies" / f"{name}.json" for name in studies]
+    for path in filter(Path.is_file, files):  # `decoders` has a table of its own
+        name, results = path.stem, loaded(path)
+        stamps.append(stamp_line(results["stamp"]))
         for one in results["findings"]:
             form = "+.1%" if one["how"] == "difference" else ".2f"
             change = report.interval_text(one["change"] and estimate(**one["change"]), form)
@@ -341,19 +344,20 @@ def study_findings() -> list[str]:
                 "study": f"`{name}`",
                 "finding": one["says"],
                 "measured": f"{one['figure']}, {one['system']} {'less' if form[0] == '+' else '/'} {one['than']}",
-                "change": change if one["kind"] is None else f"{change}, of {one['change']['count']}",
+                "change, with 95 % interval": change,
+                "questions": (one["change"] or {"count": 0})["count"] if one["figure"] != "seconds" else "",
                 "verdict": one["verdict"],
             })  # fmt: skip
-    return rows_as_table(rows)
+    return [*rows_as_table(rows), "", stamps[0]]
 
 
 def pays_kinds() -> list[str]:
     """Return the verdicts of `pays` on three kinds of prompts."""
     rows, stamps = [], []
-    for kind in ("lists", "stories", "sums"):
-        results = loaded(RESULTS / "pays" / f"{kind}.json")
+    for path in sorted((RESULTS / "pays").glob("*.json")):
+        kind, results = path.stem, loaded(path)
         stamp, rowed = results["stamp"], results["results"]
-        stamps.append(f"{kind}: {stamp_line(stamp)}")
+        stamps.append(stamp_line(stamp))
         rows.append({
             "prompts": f"{rows_count(rowed)} {kind}, at most {stamp['max_new_tokens']} tokens",
             "verdict": f"`{results['verdict']['name']}`",
