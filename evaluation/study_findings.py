@@ -121,11 +121,10 @@ def judge(
     is_quality = finding.figure in QUALITIES
     same = {one.asked.line: one for one in other}
     pairs = [(one, same[one.asked.line]) for one in own if one.asked.line in same]
-    sides = [
-        drawn_together(finding.figure, [(pair[0].batch, terms(pair[side])[finding.figure]) for pair in pairs])
-        for side in (0, 1)
-    ]
-    change = compared(zip_longest(*sides), torch.sub if is_quality else torch.div)
+    figure = finding.figure
+    mine = drawn_together(figure, [(one.batch, terms(one)[figure]) for one, _ in pairs])
+    theirs = drawn_together(figure, [(one.batch, terms(base)[figure]) for one, base in pairs])
+    change = compared(zip_longest(mine, theirs), torch.sub if is_quality else torch.div)
     return Judged(
         finding.says,
         finding.system,
