@@ -64,6 +64,7 @@ def sides(count=40, parts=3, times=0.5, nats=1.0, tokens=60, noise=0.1, **change
         (sides(times=1.0, noise=0.9), "open", "so that it may be faster or not; give more prompts than these 40"),
         (sides(count=20, parts=1), "open", "cannot be told"),  # up to 15 % may have plans
         (sides(likelihood=None), "pays", "and nothing scored its text"),
+        (sides(batch=0), "open", "the times of 1 batches, and an interval takes 6; give more prompts than these 40"),
     ],
 )  # fmt: skip
 def test_verdicts(found, name, said):
