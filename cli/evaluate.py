@@ -3,13 +3,17 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from typer import Option
 
 from .model_names import checkpoint_of
 from .options import Model, Output, check_writable, quiet
 from .progress import progress_bar
+from .sharing import Sharing, share_out
+
+if TYPE_CHECKING:
+    from ..evaluation.shards import Shard
 
 COUNT = 500  # held-out questions
 
@@ -103,7 +107,7 @@ READS = {
 }
 
 
-def evaluate(measuring: Measuring, texts: Texts, output: Output) -> None:
+def evaluate(measuring: Measuring, texts: Texts, sharing: Sharing, output: Output) -> None:
     """Measure decoders: quality, forwards, seconds; on held-out facts, or on the prompts of a file."""
     for option, file in (("--plot", measuring.plot), ("--keep", measuring.keep)):
         if file:
@@ -111,8 +115,13 @@ def evaluate(measuring: Measuring, texts: Texts, output: Output) -> None:
             if measuring.task == "facts" and not measuring.everything:
                 raise ValueError(f"{option} needs --all; give both.")
     check_reads(measuring.task, texts)
-    run = {"facts": evaluate_facts, "text": evaluate_texts, "likelihood": evaluate_answers}
-    run.get(measuring.task, evaluate_rows)(measuring, texts, output)
+    if measuring.task == "facts":
+        if sharing != Sharing():
+            raise ValueError("--task facts runs in one process; planned-diffusion study decoders can be shared out.")
+        evaluate_facts(measuring, output)
+        return
+    run = {"text": evaluate_texts, "likelihood": evaluate_answers}.get(measuring.task, evaluate_rows)
+    run(measuring, texts, output, share_out(sharing, measuring.keep, "--keep"))
 
 
 def check_reads(task: str, texts: Texts) -> None:
@@ -127,7 +136,7 @@ def check_reads(task: str, texts: Texts) -> None:
         raise ValueError(f"--task {task} needs --prompts FILE; give a file with {holds}.")
 
 
-def evaluate_facts(measuring: Measuring, texts: Texts, output: Output) -> None:
+def evaluate_facts(measuring: Measuring, output: Output) -> None:
     """Measure decoders on held-out facts."""
     source = checkpoint_of(measuring.model, output.debug)
     quiet(output.debug)
@@ -145,7 +154,7 @@ def evaluate_facts(measuring: Measuring, texts: Texts, output: Output) -> None:
         evaluate_systems(evaluation, measuring.decoding)
 
 
-def evaluate_texts(measuring: Measuring, texts: Texts, output: Output) -> None:
+def evaluate_texts(measuring: Measuring, texts: Texts, output: Output, shard: "Shard | None") -> None:
     """Measure decoders on the prompts of a file."""
     assert texts.prompts is not None
     source = checkpoint_of(measuring.model, output.debug)
@@ -167,6 +176,7 @@ def evaluate_texts(measuring: Measuring, texts: Texts, output: Output) -> None:
         decoding=measuring.decoding,
         as_json=output.as_json,
         bar=progress_bar,
+        shard=shard,
     )
     if evaluation.base is None:
         note("no base is known, so likelihoods are left out; name one with --base.")
@@ -175,7 +185,7 @@ def evaluate_texts(measuring: Measuring, texts: Texts, output: Output) -> None:
     evaluate_text(evaluation, measuring.plot, measuring.keep)
 
 
-def evaluate_answers(measuring: Measuring, texts: Texts, output: Output) -> None:
+def evaluate_answers(measuring: Measuring, texts: Texts, output: Output, shard: "Shard | None") -> None:
     """Score the answers of a file."""
     assert texts.prompts is not None
     for option, value in (
@@ -190,11 +200,13 @@ def evaluate_answers(measuring: Measuring, texts: Texts, output: Output) -> None
     from ..evaluation.likelihood_task import SAMPLES, LikelihoodEvaluation, evaluate_likelihood
 
     samples = SAMPLES if texts.samples is None else texts.samples
-    evaluation = LikelihoodEvaluation(source, texts.prompts, measuring.count, samples, output.as_json, progress_bar)
+    evaluation = LikelihoodEvaluation(
+        source, texts.prompts, measuring.count, samples, output.as_json, progress_bar, shard
+    )
     evaluate_likelihood(evaluation, measuring.keep)
 
 
-def evaluate_rows(measuring: Measuring, texts: Texts, output: Output) -> None:
+def evaluate_rows(measuring: Measuring, texts: Texts, output: Output, shard: "Shard | None") -> None:
     """Measure decoders on the rows of a standard task."""
     assert texts.prompts is not None
     if measuring.plot:
@@ -217,6 +229,7 @@ def evaluate_rows(measuring: Measuring, texts: Texts, output: Output) -> None:
         decoding=measuring.decoding,
         as_json=output.as_json,
         bar=progress_bar,
+        shard=shard,
     )
     if measuring.task != "alpaca_eval":
         evaluate_standard(measuring.task, evaluation, measuring.keep)

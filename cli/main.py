@@ -23,14 +23,16 @@ from .pays import pays
 from .replay import replay
 from .run_report import report as run_report
 from .server import serve
+from .sharing import GIVEN
 from .show_page import app
 from .signatures import as_command
+from .study import study
 from .train import train
 
 NAME = "planned-diffusion"
 COMMANDS = (
-    generate, chat, replay, batch, train, serve, app, annotate, evaluate, pays, run_report, convert, export,
-    push, doctor
+    generate, chat, replay, batch, train, serve, app, annotate, evaluate, pays, study, run_report, convert,
+    export, push, doctor
 )  # fmt: skip
 COMPLETE = "_PLANNED_DIFFUSION_COMPLETE"  # environment variable by which a shell's completion asks, as Typer names it
 FORWARDING = (train,)  # all its arguments, --help included, go to another program
@@ -70,6 +72,7 @@ def common_options(
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status."""
     arguments = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    GIVEN.set(tuple(arguments))
     try:
         command = typer.main.get_command(build_app())
         if COMPLETE in os.environ:  # a shell asks what may follow

@@ -32,6 +32,9 @@ class Sampling:
         Option(help="Sampling temperature of both ways; 0: greedy.", show_default="as the checkpoint says"),
     ] = None
     everything: Annotated[bool, Option("--all", help="All settings with plans, not only a few.")] = False
+    decoding: Annotated[
+        str | None, Option(metavar="NAME", help="Plan with this decoder only, at all its settings.")
+    ] = None
     tolerance: Annotated[
         float, Option(help="Nats per token that planned answers may be less likely than left to right.")
     ] = 0.5
@@ -69,6 +72,7 @@ def pays(
         max_new_tokens=sampling.max_new_tokens,
         temperature=sampling.temperature,
         everything=sampling.everything,
+        decoding=sampling.decoding,
         as_json=output.as_json,
         bar=progress_bar,
     )

@@ -311,6 +311,61 @@ def predictions() -> list[str]:
     return [*rows_as_table(results["rows"]), "", note]
 
 
+def study_systems(name: str) -> list[str]:
+    """Return the systems of a study, with their figures and intervals."""
+    report = importlib.import_module("planned_diffusion.evaluation.study_report")
+    estimate = importlib.import_module("planned_diffusion.evaluation.bootstrap").Estimate
+    results = loaded(RESULTS / "studies" / f"{name}.json")
+    count = rows_count(results["results"])
+    rows = [
+        {f"{count} questions": row["system"], **{
+            figure: report.interval_text(row[figure] and estimate(**row[figure]), report.FORMATS[figure])
+            for figure in ("facts right", "forwards", "tokens run", "room used", "seconds")
+        }}
+        for row in results["results"]
+    ]  # fmt: skip
+    return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
+
+
+def study_findings() -> list[str]:
+    """Return what the studies say of the paper's findings."""
+    report = importlib.import_module("planned_diffusion.evaluation.study_report")
+    estimate = importlib.import_module("planned_diffusion.evaluation.bootstrap").Estimate
+    rows, stamps = [], []
+    studies = importlib.import_module("planned_diffusion.evaluation.studies").STUDIES
+    files = [RESULTS / "studies" / f"{name}.json" for name in studies]
+    for path in filter(Path.is_file, files):  # `decoders` has a table of its own
+        name, results = path.stem, loaded(path)
+        stamps.append(stamp_line(results["stamp"]))
+        for one in results["findings"]:
+            form = "+.1%" if one["how"] == "difference" else ".2f"
+            change = report.interval_text(one["change"] and estimate(**one["change"]), form)
+            rows.append({
+                "study": f"`{name}`",
+                "finding": one["says"],
+                "measured": f"{one['figure']}, {one['system']} {'less' if form[0] == '+' else '/'} {one['than']}",
+                "change, with 95 % interval": change,
+                "questions": (one["change"] or {"count": 0})["count"] if one["figure"] != "seconds" else "",
+                "verdict": one["verdict"],
+            })  # fmt: skip
+    return [*rows_as_table(rows), "", stamps[0]]
+
+
+def pays_kinds() -> list[str]:
+    """Return the verdicts of `pays` on three kinds of prompts."""
+    rows, stamps = [], []
+    for path in sorted((RESULTS / "pays").glob("*.json")):
+        kind, results = path.stem, loaded(path)
+        stamp, rowed = results["stamp"], results["results"]
+        stamps.append(stamp_line(stamp))
+        rows.append({
+            "prompts": f"{rows_count(rowed)} {kind}, at most {stamp['max_new_tokens']} tokens",
+            "verdict": f"`{results['verdict']['name']}`",
+            "sentence": results["verdict"]["sentence"],
+        })  # fmt: skip
+    return [*rows_as_table(rows), "", *stamps[:1]]
+
+
 def cost_growth() -> list[str]:
     """Return the time of a denoising step against the tokens before it, and against the batch."""
     results = loaded(RESULTS / "cost_growth.json")
@@ -373,6 +428,9 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "objective_examples": partial(objective, "objective_examples.json"),
     "less_work": less_work,
     "predictions": predictions,
+    **{f"study_{name}": partial(study_systems, name) for name in ("topics", "sync", "attention", "length", "steps")},
+    "study_findings": study_findings,
+    "pays_kinds": pays_kinds,
     "small_rooms": partial(rows_of, "small_rooms.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,

@@ -45,13 +45,13 @@ def evaluate_alpaca_eval(
     """Answer the instructions of a file; write the answers of every system, and ask the judge.
 
     Returns:
-        The file that was written, by system.
+        The file that was written, by system; none for a share of the run.
 
     Raises:
         ValueError, RuntimeError: as `evaluate_standard`.
     """
     answers = evaluate_standard("alpaca_eval", evaluation, keep)
-    if outputs.folder is None:
+    if outputs.folder is None or evaluation.shard is not None:  # a share of the answers is no file for the tool
         return {}
     rows = StandardRows.read(STANDARD_TASKS["alpaca_eval"], evaluation.prompts, evaluation.count).rows
     written = {}

@@ -18,17 +18,16 @@ from ..records.journal import Journal
 from .pays_figures import Sides
 from .pays_report import report_pays
 from .stamp import SEED
-from .text_answers import TextAnswer, TextSystem, answer_batch, request_for
-from .text_contest import answer_all, load_sides
+from .text_answers import TextAnswer, request_for
+from .text_contest import answer_all, batches_of, load_sides, warm_up
 from .text_prompts import TextPrompt, read_text_prompts
 from .text_settings import TextEvaluation
 from .text_task import header_of, stamp_of
 from .untouched_base import is_untouched
-from .variants import VARIANTS
+from .variants import VARIANTS, Systems
 from .verdict import TOLERANCE, Verdict, verdict_on
 
 LEFT_TO_RIGHT = ("autoregressive", "speculative")  # decoders
-WARM_UP_TOKENS = 8
 
 
 def does_it_pay(
@@ -39,7 +38,7 @@ def does_it_pay(
     Every answer is written into `keep` at once; a run with the same `keep`, checkpoints, code and machine continues.
 
     Args:
-        evaluation: `count` is the size of the sample.
+        evaluation: `count` is the size of the sample; with `decoding`, only that decoder plans.
         tolerance: nats per token that planned answers may be less likely than left to right.
 
     Raises:
@@ -54,17 +53,16 @@ def does_it_pay(
             "or give --model a planner such as smollm2-planner."
         )
     prompts = sample_of(read_text_prompts(evaluation.prompts), evaluation.count)
-    contest = load_sides(evaluation)
-    contest = replace(contest, systems=[one for one in contest.systems if _takes_part(one)])
+    contest = load_sides(evaluation, chosen_systems(evaluation))
     for system in contest.systems:
         for asked in prompts:
             request_for(system, asked)  # refused before any work
-    _warm_up(contest.systems, prompts[0])
+    warm_up(contest.systems, prompts[0])
     stamp = stamp_of(evaluation, contest) | {"batch": evaluation.batch_size}
     header = header_of(evaluation, stamp, "pays")
     answers: list[TextAnswer] = []
     with Journal(keep, header) if keep else nullcontext() as journal, evaluation.bar("answering both ways") as show:
-        answers += answer_all(contest, prompts, (evaluation.batch_size,), journal, show)
+        answers += answer_all(contest, batches_of(prompts, (evaluation.batch_size,)), journal, show)
     sides = sides_of(answers, {one.name: one.fields for one in contest.systems})
     verdict = verdict_on(sides, VARIANTS, tolerance)
     report_pays(sides, verdict, stamp, evaluation.as_json)
@@ -92,13 +90,15 @@ def sides_of(answers: Sequence[TextAnswer], fields: Mapping[str, Mapping[str, ob
     return Sides(left_to_right, planners)
 
 
-def _takes_part(system: TextSystem) -> bool:
-    """Tell whether a system plans, or writes left to right."""
-    decoding = system.fields["decoding"]
-    return decoding in LEFT_TO_RIGHT or DECODERS[decoding].plans
+def chosen_systems(evaluation: TextEvaluation) -> Systems:
+    """Return the systems that take part: those that plan, of one decoder where it is named, and all left to right.
 
-
-def _warm_up(systems: Sequence[TextSystem], asked: TextPrompt) -> None:
-    """Answer a prompt with each system, briefly, so that none pays for first forwards; nothing is kept."""
-    for system in systems:
-        answer_batch(replace(system, fields={**system.fields, "max_new_tokens": WARM_UP_TOKENS}), [asked], 1)
+    Raises:
+        ValueError: no such decoder, or one that does not plan.
+    """
+    everyone = {**evaluation.systems, **replace(evaluation, decoding=None).systems}
+    planners = {name for name, one in evaluation.systems.items() if DECODERS[one["decoding"]].plans}
+    if not planners:
+        known = ", ".join(name for name, one in DECODERS.items() if one.plans)
+        raise ValueError(f"decoding is {evaluation.decoding!r}, which does not plan; choose one of {known}.")
+    return {name: one for name, one in everyone.items() if name in planners or one["decoding"] in LEFT_TO_RIGHT}

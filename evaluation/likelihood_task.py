@@ -13,7 +13,6 @@ says how it is laid out, and fills its rooms with pads. `error` is the Monte-Car
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from rich.table import Table
 
 from ..generation.tokens import ControlTokens
 from ..inference.answer import Checkpoint, open_checkpoint
-from ..records.journal import Journal
 from ..training.examples import Example, encode_example
 from .bars import Bar, no_bar
 from .bootstrap import Estimate, estimate
@@ -30,6 +28,7 @@ from .likelihood import scored_texts
 from .planned_bound import SAMPLES, check_samples, pads_to_the_room, planned_bound
 from .run_header import header_of_run, stamp_of_run
 from .scored_records import ScoredRecord, read_scored_records
+from .shards import Shard, kept_entries, stamp_of_shard
 from .stamp import print_json, print_tables
 from .text_report import INTERVALS, shown
 
@@ -43,6 +42,7 @@ class LikelihoodEvaluation:
     samples: draws for the bound of each planned answer.
     as_json: print one JSON object instead of a table.
     bar: opens a progress bar.
+    shard: score only this share of the records.
 
     Raises:
         ValueError: a number that is too small.
@@ -54,6 +54,7 @@ class LikelihoodEvaluation:
     samples: int = SAMPLES
     as_json: bool = False
     bar: Bar = field(default=no_bar, compare=False, repr=False)
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
@@ -107,13 +108,16 @@ def evaluate_likelihood(evaluation: LikelihoodEvaluation, keep: Path | None = No
     examples = [example_of(checkpoint, evaluation.answers, record) for record in records]  # refused before any work
     roles = {"model": evaluation.model}
     stamp = stamp_of_run(checkpoint.model, 1, roles, evaluation.answers) | {"samples": evaluation.samples}
+    stamp |= stamp_of_shard(evaluation.shard)
     scores: list[RecordScore] = []
-    with Journal(keep, header_of_run("likelihood", stamp, roles)) if keep else nullcontext() as journal:
+    shard, pairs = evaluation.shard, list(zip(records, examples, strict=True))
+    taken = [pair for place, pair in enumerate(pairs) if shard is None or shard.holds(place)]
+    with kept_entries(keep, header_of_run("likelihood", stamp, roles), shard) as journal:
         kept = {one["hash"]: one["score"] for one in journal.entries(journal.stop)} if journal is not None else {}
         try:
             with evaluation.bar("scoring") as show:
-                for record, example in zip(records, examples, strict=True):
-                    show(len(scores), len(records))
+                for record, example in taken:
+                    show(len(scores), len(taken))
                     name = fingerprint(record)
                     score = (
                         RecordScore(**kept[name]) if name in kept else _score(checkpoint, record, example, evaluation)
@@ -122,7 +126,7 @@ def evaluate_likelihood(evaluation: LikelihoodEvaluation, keep: Path | None = No
                         entry = {"hash": name, "messages": record.messages, "score": asdict(score)}
                         journal.append({"index": journal.stop, **entry})
                     scores.append(score)
-                show(len(scores), len(records))
+                show(len(scores), len(taken))
         finally:
             if scores:
                 _report(scores, stamp, evaluation.as_json)

@@ -9,7 +9,7 @@ from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from .stamp import measurement_stamp
 
 # Entries of the stamp that a run may change when it continues: entries of the file are found by what decides on them.
-OF_ONE_RUN = ("date", "command", "batch", "prompts", "max_new_tokens", "temperature")
+OF_ONE_RUN = ("date", "command", "batch", "prompts", "max_new_tokens", "temperature", "shard")
 
 
 def stamp_of_run(

@@ -12,7 +12,6 @@ an empty answer, and the run goes on.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,16 @@ from typing import Any
 from rich.table import Table
 
 from ..inference.answer import open_checkpoint
-from ..records.journal import Journal
 from ..records.jsonl import json_lines
 from .alpaca_answers import alpaca_eval_prompt, alpaca_eval_terms
 from .bootstrap import Estimate, Term, estimate
 from .gsm8k import gsm8k_prompt, gsm8k_terms
 from .ifeval import ifeval_prompt, ifeval_terms
 from .run_header import header_of_run, stamp_of_run
+from .shards import kept_entries, stamp_of_shard
 from .stamp import print_json, print_tables
 from .text_answers import TextAnswer, TextSystem
-from .text_contest import Contest, answer_all
+from .text_contest import Contest, answer_all, batches_of
 from .text_figures import FIGURES, seconds_of_batches
 from .text_prompts import TextPrompt
 from .text_report import INTERVALS, shown
@@ -118,12 +117,14 @@ def evaluate_standard(name: str, evaluation: TextEvaluation, keep: Path | None =
     roles = {"model": evaluation.model}
     stamp = stamp_of_run(contest.systems[0].checkpoint.model, evaluation.batch_size, roles, evaluation.prompts)
     stamp |= {"task": name, "max_new_tokens": evaluation.max_new_tokens, "temperature": evaluation.temperature}
+    stamp |= stamp_of_shard(evaluation.shard)
     header = header_of_run(name, stamp, roles) | {"data": data.sha256}
     answers: list[TextAnswer] = []
-    with Journal(keep, header) if keep else nullcontext() as journal:
+    batches = batches_of(prompts, [evaluation.batch_size], shard=evaluation.shard)
+    with kept_entries(keep, header, evaluation.shard) as journal:
         try:
             with evaluation.bar("answering") as show:
-                for answer in answer_all(contest, prompts, [evaluation.batch_size], journal, show):
+                for answer in answer_all(contest, batches, journal, show):
                     answers.append(answer)
         finally:
             if answers:

@@ -16,6 +16,7 @@ from ..generation.query import Request
 from ..generation.trace import Trace
 from ..inference.answer import Answer, Checkpoint
 from .likelihood import Likelihood
+from .plan_edits import PLAN_EDITS, edited_plans
 from .text_prompts import TextPrompt
 
 COUNTS = ("planning", "forwards", "critical_path", "tokens", "tokens_run")
@@ -24,11 +25,15 @@ DRAFTS = ("drafts_checked", "drafts_accepted")
 
 @dataclass(frozen=True)
 class TextSystem:
-    """A way to answer: a checkpoint with fields of `generate`, under the name that tables show."""
+    """A way to answer: a checkpoint with fields of `generate`, under the name that tables show.
+
+    plan_edit: how the model's own plan is changed and given back (plan_edits.py); None: it plans as it answers.
+    """
 
     name: str
     checkpoint: Checkpoint
     fields: dict[str, Any]
+    plan_edit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,17 +121,21 @@ class PlanTokens:
 
 
 def answer_batch(system: TextSystem, prompts: Sequence[TextPrompt], batch_size: int) -> list[TextAnswer]:
-    """Answer prompts together; one that this system cannot answer has an `error`."""
+    """Answer prompts together; one that this system cannot answer has an `error`.
+
+    Where the system's plan is edited, the plan is drawn before the clock starts: no figure counts that.
+    """
+    edit, checkpoint = system.plan_edit, system.checkpoint
+    plans = {} if edit is None else edited_plans(checkpoint, system.fields, PLAN_EDITS[edit], prompts)
     started = time.perf_counter()
     requests: dict[int, Request] = {}  # by the prompt's line
     errors: dict[int, str] = {}
     for asked in prompts:
         try:
-            requests[asked.line] = system.checkpoint.request(asked.prompt, system.fields)
+            requests[asked.line] = checkpoint.request(asked.prompt, system.fields, plans.get(asked.line))
         except ValueError as error:
             errors[asked.line] = str(error)
     plan_tokens = PlanTokens()
-    checkpoint = system.checkpoint
     running = list(requests.values())
     outcomes = checkpoint.model.run_requests(running, [plan_tokens.add], compile_config=checkpoint.compile_config)
     seconds = (time.perf_counter() - started) / len(prompts)

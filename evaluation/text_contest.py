@@ -18,10 +18,15 @@ from ..records.journal import Journal
 from .bars import Show
 from .frontier import ALONE
 from .likelihood import likelihoods
+from .shards import Shard
 from .text_answers import TextAnswer, TextSystem, answer_batch
 from .text_figures import figures_of
 from .text_prompts import TextPrompt
 from .text_settings import BASE, LEFT_TO_RIGHT, TextEvaluation
+from .variants import Systems
+
+WARM_UP_TOKENS = 8
+Batch = tuple[int, Sequence[TextPrompt]]  # how many prompts are answered together, at most, and these prompts
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,13 @@ def load_contest(evaluation: TextEvaluation) -> Contest:
     return Contest([TextSystem(BASE, untouched, {**LEFT_TO_RIGHT, **shared}), *systems], scorer)
 
 
-def load_sides(evaluation: TextEvaluation) -> Contest:
+def load_sides(evaluation: TextEvaluation, chosen: Systems) -> Contest:
     """Load the checkpoint alone to answer, and its base to score; the checkpoint scores itself where it has no base.
 
     Raises:
-        ValueError: a checkpoint that cannot be loaded, or no such system.
+        ValueError: a checkpoint that cannot be loaded.
     """
-    chosen, base = evaluation.systems, evaluation.base or evaluation.model
+    base = evaluation.base or evaluation.model
     model = open_checkpoint(evaluation.model)
     systems = [TextSystem(name, model, {**fields, **evaluation.fields}) for name, fields in chosen.items()]
     scorer = in_float32(model) if _same_folder(base, evaluation.model) else open_checkpoint(base, "float32")
@@ -78,27 +83,33 @@ def _same_folder(one: str, other: str) -> bool:
     return one == other or (Path(one).is_dir() and Path(other).is_dir() and Path(one).samefile(other))
 
 
+def batches_of(
+    prompts: Sequence[TextPrompt], sizes: Sequence[int], alone: int = ALONE, shard: Shard | None = None
+) -> list[Batch]:
+    """Return the prompts in batches; those of a share of the run alone.
+
+    Args:
+        sizes: prompts of a batch; where there are several, size 1 is for the first `alone` prompts only.
+    """
+    batches = [
+        (size, batch)
+        for size in sizes
+        for batch in _cut(prompts[:alone] if size == 1 and len(sizes) > 1 else prompts, size)
+    ]
+    return [batch for place, batch in enumerate(batches) if shard is None or shard.holds(place)]
+
+
 def answer_all(
     contest: Contest,
-    prompts: Sequence[TextPrompt],
-    batch_sizes: Sequence[int],
+    batches: Sequence[Batch],
     journal: Journal | None = None,
     show: Show = lambda done, total: None,
-    alone: int = ALONE,
 ) -> Iterator[TextAnswer]:
     """Yield the answers of all systems to all prompts; those of the journal are not made again.
 
     A batch that lacks an answer is made again as a whole.
-
-    Args:
-        batch_sizes: where there are several, size 1 is for the first `alone` prompts only.
     """
     kept = {entry["hash"]: entry["answer"] for entry in journal.entries(journal.stop)} if journal is not None else {}
-    batches = [
-        (size, batch)
-        for size in batch_sizes
-        for batch in _batches(prompts[:alone] if size == 1 and len(batch_sizes) > 1 else prompts, size)
-    ]
     done, total = 0, len(contest.systems) * sum(len(batch) for _, batch in batches)
     for size, batch in batches:
         for system in contest.systems:
@@ -115,6 +126,12 @@ def answer_all(
     show(done, total)
 
 
+def warm_up(systems: Sequence[TextSystem], asked: TextPrompt) -> None:
+    """Answer a prompt with each system, briefly, so that none pays for first forwards; nothing is kept."""
+    for system in systems:
+        answer_batch(replace(system, fields={**system.fields, "max_new_tokens": WARM_UP_TOKENS}), [asked], 1)
+
+
 def scored(answers: Sequence[TextAnswer], scorer: Checkpoint | None) -> list[TextAnswer]:
     """Return answers with their log-likelihoods; a batch is scored as a whole, so that its rounding is repeatable."""
     if scorer is None:
@@ -125,11 +142,12 @@ def scored(answers: Sequence[TextAnswer], scorer: Checkpoint | None) -> list[Tex
 
 def fingerprint_of(system: TextSystem, batch_size: int, asked: TextPrompt) -> str:
     """Return a hash of everything that decides on an answer, the checkpoints aside."""
-    decisive = [system.name, system.fields, batch_size, asked.line, asked.prompt]
+    decisive: list[Any] = [system.name, system.fields, batch_size, asked.line, asked.prompt]
+    decisive += [] if system.plan_edit is None else [system.plan_edit]  # as files of earlier versions have it
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _batches(prompts: Sequence[TextPrompt], size: int) -> list[Sequence[TextPrompt]]:
+def _cut(prompts: Sequence[TextPrompt], size: int) -> list[Sequence[TextPrompt]]:
     return [prompts[start : start + size] for start in range(0, len(prompts), size)]
 
 

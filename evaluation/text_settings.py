@@ -7,6 +7,7 @@ from typing import Any
 from ..inference.decoding_fields import with_sampling
 from .bars import Bar, no_bar
 from .frontier import ALONE
+from .shards import Shard
 from .stamp import SEED
 from .untouched_base import is_untouched, untouched_base
 from .variants import TEXT_SYSTEMS, VARIANTS, Systems, choose_systems
@@ -28,6 +29,7 @@ class TextEvaluation:
     everything: measure all systems, not only a few; decoding: only those of one decoder.
     as_json: print one JSON object instead of tables.
     bar: opens a progress bar.
+    shard: answer only this share of the batches.
 
     Raises:
         ValueError: a number below 1.
@@ -45,6 +47,7 @@ class TextEvaluation:
     decoding: str | None = None
     as_json: bool = False
     bar: Bar = field(default=no_bar, compare=False, repr=False)
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         for name in ("count", "batch_size", "max_new_tokens", "alone"):

@@ -9,15 +9,14 @@
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..records.journal import Journal
 from .frontier_plot import figure_class
 from .run_header import header_of_run, stamp_of_run
+from .shards import kept_entries, stamp_of_shard
 from .text_answers import TextAnswer, request_for
-from .text_contest import Contest, answer_all, load_contest
+from .text_contest import Contest, answer_all, batches_of, load_contest
 from .text_prompts import read_text_prompts
 from .text_report import report_text
 from .text_settings import TextEvaluation
@@ -41,15 +40,16 @@ def evaluate_text(evaluation: TextEvaluation, plot: Path | None = None, keep: Pa
         for asked in prompts:
             request_for(system, asked)  # refused before any work
     stamp = stamp_of(evaluation, contest)
+    batches = batches_of(prompts, evaluation.batch_sizes, evaluation.alone, evaluation.shard)
     answers: list[TextAnswer] = []
-    with Journal(keep, header_of(evaluation, stamp)) if keep else nullcontext() as journal:
+    with kept_entries(keep, header_of(evaluation, stamp), evaluation.shard) as journal:
         try:
             with evaluation.bar("answering") as show:
-                for answer in answer_all(contest, prompts, evaluation.batch_sizes, journal, show, evaluation.alone):
+                for answer in answer_all(contest, batches, journal, show):
                     answers.append(answer)  # those before an interruption are reported
         finally:
             if answers:
-                report_text(answers, stamp, evaluation.as_json, plot)
+                report_text(answers, stamp, evaluation.as_json, None if evaluation.shard else plot)
     return answers
 
 
@@ -64,7 +64,9 @@ def stamp_of(evaluation: TextEvaluation, contest: Contest) -> dict[str, Any]:
     """Return the circumstances of a text task."""
     batch = " and ".join(map(str, evaluation.batch_sizes))
     stamp = stamp_of_run(contest.systems[-1].checkpoint.model, batch, checkpoints_of(evaluation), evaluation.prompts)
-    return {**stamp, "max_new_tokens": evaluation.max_new_tokens, "temperature": evaluation.temperature}
+    return {**stamp, "max_new_tokens": evaluation.max_new_tokens, "temperature": evaluation.temperature} | (
+        stamp_of_shard(evaluation.shard)
+    )
 
 
 def checkpoints_of(evaluation: TextEvaluation) -> dict[str, str | None]:

@@ -5,7 +5,7 @@
     short       hardly any plans: most answers are so short that a plan of two parts would save little
     one piece   hardly any plans, of answers that would be long enough
     slower      there are plans, and every planner takes more seconds
-    open        an interval holds both possibilities: more prompts are needed
+    open        an interval holds both possibilities, or rests on a few batches: more prompts are needed
 
 The figures are those of pays_figures.py.
 """
@@ -20,6 +20,7 @@ from .pays_figures import LEAST_PLAN, Comparison, Sides
 HARDLY_ANY = 0.1  # share of answers with a plan
 MOSTLY = 0.5  # share of answers that are short
 TOLERANCE = 0.5  # nats per token
+FEWEST_TIMES = 6  # batches: of fewer, a bootstrap finds an interval that is far too narrow
 # Share of an answer's tokens that may be left one after the other, as `annotate` asks of plans; two equal parts leave
 # half of them and the plan.
 MOST_LEFT = 0.7
@@ -50,6 +51,9 @@ def verdict_on(sides: Sides, fields: Mapping[str, Mapping[str, Any]], tolerance:
     rows = sorted(sides.compared(), key=lambda row: row.seconds.value)
     if all(row.planned.high < HARDLY_ANY for row in rows):
         return _without_plans(sides, rows)
+    if rows[0].seconds.count < FEWEST_TIMES:
+        few = f"but these are the times of {rows[0].seconds.count} batches, and an interval takes {FEWEST_TIMES}"
+        return _open(rows[0], f"{_cost(rows[0], sides)}, {few}")
     faster = [row for row in rows if row.seconds.high < 1 and row.planned.low > 0]
     for row in faster:
         if row.likelihood is None or row.likelihood.low >= -tolerance:
@@ -91,7 +95,7 @@ def _at_a_price(faster: Sequence[Comparison], sides: Sides, tolerance: float) ->
 
 
 def _open(row: Comparison, said: str) -> Verdict:
-    count = row.seconds.count
+    count = row.planned.count
     return Verdict(
         "open", f"It cannot be told whether planning pays here: {said}; give more prompts than these {count}."
     )

@@ -38,7 +38,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        self.path = path
+        self.path, self.header = path, dict(header)
         self._places: dict[int, tuple[str, int]] = {}  # index -> hash, offset of its line
         self._restored: dict[str, int] = {}  # hash -> offset of its line, for the entries of earlier runs
         self._end = 0  # offset behind the last whole line
@@ -48,7 +48,7 @@ class Journal:
             raise ValueError(f"{path} cannot be written ({error.strerror}); give OUT another place.") from error
         try:
             _lock(self._file, path)
-            self._restore(dict(header))
+            self._restore(self.header)
         except BaseException:
             self._file.close()
             raise

@@ -64,6 +64,7 @@ def sides(count=40, parts=3, times=0.5, nats=1.0, tokens=60, noise=0.1, **change
         (sides(times=1.0, noise=0.9), "open", "so that it may be faster or not; give more prompts than these 40"),
         (sides(count=20, parts=1), "open", "cannot be told"),  # up to 15 % may have plans
         (sides(likelihood=None), "pays", "and nothing scored its text"),
+        (sides(batch=0), "open", "the times of 1 batches, and an interval takes 6; give more prompts than these 40"),
     ],
 )  # fmt: skip
 def test_verdicts(found, name, said):
@@ -186,6 +187,7 @@ def test_both_ways_on_the_included_model(opened, file, tmp_path, capsys, monkeyp
     [row] = told["compared"]
     assert row["planned"]["value"] == pytest.approx(2 / 3) and row["critical_path"]["high"] < 1
     assert row["likelihood"]["count"] == 2 and told["stamp"]["batch"] == 1
+    monkeypatch.setattr(both_ways, "warm_up", lambda systems, asked: None)
     monkeypatch.setattr(text_contest, "answer_batch", None)  # all answers are kept already
     again, same = does_it_pay(replace(evaluation, as_json=False), keep)
     assert (again, same) == (verdict, answers)
@@ -193,6 +195,16 @@ def test_both_ways_on_the_included_model(opened, file, tmp_path, capsys, monkeyp
     for text in ("3 prompts, one at a time", "critical path", "planners over autoregressive, the faster way", PLANNER):
         assert text in shown
     assert " ".join(shown.split()).endswith(verdict.sentence)
+
+
+def test_a_decoder_that_is_named_plans_alone_beside_both_ways_left_to_right(file):
+    evaluation = TextEvaluation(FACTS, file, decoding="parallel_speculative")
+    assert list(both_ways.chosen_systems(evaluation)) == [
+        "parallel speculative, lookahead 3", "autoregressive", "speculative"
+    ]  # fmt: skip
+    for decoding in ("speculative", "diffusion"):
+        with pytest.raises(ValueError, match=f"decoding is '{decoding}', which does not plan; choose one of planned, "):
+            both_ways.chosen_systems(replace(evaluation, decoding=decoding))
 
 
 def test_refused_before_any_work(opened, file, monkeypatch, tmp_path):

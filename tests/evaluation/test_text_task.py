@@ -10,7 +10,7 @@ import pytest
 
 from planned_diffusion.evaluation import text_contest, text_settings
 from planned_diffusion.evaluation.text_answers import TextSystem
-from planned_diffusion.evaluation.text_contest import Contest, answer_all
+from planned_diffusion.evaluation.text_contest import Contest, answer_all, batches_of
 from planned_diffusion.evaluation.text_prompts import TextPrompt, read_text_prompts
 from planned_diffusion.evaluation.text_settings import BASE, TextEvaluation
 from planned_diffusion.evaluation.text_task import evaluate_text
@@ -59,7 +59,7 @@ def whole(file, facts_checkpoint):
     contest = Contest(
         [TextSystem(name, facts_checkpoint, {**fields, **shared}) for name, fields in systems.items()], facts_checkpoint
     )
-    return list(answer_all(contest, read_text_prompts(file), (3, 1)))
+    return list(answer_all(contest, batches_of(read_text_prompts(file), (3, 1))))
 
 
 @pytest.fixture
@@ -188,8 +188,8 @@ def test_only_the_first_prompts_are_answered_alone(facts_checkpoint, monkeypatch
     monkeypatch.setattr(text_contest, "answer_batch", lambda system, batch, size: made.append((size, len(batch))) or [])
     contest = Contest([TextSystem("any", facts_checkpoint, {})], None)
     prompts = [TextPrompt(line, "Why?") for line in range(5)]
-    list(answer_all(contest, prompts, (3, 1), alone=2))
-    list(answer_all(contest, prompts, (1,), alone=2))
+    list(answer_all(contest, batches_of(prompts, (3, 1), alone=2)))
+    list(answer_all(contest, batches_of(prompts, (1,), alone=2)))
     assert made == [(3, 3), (3, 2), (1, 1), (1, 1), *[(1, 1)] * 5]
 
 
