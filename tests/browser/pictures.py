@@ -62,10 +62,10 @@ def picture(
     page.goto(url)
     page.fill("#question textarea", QUESTION)
     if in_the_middle:
-        page.click("#knobs > button")
+        page.click("#knobs button")
         page.fill("#knob-confidence_threshold input[type=number]", "0")
         page.press("#knob-confidence_threshold input[type=number]", "Tab")
-        page.click("#knobs > button")
+        page.click("#knobs button")
         page.check("#race input")
     page.click("#ask")
     if in_the_middle:
