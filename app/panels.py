@@ -1,7 +1,7 @@
 """The page's tabs and its fold: bars that name panels, of which the style shows those that are open.
 
-All panels are in the page from the start. Gradio's own tabs and accordions lay theirs out when they are first opened, and
-a moment later put their first values over what was typed meanwhile.
+All panels are in the page from the start. Gradio's own tabs and accordions lay theirs out when they are first opened,
+and a moment later put their first values over what was typed meanwhile.
 """
 
 from pathlib import Path

@@ -96,7 +96,7 @@ def counts_line(answer: Answer) -> str:
     """Return the cost of an answer in one line."""
     trace = answer.trace
     return (
-        f"{trace.forwards} forwards, critical path {trace.critical_path}, {trace.tokens} tokens, "
+        f"{trace.forwards} forwards, {trace.tokens} tokens, "
         f"{trace.seconds:.2f} seconds, {trace.tokens / max(trace.forwards, 1):.1f} tokens per forward"
         + ("" if answer.ended == "eos" else f"; ended by {answer.ended}")
     )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from planned_diffusion.app.stage import ASSETS, SCRIPTS
+from planned_diffusion.app.stage import stage_script
 
 pytestmark = pytest.mark.browser
 HOSTILE = (
@@ -39,7 +39,6 @@ def test_names_and_questions_are_text(tab, text):
 def stage_alone(page) -> None:
     """Show the stage without Gradio; `window.take(view)` gives it a view, `window.filled` is what it sends."""
     page.set_content('<!doctype html><html><body><div id="root"><div class="pd-stage"></div></div></body></html>')
-    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     page.evaluate(
         """(script) => {
           const props = {value: null};
@@ -49,7 +48,7 @@ def stage_alone(page) -> None:
             (name, data) => { window.filled = data; });
           window.take = (view) => { props.value = view; watchers.forEach((call) => call()); };
         }""",
-        script,
+        stage_script(),
     )
 
 
