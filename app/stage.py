@@ -16,7 +16,7 @@ STYLE = ASSETS / "page.css"
 
 
 def stage_script() -> str:
-    """Return the code that draws the stage; it runs with `element`, `props`, `watch` and `trigger`, as Gradio gives them."""
+    """Return the code that draws the stage; Gradio gives it `element`, `props`, `watch` and `trigger`."""
     return "\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
 
 

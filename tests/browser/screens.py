@@ -33,8 +33,8 @@ LIGHT_ANSI = {
 }  # fmt: skip
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: {ground}; }}
-pre {{ margin: 0; padding: 16px 20px; font: 14px/1.36 "DejaVu Sans Mono", monospace; color: {ink}; width: max-content; }}
-b {{ font-weight: 700; }} .cursor {{ background: {ink}; color: {ground}; }}
+pre {{ margin: 0; padding: 16px 20px; color: {ink}; font: 14px/1.36 "DejaVu Sans Mono", monospace; }}
+pre {{ width: max-content; }}
 </style><pre id="screen"></pre>"""
 
 
@@ -84,6 +84,11 @@ class Recorder:
     def page(self) -> str:
         """An HTML page with an element #screen, for the markup of a shot."""
         return PAGE.format(ground=self.ground, ink=self.colours["default"])
+
+    @property
+    def last(self) -> str:
+        """The last screen as HTML."""
+        return self.shots[-1].markup
 
     def run(self, arguments: Sequence[str], typed: Sequence[Typed] = (), **environment: str) -> None:
         """Run planned-diffusion with arguments, type, and keep every screen until it ends.
