@@ -64,7 +64,7 @@ def save_checkpoint(model_folder: Path, out: Path) -> PlannedDiffusionForCausalL
         do_sample=False,
         max_new_tokens=NEW_TOKENS,
         confidence_threshold=0.9,
-        plan_lookahead=3,
+        plan_lookahead=4,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )

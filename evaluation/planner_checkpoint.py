@@ -33,7 +33,7 @@ RECORDS = CHECKPOINTS.parent / "training" / "recipes" / "smollm2_planner.jsonl.g
 COURSE, RESULTS = "training.json", "results.json"
 DEFAULTS: dict[str, Any] = {
     "decoding": "parallel_autoregressive",
-    "plan_lookahead": 3,
+    "plan_lookahead": 4,
     "length_scale": 2.0,  # it promises too little room for a whole sentence, and ends its parts by itself
     "max_new_tokens": 320,
     "do_sample": False,

@@ -155,7 +155,9 @@ def byte_tokenizer():
 def _run_command(arguments: list[str], pipes: tuple[int, int, int]) -> None:
     from planned_diffusion.cli.main import main
 
-    torch.set_num_threads(torch.get_num_threads())  # makes torch's pool anew after the fork, before threads race to do so
+    torch.set_num_threads(
+        torch.get_num_threads()
+    )  # makes torch's pool anew after the fork, before threads race to do so
     for number, pipe in enumerate(pipes):
         os.dup2(pipe, number)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")

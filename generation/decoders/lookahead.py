@@ -1,9 +1,10 @@
 """Plan several tokens per forward, exactly: guess how the plan goes on, and keep the tokens that the model confirms.
 
 A plan repeats itself: numbers, tags, words of the prompt. So the next forward runs, behind the last token, the tokens
-that followed it when it last occurred (prompt lookup decoding), and every row is drawn as if it were the last: the
-first one that differs from its guess is the token to write, and the guesses behind it are dropped. With
-`plan_lookahead=0` nothing is guessed; any number writes the same greedy plan.
+that followed it when it last occurred (prompt lookup decoding); behind a word that is new, the end of a promise as the
+one before it ended. Every row is drawn as if it were the last: the first one that differs from its guess is the token
+to write, and the guesses behind it are dropped. With `plan_lookahead=0` nothing is guessed; any number writes the same
+greedy plan.
 """
 
 from collections.abc import Generator, Sequence
@@ -102,7 +103,10 @@ def look_ahead(
 
 
 def _guess(seen: list[int], in_promise: bool, control: ControlTokens) -> int | None:
-    """Guess the next token: a tag where the grammar suggests one, else the token behind the latest longest match."""
+    """Guess the next token: a tag where the grammar suggests one, else the token behind the latest longest match.
+
+    Where nothing matches, a topic ends: with the token that stood between topic and number in the promise before.
+    """
     if not in_promise:
         return control.promise_start
     if seen[-1] in control.digits:
@@ -114,4 +118,12 @@ def _guess(seen: list[int], in_promise: bool, control: ControlTokens) -> int | N
             length += 1
         if length > longest:
             best, longest = seen[place + 1], length
-    return best
+    return best if longest else _before_number(seen, control)
+
+
+def _before_number(seen: list[int], control: ControlTokens) -> int | None:
+    """Return the token in front of the latest promise's number; None in the first promise."""
+    for place in range(len(seen) - 1, 0, -1):
+        if seen[place] == control.topic_end:
+            return next((token for token in seen[place - 1 :: -1] if token not in control.digits), None)
+    return None

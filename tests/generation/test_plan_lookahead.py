@@ -117,6 +117,26 @@ def test_guesses_are_what_the_grammar_allows(letters):
         assert allowed[-1] == grammar.allowed()
 
 
+@pytest.mark.parametrize(
+    "written, expected",
+    [
+        ("P<ab 2><cd", " 2><"),  # nothing is known of "d": its promise ends as the one before
+        ("P<ab 23>|<cd", " 2><"),  # of the number the first digit, in an earlier round
+        ("P<ab 2><cd ", "2><c"),
+        ("Pad, <ab 2><cd", ", "),  # "d" stands in the prompt
+        ("P<cd", ""),  # the first promise: there is none to go by
+        ("P<2><cd", ""),  # no topic to go by
+    ],
+)
+def test_a_new_word_is_guessed_to_end_its_topic(written, expected, letters):
+    plan = written[written.rindex("|") + 1 if "|" in written else written.index("<") :]
+    grammar = RoundGrammar(letters, Unit(1.0), room=90, max_spans=9, may_sync=True)
+    for sign in plan:
+        assert grammar.push(ord(sign))
+    guesses, _ = look_ahead(grammar, list(map(ord, written)), 4)
+    assert "".join(map(chr, guesses)) == expected
+
+
 @torch.no_grad()
 def test_a_model_with_a_cache_writes_the_same(planner, golden_tokens, prompts):
     """Greedy, three decoders at once, rounds and spans behind the guesses: nothing sees a guess that was dropped."""

@@ -203,10 +203,11 @@ def test_a_text_to_stop_at_ends_the_answer_and_whatever_runs_behind_it(front):
                 text, reason = choice["message"]["content"], choice["finish_reason"]
             assert (text, reason) == ("Cats ", "stop")
         assert "advice" not in map(part_of, engine.bodies)
+        # On a busy machine the answer may be over before the other part was asked for.
         end = time.monotonic() + 5
-        while engine.left < 2 and time.monotonic() < end:
+        while engine.left < [*map(part_of, engine.bodies)].count("dogs") and time.monotonic() < end:
             time.sleep(0.01)
-        assert engine.left == 2
+        assert engine.left == [*map(part_of, engine.bodies)].count("dogs")
 
 
 def test_several_answers_have_one_plan_and_seeds_in_turn(front):
