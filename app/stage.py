@@ -7,9 +7,17 @@ from pathlib import Path
 
 import gradio
 
+from ..inference.replay.page import BOLD
+
 ASSETS = Path(__file__).resolve().parent / "assets"
-SCRIPTS = ("parts.js", "lane.js", "outline.js", "stage.js")  # each uses those before it
+OWN_SCRIPTS = ("parts.js", "lane.js", "outline.js", "stage.js")  # each uses those before it
+SCRIPTS = (BOLD, *(ASSETS / name for name in OWN_SCRIPTS))
 STYLE = ASSETS / "page.css"
+
+
+def stage_script() -> str:
+    """Return the code that draws the stage; Gradio gives it `element`, `props`, `watch` and `trigger`."""
+    return "\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
 
 
 def make_stage() -> gradio.HTML:
@@ -19,7 +27,7 @@ def make_stage() -> gradio.HTML:
     """
     return gradio.HTML(
         html_template='<div class="pd-stage"></div>',
-        js_on_load="\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        js_on_load=stage_script(),
         apply_default_css=False,
         elem_id="stage",
     )

@@ -15,6 +15,7 @@ from ..loading.embedded import EMBEDDED
 from .desk import Desk
 from .handlers import Handlers
 from .knobs import KNOBS, KnobFields
+from .panels import make_fold, make_tabs
 from .stage import make_stage
 
 TITLE = "Planned diffusion"
@@ -74,20 +75,22 @@ def build_page(desk: Desk) -> gradio.Blocks:
         with gradio.Column(elem_id="head"):
             gradio.Markdown(f"# {TITLE}\n{SUBTITLE}", elem_id="title")
             gradio.Markdown(f"`{desk.model.name}` {proposed.note}", elem_id="model")
-        with gradio.Tab("Answer"):
+        make_tabs()
+        with gradio.Column(elem_id="answer-panel"):
             question = _question(proposed.questions[0], "question")
             with gradio.Row(elem_classes="pd-actions"):
                 ask = gradio.Button("Ask", variant="primary", elem_id="ask", scale=0)
                 stop = gradio.Button("Stop", elem_id="stop", scale=0)
                 race = gradio.Checkbox(label="Race it against left to right", elem_id="race", container=False)
             gradio.Examples([[one] for one in proposed.questions], [question], label="Examples", elem_id="examples")
-        with gradio.Tab("Form"):
+        with gradio.Column(elem_id="form-panel"):
             asked = _question(proposed.form_question, "form-question")
             schema = gradio.Textbox(
                 json.dumps(proposed.schema, indent=2), label="JSON schema", lines=6, max_lines=16, elem_id="schema"
             )
             fill = gradio.Button("Fill in", variant="primary", elem_id="fill-form", scale=0)
-        with gradio.Accordion("Decoding", open=False, elem_id="knobs"):
+        make_fold()
+        with gradio.Column(elem_id="knob-panel"):
             turned = _knobs(knobs, desk.service.limits.answer_tokens)
         stage = make_stage()
         do = Handlers(desk, knobs)

@@ -13,7 +13,7 @@ from ..inference.shown_text import shown
 from .chat_commands import COMMANDS
 from .chat_lines import Lines
 from .race import Racer, race
-from .terminal import costs
+from .terminal import costs, printable
 from .views import can_redraw, view_of
 
 Ask = Callable[[Iterable[Listener]], Turn]
@@ -99,7 +99,7 @@ class Chat:
             race(self.console, racers, self.speed)
             return
         for racer in racers:
-            print(f"{racer.name}:", racer.answer.text, costs(racer.answer), sep="\n", flush=True)
+            print(f"{racer.name}:", printable(racer.answer.text), costs(racer.answer), sep="\n", flush=True)
 
     def say(self, text: str) -> None:
         """Print what a command was asked for."""

@@ -5,7 +5,7 @@ A round whose first span is complete:
     ╭─ round 1 ─────────────────────────────────────────────────────────────────────╮
     │    topic      tokens  text                                                    │
     │ ✓  capital        16  The capital of Kenya is Nairobi.                        │
-    │ ○  currency       16  The currency of ░░░░ is the Kenyan ░░░░░░               │
+    │ ○  currency       16  The currency of ░░ ░░ is the Kenyan ░░ ░░ ░░            │
     ╰───────────────────────────────────────────────────────────────────────────────╯
 """
 
@@ -27,7 +27,7 @@ from ..generation.tokens import ControlTokens
 from ..inference.answer import read
 from ..inference.shown_text import shown
 
-BLANK, PAD, CURSOR = "░░", "·", "▌"
+BLANK, PAD, CURSOR = " ░░", "·", "▌"  # lines break between blanks, as they will between words
 STYLES = {"blank": "dim", "pad": "dim", "fresh": "bold black on green", "written": ""}
 STEP_STYLES = ("cyan", "green", "magenta", "blue")  # of words written in the same step, in turn; legible on any ground
 STACKED = 72  # columns below which the text of a part stands under its topic
@@ -133,7 +133,9 @@ class Drawing:
         for look, group in groupby(span.positions, key=self._look):
             positions = list(group)
             piece = self._shown(look, positions, is_closed)
-            text.append(piece.lstrip() if positions[0] == span.start else piece, STYLES.get(look, look))
+            text.append(piece if text else piece.lstrip(), STYLES.get(look, look))
+        if is_closed:
+            text.rstrip()
         mark = Line("✓", style="green") if is_closed else Line("○", style="dim")
         return mark, Line(self._read(span.topic_ids).strip()), str(len(span.positions)), text
 

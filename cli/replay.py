@@ -70,12 +70,12 @@ def show_again(run: "RecordedRun", speed: float | None) -> None:
 
     from .pacing import DEFAULT_SPEED, paced
     from .race import drawing_of_run
-    from .terminal import LiveView
+    from .terminal import LiveView, printable
     from .views import can_redraw
 
     answer = run.answer()
     if not can_redraw():
-        print(answer.text, flush=True)
+        print(printable(answer.text), flush=True)
         return
     view = paced(LiveView(Console(), drawing_of_run(run)), DEFAULT_SPEED if speed is None else speed)
     with view:
@@ -92,6 +92,7 @@ def show_race(run: "RecordedRun", other: "RecordedRun", speed: float | None) -> 
     from rich.console import Console
 
     from .race import Racer, race
+    from .terminal import printable
     from .views import can_redraw
 
     racers = [Racer.of(run), Racer.of(other)]
@@ -99,4 +100,4 @@ def show_race(run: "RecordedRun", other: "RecordedRun", speed: float | None) -> 
         race(Console(), racers, speed)
     else:
         for racer in racers:
-            print(f"{racer.name}:\n{racer.answer.text}", flush=True)
+            print(f"{racer.name}:\n{printable(racer.answer.text)}", flush=True)

@@ -4,6 +4,7 @@ The live view shows one round at a time (drawing.py). A finished round stays abo
 showed only its top; the text as prose and a line of counts follow at the end.
 """
 
+import sys
 import time
 from itertools import zip_longest
 from typing import Self
@@ -15,8 +16,13 @@ from transformers import PreTrainedTokenizerBase
 
 from ..generation.events import BlanksPlaced, Ended, Event, PlanDone, PlanToken, RoundClosed, Text, TokensWritten
 from ..inference.answer import Answer, Prose
-from ..inference.shown_text import shown
+from ..inference.shown_text import shown, whole
 from .drawing import Drawing
+
+
+def printable(text: str) -> str:
+    """Return a text for standard output: a pipe gets it as it is, a terminal that cannot redraw nothing to obey."""
+    return shown(text) if sys.stdout.isatty() else whole(text)
 
 
 class PipeView:
@@ -34,11 +40,11 @@ class PipeView:
     def add(self, index: int, event: Event) -> None:
         """Print the text that an event completes."""
         if isinstance(event, Text) and not self.as_written:
-            print(self.prose.add(event.token_ids), end="", flush=True)
+            print(printable(self.prose.add(event.token_ids)), end="", flush=True)
 
     def finish(self, answer: Answer) -> None:
         """Print the rest of the answer."""
-        print(answer.text[len(self.prose.text) :], flush=True)
+        print(printable(answer.text[len(self.prose.text) :]), flush=True)
 
 
 class LiveView:
@@ -97,7 +103,7 @@ def counts_line(answer: Answer) -> str:
     """Return the cost of an answer in one line."""
     trace = answer.trace
     return (
-        f"{trace.forwards} forwards, critical path {trace.critical_path}, {trace.tokens} tokens, "
+        f"{trace.forwards} forwards, {trace.tokens} tokens, "
         f"{trace.seconds:.2f} seconds, {trace.tokens / max(trace.forwards, 1):.1f} tokens per forward"
         + ("" if answer.ended == "eos" else f"; ended by {answer.ended}")
     )

@@ -28,6 +28,7 @@ class Lane {
     this.body = make("div", "pd-body");
     this.prose = make("p", "pd-text pd-prose");
     this.prose.dir = "auto";
+    this.written = []; // cells of the prose
     this.foot = make("footer", "pd-foot");
     this.node.append(head, this.plan, this.body, this.foot);
     this.show_counts(null);
@@ -89,12 +90,12 @@ class Lane {
       const title = `forward ${frame.forwards} · ${seconds(frame.at)} · score ${scores[place]}`;
       for (const part of this.open) part.write(position, texts[place], title);
     });
-    for (const part of this.open) part.close_if_full();
+    for (const part of this.open) part.settle();
   }
 
   on_blank(frame, positions) {
     for (const part of this.open) positions.forEach((position) => part.blank(position));
-    for (const part of this.open) part.close_if_full();
+    for (const part of this.open) part.settle();
   }
 
   on_closed(frame, round, index, text) {
@@ -105,18 +106,20 @@ class Lane {
   on_text(frame, text) {
     if (this.rounds.length) return;
     if (!this.prose.isConnected) this.body.prepend(this.prose);
-    const piece = make("span", this.parts.size ? "" : "pd-word", text);
-    piece.title = `forward ${frame.forwards} · ${seconds(frame.at)}`;
-    this.prose.append(piece);
+    const cell = new Cell();
+    cell.set(text, this.parts.size ? "" : "pd-word", `forward ${frame.forwards} · ${seconds(frame.at)}`);
+    this.written.push(cell);
+    this.prose.append(cell.node);
+    settle(this.written);
     if (this.parts.size) this.hide_settled();
   }
 
   // Cells whose text has settled stand in the prose already.
   hide_settled() {
     for (const part of this.open) {
-      for (const cell of part.cells.values()) {
-        if (cell.className === "pd-blank") break;
-        cell.hidden = true;
+      for (const { text, node } of part.cells.values()) {
+        if (text === null) break;
+        node.hidden = true;
       }
     }
   }
@@ -128,8 +131,9 @@ class Lane {
     if (this.spec.form) this.show_object(text);
     else if (!this.rounds.length) this.show_plain(text);
     else if (rest) {
-      const more = make("p", "pd-text pd-prose", rest);
+      const more = make("p", "pd-text pd-prose");
       more.dir = "auto";
+      putPieces(more, boldPieces([rest])[0]);
       this.body.append(more);
     }
     const told = [
@@ -147,7 +151,7 @@ class Lane {
 
   show_plain(text) {
     for (const part of this.parts.values()) part.node.remove();
-    if (this.prose.textContent !== text) this.prose.textContent = text;
+    if (this.prose.textContent !== text.trim()) putPieces(this.prose, boldPieces([text.trim()])[0]);
     if (!this.prose.isConnected) this.body.prepend(this.prose);
   }
 

@@ -122,6 +122,8 @@ class Outline {
     this.cards.forEach((card, index) => card.label(index + 1));
     const open = this.cards.filter((card) => !card.keep.checked).length;
     this.write.textContent = open ? `Write ${counted(open, "part")}` : "Write again";
+    this.write.disabled = !open;
+    this.write.title = open ? "" : "Change, add or release a part first";
   }
 
   place_of(card) {

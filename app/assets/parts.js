@@ -1,4 +1,4 @@
-// Parts of an answer while they fill: a cell per position. All texts are set by textContent.
+// Parts of an answer while they fill: a cell per position. All texts are set as text.
 
 const COLOURS = 8; // accents in page.css
 
@@ -14,9 +14,43 @@ function accented(node, colour) {
   return node;
 }
 
-// A part's text may begin with the space behind the part before.
-function unspaced(text) {
-  return text.replace(/^ /, "");
+// Texts of neighbours, null for a blank, without the space and the empty lines at both ends.
+function without_ends(texts) {
+  const trimmed = [...texts];
+  for (const place of trimmed.keys()) {
+    if (trimmed[place] === null) break;
+    if ((trimmed[place] = trimmed[place].trimStart())) break;
+  }
+  for (let place = trimmed.length - 1; place >= 0 && trimmed[place] !== null; place--) {
+    if ((trimmed[place] = trimmed[place].trimEnd())) break;
+  }
+  return trimmed;
+}
+
+class Cell {
+  constructor() {
+    this.node = make("span");
+    this.set(null, "pd-blank");
+  }
+
+  // text: null for a blank, "" for a pad
+  set(text, name, title = "") {
+    this.text = text;
+    this.node.className = name;
+    this.node.title = title;
+  }
+
+  show(pieces) {
+    const key = JSON.stringify(pieces);
+    if (key !== this.shown) putPieces(this.node, pieces);
+    this.shown = key;
+  }
+}
+
+// Show what has changed in neighbouring cells; how one looks depends on the others.
+function settle(cells) {
+  const pieces = boldPieces(without_ends(cells.map((cell) => cell.text)));
+  cells.forEach((cell, place) => cell.show(pieces[place]));
 }
 
 class Part {
@@ -27,42 +61,34 @@ class Part {
     this.text = make("p", "pd-text");
     this.text.dir = "auto";
     this.node.append(this.text);
-    this.start = given.start;
     this.cells = new Map();
     for (let position = given.start; position < given.stop; position++) {
-      const cell = make("span", "pd-blank");
+      const cell = new Cell();
       this.cells.set(position, cell);
-      this.text.append(cell);
+      this.text.append(cell.node);
     }
     for (const [position, text] of given.given) this.write(position, text, "given", "pd-given");
-    this.close_if_full();
+    this.settle();
   }
 
   write(position, text, title, name = "pd-word") {
-    const cell = this.cells.get(position);
-    if (!cell) return;
-    cell.className = text === "" ? "pd-pad" : name;
-    cell.textContent = position === this.start ? unspaced(text) : text;
-    cell.title = title;
+    this.cells.get(position)?.set(text, text === "" ? "pd-pad" : name, title);
   }
 
   blank(position) {
-    const cell = this.cells.get(position);
-    if (!cell) return;
-    cell.className = "pd-blank";
-    cell.textContent = "";
-    cell.removeAttribute("title");
+    this.cells.get(position)?.set(null, "pd-blank");
   }
 
-  close_if_full() {
-    const full = [...this.cells.values()].every((cell) => cell.className !== "pd-blank");
-    this.node.classList.toggle("pd-closed", full);
+  settle() {
+    const cells = [...this.cells.values()];
+    settle(cells);
+    this.node.classList.toggle("pd-closed", cells.every((cell) => cell.text !== null));
   }
 
   // A character in several tokens reads right in the whole text only.
   close(text) {
-    if (this.text.textContent !== unspaced(text)) this.text.textContent = unspaced(text);
-    for (const cell of this.cells.values()) if (cell.className === "pd-blank") cell.className = "pd-pad";
-    this.node.classList.add("pd-closed");
+    for (const cell of this.cells.values()) if (cell.text === null) cell.set("", "pd-pad");
+    this.settle();
+    if (this.text.textContent !== text.trim()) putPieces(this.text, boldPieces([text.trim()])[0]);
   }
 }

@@ -34,6 +34,13 @@ function start_stage(root, fill) {
     board.classList.toggle("pd-race", lanes.length > 1);
   }
 
+  // On a phone the answer begins below the screen.
+  function come_into_view() {
+    if (board.getBoundingClientRect().top < 0.6 * window.innerHeight) return;
+    const is_still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    root.scrollIntoView({ behavior: is_still ? "auto" : "smooth" });
+  }
+
   function take(view) {
     if (!view) return;
     note.textContent = view.note || "";
@@ -42,6 +49,7 @@ function start_stage(root, fill) {
       run = view.run;
       lanes = view.lanes.map((spec) => new Lane(spec));
       reset();
+      come_into_view();
     }
     lanes.forEach((lane, index) => lane.take(view.lanes[index]));
     name = view.name;

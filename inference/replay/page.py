@@ -17,7 +17,8 @@ from .page_data import page_run
 from .trace_reading import RecordedRun, recorded_run
 
 HERE = Path(__file__).parent
-SCRIPTS = ("replay_run.js", "replay_timeline.js", "replay_controls.js")  # in this order
+BOLD = HERE / "bold.js"
+SCRIPTS = ("replay_run.js", BOLD.name, "replay_timeline.js", "replay_controls.js")  # in this order
 HARMLESS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}  # in JSON strings; so no tag can stand in the data
 
 Traced = Mapping[str, Any] | RecordedRun

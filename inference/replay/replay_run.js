@@ -39,17 +39,23 @@ class Cell {
     return version && version[1] !== null ? version : null;
   }
 
-  show(frame, isOver) {
+  // The text that is seen after a forward; null for none yet.
+  textAt(frame) {
+    const version = this.at(frame);
+    return version ? (version[1] === PAD ? "" : this.display(version[1])) : null;
+  }
+
+  show(frame, isOver, pieces) {
     const version = this.at(frame);
     const age = version ? (isOver ? 3 : Math.min(frame - version[0], 3)) : -1;
     const isBlank = this.isPromised || latest(this.versions, frame) !== undefined;
-    const key = version ? `${version[0]} ${age}` : isBlank ? "blank" : "later";
+    const key = `${version ? `${version[0]} ${age}` : isBlank ? "blank" : "later"} ${JSON.stringify(pieces)}`;
     if (key === this.shown) return;
     this.shown = key;
     const { element } = this;
     const isPad = version && version[1] === PAD;
-    element.textContent = version && !isPad ? this.display(version[1]) : "";
-    element.className = "cell " + (version ? (isPad ? "pad" : "written") : key);
+    putPieces(element, pieces);
+    element.className = "cell " + (version ? (isPad ? "pad" : "written") : isBlank ? "blank" : "later");
     if (version && age < 3) element.classList.add(age === 0 ? "fresh" : "recent");
     if (version && !isPad && this.accuracy && version[2] !== null && version[2] < 0.9) {
       element.classList.add(version[2] < 0.5 ? "guess" : "unsure");
@@ -155,7 +161,8 @@ class Part {
     this.article.hidden = !isPlaced;
     this.article.classList.toggle("done", this.isDone(frame) || (isOver && !this.number));
     if (isPlaced) {
-      this.tokens.forEach((cell) => cell.show(frame, isOver));
+      const pieces = boldPieces(this.tokens.map((cell) => cell.textAt(frame)));
+      this.tokens.forEach((cell, place) => cell.show(frame, isOver, pieces[place]));
       this.count.textContent = this.kept ? "kept" : `${this.words(frame)} of ${this.length} tokens`;
     }
     if (this.promise) this.showPromise(frame, longest, isPlaced);

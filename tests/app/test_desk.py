@@ -1,6 +1,7 @@
 """What a page is shown is the answer: frames fold to it, alone or among others; a closed page leaves nothing."""
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -32,6 +33,21 @@ def test_frames_fold_to_the_answer(facts, facts_desk, folded, decoding):
         if part["topic"]:
             text = alone.plans[number][index]["text"]
             assert seen.part_text(part) == text and seen.closed[number, index] == text
+
+
+def test_answers_that_are_forgotten_leave_nothing(facts_desk, monkeypatch):
+    def objects() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    monkeypatch.setattr(facts_desk.desk.remembered, "most", 3)
+    counts = []
+    for _ in range(3):
+        for _ in range(5):
+            facts_desk.ask(PROMPT, {}, {"decoding": "autoregressive"})
+            assert facts_desk.held == (0, 0, 0)
+        counts.append(objects())
+    assert abs(counts[2] - counts[1]) < 100  # an answer has thousands
 
 
 def test_the_outline_comes_before_any_word(facts_desk, folded):

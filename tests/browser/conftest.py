@@ -17,6 +17,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is miss
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 STAGE = ".pd-stage"
+SLOW_FRAMES = "window.requestAnimationFrame = (call) => setTimeout(() => call(performance.now()), %d)"
 PATIENCE = 60_000  # milliseconds; a busy machine stops for seconds
 
 
@@ -97,14 +98,14 @@ class Tab:
     def set_knob(self, name: str, value: float) -> None:
         """Turn a knob in the folded panel."""
         if not self.page.is_visible("#decoder"):
-            self.page.click("#knobs > button")
+            self.page.click("#knobs button")
         self.page.fill(f"#{name} input[type=number]", str(value))
         self.page.press(f"#{name} input[type=number]", "Tab")
 
     def choose(self, decoding: str) -> None:
         """Choose a decoder."""
         if not self.page.is_visible("#decoder"):
-            self.page.click("#knobs > button")
+            self.page.click("#knobs button")
         self.page.click("#decoder input")
         self.page.get_by_role("option", name=decoding, exact=True).click()
 
@@ -125,11 +126,15 @@ class Tab:
 
 @pytest.fixture
 def open_tab(browser, page_url):
-    """open_tab(width=1400, scheme="light", url=None) -> a `Tab` of its own visitor."""
+    """open_tab(width=1400, scheme="light", url=None, frame_seconds=None) -> a `Tab` of its own visitor."""
     opened = []
 
-    def open_one(width: int = 1400, scheme: str = "light", url: str | None = None) -> Tab:
+    def open_one(
+        width: int = 1400, scheme: str = "light", url: str | None = None, frame_seconds: float | None = None
+    ) -> Tab:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        if frame_seconds is not None:
+            context.add_init_script(SLOW_FRAMES % (1000 * frame_seconds))
         tab = Tab(context.new_page(), url or page_url)
         opened.append((context, tab))
         return tab.open()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from planned_diffusion.app.stage import ASSETS, SCRIPTS
+from planned_diffusion.app.stage import stage_script
 
 pytestmark = pytest.mark.browser
 HOSTILE = (
@@ -39,7 +39,6 @@ def test_names_and_questions_are_text(tab, text):
 def stage_alone(page) -> None:
     """Show the stage without Gradio; `window.take(view)` gives it a view, `window.filled` is what it sends."""
     page.set_content('<!doctype html><html><body><div id="root"><div class="pd-stage"></div></div></body></html>')
-    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
     page.evaluate(
         """(script) => {
           const props = {value: null};
@@ -49,7 +48,7 @@ def stage_alone(page) -> None:
             (name, data) => { window.filled = data; });
           window.take = (view) => { props.value = view; watchers.forEach((call) => call()); };
         }""",
-        script,
+        stage_script(),
     )
 
 
@@ -92,3 +91,28 @@ def test_tokens_are_text_in_every_place(browser, text, form):
         assert sent["name"] == "abc" and sent["outline"][0][0]["was"] == [0, 0]
     page.close()
     assert not complaints
+
+
+def test_bold_type_and_no_empty_lines(browser):
+    page = browser.new_page()
+    stage_alone(page)
+    written = ["\n\n", "**", "Diet", "**: ", "2 * 3", "**", "\n"]
+    part = {"topic": "diet", "length": 7, "start": 10, "stop": 17, "given": []}
+    steps = [
+        [["outline", 0, [part]]],
+        [["write", [10, 11, 12], written[:3], [1, 1, 1]]],
+        [["write", [13, 14, 15, 16], written[3:], [1, 1, 1, 1]]],
+    ]
+    shown = []
+    for stop in range(2, len(steps) + 1):
+        frames = [
+            json.dumps({"at": 0.1, "forwards": at, "changes": changes}) for at, changes in enumerate(steps[:stop])
+        ]
+        lane = {"decoding": "planned", "form": False, "waiting": 0, "frames": frames}
+        page.evaluate("(view) => window.take(view)", {"run": "1", "lanes": [lane], "name": None, "note": None})
+        page.wait_for_function(
+            "count => document.querySelector('.pd-counts').textContent.startsWith(`${count} `)", arg=stop - 1
+        )
+        shown.append((page.text_content(".pd-part .pd-text"), page.locator(".pd-part .bold").all_text_contents()))
+    assert shown == [("**Diet", []), ("**Diet**: 2 * 3**", ["Diet"])]
+    page.close()

@@ -127,6 +127,31 @@ def test_knobs_change_the_answer_as_fields_do(tab, facts):
     assert tab.forwards() == alone.trace.forwards and tab.texts(".pd-part .pd-text") == parts_of(alone)
 
 
+def test_what_is_typed_at_once_stays(open_tab):
+    tab = open_tab(frame_seconds=0.5)  # a browser that is slow to draw
+    tab.set_knob("knob-confidence_threshold", 0)
+    tab.page.get_by_role("tab", name="Form").click()
+    tab.page.fill("#schema textarea", "{}")
+    tab.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert tab.page.input_value("#schema textarea") == "{}"
+    assert tab.page.input_value("#knob-confidence_threshold input[type=number]") == "0"
+
+
+def test_tabs_and_the_fold_work_by_keys(tab):
+    keys, page = tab.page.keyboard, tab.page
+    page.focus("#tabs [aria-selected=true]")
+    keys.press("ArrowRight")
+    assert page.is_visible("#schema") and not page.is_visible("#question")
+    assert page.evaluate("document.activeElement.textContent") == "Form"
+    keys.press("ArrowRight")
+    assert page.is_visible("#question") and not page.is_visible("#schema")
+    for shown in (True, False):
+        page.focus("#knobs button")
+        keys.press("Enter")
+        assert page.is_visible("#decoder") == shown
+        assert page.get_attribute("#knobs button", "aria-expanded") == str(shown).lower()
+
+
 def test_a_form_is_filled_in(tab, facts):
     tab.page.get_by_role("tab", name="Form").click()
     schema = {"type": "object", "properties": {"continent": {"enum": ["Africa", "Asia", "Europe"]}}}
@@ -194,5 +219,5 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_tab, scheme):
         ".pd-stage *", "all => all.map((one) => one.getBoundingClientRect()).filter((box) => box.right > 390.5).length"
     )
     assert boxes == 0
-    tab.page.click("#knobs > button")
+    tab.page.click("#knobs button")
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390

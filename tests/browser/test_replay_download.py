@@ -1,8 +1,12 @@
 """A replay is downloaded from the page, opened from the disk without a server, and stepped: it shows the trace."""
 
+import json
+
 import pytest
 
 from planned_diffusion.inference.answer import ask
+from planned_diffusion.inference.recording import Recording
+from planned_diffusion.inference.replay.page import replay_page
 
 pytestmark = pytest.mark.browser
 QUESTION = "What are the capital and the currency of Peru?"
@@ -57,3 +61,17 @@ def test_a_replay_opens_from_the_disk_and_shows_the_trace(tab, browser, facts, t
     assert all(any(part["topic"] in row for row in rows) for part in answer.plans[0])
     context.close()
     assert not complaints
+
+
+def test_bold_type_in_a_replay(browser, facts, tmp_path):
+    recording = Recording(facts.tokenizer)
+    answer = ask(facts, QUESTION, {}, [recording.add])
+    text = json.dumps(recording.document(answer, {})).replace('" city', '" **city**').replace(" city ", " **city** ")
+    file = tmp_path / "bold.html"
+    file.write_text(replay_page(json.loads(text)), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    assert page.locator("#parts .bold").all_text_contents() == ["city"]
+    assert "**city**" in page.locator("#parts .text").first.text_content()
+    assert "**" not in page.locator("#parts .text").first.inner_text()
+    page.close()

@@ -91,6 +91,25 @@ def test_spans_fill_and_close(view, script):
     assert first.split()[1] == "✓" and "It is Nairobi. " in first and second.split()[1] == "○"
 
 
+def test_a_part_has_no_empty_lines_at_its_ends(view, tokenizer, control):
+    script = Script(tokenizer, control, [("tips", 2, "\n\n 1. Sleep.\n\n2. Eat.\n")])
+    for event in (script.laid_out(), script.step(1), script.step(1, skip=1), script.step(2, skip=2)):
+        view.add(0, event)
+    assert drawn(view).splitlines()[2].split()[4:6] == ["1", BLANK.strip()]
+    for event in (script.step(100, skip=4), script.closed(0)):
+        view.add(0, event)
+    lines = [line.strip("│ \n") for line in drawn(view).splitlines()[2:-1]]
+    assert [line.removeprefix("✓  tips").split(maxsplit=1)[-1:] for line in lines] == [["1. Sleep."], [], ["Eat."]]
+
+
+def test_lines_break_between_blanks(view, tokenizer, control):
+    script = Script(tokenizer, control, [("tips", 9, "Sleep and then " + "x" * 60)])
+    for event in (script.laid_out(), script.step(9)):
+        view.add(0, event)
+    first, second = drawn(view).splitlines()[2:4]
+    assert "Sleep and" + BLANK * 3 in first and BLANK * 3 in second
+
+
 def test_new_tokens_are_highlighted_for_one_frame(view, script, control):
     view.add(0, script.laid_out())
     view.seconds_per_frame = 1000  # no more frames
@@ -117,7 +136,7 @@ def test_rounds_stay_and_the_text_follows_with_its_counts(view, script, tokenize
     shown = view.console.export_text()
     ending = shown.splitlines()[-2:]
     assert ending[0].strip() == "It is Nairobi. It is the shilling. More."
-    assert ending[1].strip() == "20 forwards, critical path 20, 30 tokens, 0.50 seconds, 1.5 tokens per forward"
+    assert ending[1].strip() == "20 forwards, 30 tokens, 0.50 seconds, 1.5 tokens per forward"
     for text in ("capital", "currency", "It is the shilling.", "round 2", "detail"):
         assert text in shown
     assert shown.rindex("round 1") < shown.rindex("round 2")

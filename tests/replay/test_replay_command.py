@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import pytest
 from rich.console import Console
@@ -29,6 +30,20 @@ def test_a_pipe_gets_the_text(traces, capsys):
     assert capsys.readouterr() == (document["text"] + "\n", "")
     assert main(["replay", str(planned), "--beside", str(plain)]) == 0
     assert capsys.readouterr().out == f"planned:\n{document['text']}\nleft to right:\n{other['text']}\n"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_half_characters_and_what_a_terminal_would_obey(traces, capfd, monkeypatch, is_terminal):
+    planned, _, (document, _) = traces
+    document["text"] = "caf\ud83d \x1b[31mred \u202e"
+    planned.write_text(json.dumps(document))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: is_terminal, raising=False)
+    for arguments in ([], ["--beside", str(planned)]):
+        assert main(["replay", str(planned), *arguments]) == 0
+        out = capfd.readouterr().out.removeprefix("planned:\n").splitlines()[0]
+        escape, override = ("\N{SYMBOL FOR ESCAPE}", "<U+202E>") if is_terminal else ("\x1b", "\u202e")
+        assert out == f"caf\N{REPLACEMENT CHARACTER} {escape}[31mred {override}"
 
 
 def test_the_page_is_that_of_the_trace(traces, capsys, tmp_path):
