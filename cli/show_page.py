@@ -13,6 +13,27 @@ from .server import Weights, opened
 
 
 @dataclass(frozen=True)
+class Source:
+    """The checkpoint that people ask, named with or without --model."""
+
+    source: Annotated[
+        str | None, Argument(metavar="[MODEL]", help="As --model of generate; default: the included model.")
+    ] = None
+    model: Annotated[str | None, Option(metavar="NAME", help="The same checkpoint, as other commands take it.")] = None
+
+    @property
+    def name(self) -> str | None:
+        """Return the one that was given.
+
+        Raises:
+            ValueError: two that differ.
+        """
+        if self.source and self.model and self.source != self.model:
+            raise ValueError(f"There are two models, {self.source} and --model {self.model}; give one.")
+        return self.source or self.model
+
+
+@dataclass(frozen=True)
 class Place:
     """Options for where the page is shown."""
 
@@ -37,12 +58,10 @@ class PageBounds:
 
 
 def app(
+    of: Source,
     weights: Weights,
     place: Place,
     bounds: PageBounds,
-    model: Annotated[
-        str | None, Argument(metavar="[MODEL]", help="As --model of generate; default: the included model.")
-    ] = None,
     space: Annotated[
         Path | None, Option(metavar="FOLDER", help="Write a folder that is a Space of the Hub, and show nothing here.")
     ] = None,
@@ -52,6 +71,7 @@ def app(
 
     It listens on this machine alone. docs/usage.md describes the page.
     """
+    model = of.name
     if space is not None:
         from ..app.space import write_space
 

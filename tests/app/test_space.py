@@ -94,3 +94,13 @@ def test_the_space_shows_its_page(tmp_path):
     finally:
         shown.terminate()
         assert shown.wait(30) in (0, -15)
+
+
+def test_a_model_is_named_with_or_without_its_option(tmp_path, capsys):
+    for number, named in enumerate((["smollm2"], ["--model", "smollm2"], ["smollm2", "--model", "smollm2"])):
+        assert main(["app", *named, "--space", str(tmp_path / str(number))]) == 0
+    written = [(tmp_path / str(number) / "app.py").read_text() for number in range(3)]
+    assert "'smollm2'" in written[0] and written[0] == written[1] == written[2]
+    assert main(["app", "smollm2", "--model", "facts", "--space", str(tmp_path / "other")]) == 2
+    assert "There are two models, smollm2 and --model facts; give one." in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
