@@ -216,5 +216,5 @@ def test_running_answers_end_before_the_server_does_and_no_ray_is_left(server):
         server.process.send_signal(signal.SIGINT)
         status, body = answer.result()
     assert status == 200 and [choice["finish_reason"] for choice in body["choices"]] == ["stop"] * 16, body
-    assert server.process.wait(60) == 130
+    assert server.process.wait(150) == 130  # 40 s at most for the answers; Ray takes its own time on a busy machine
     assert family and not [number for number in family if Path(f"/proc/{number}").exists()]
