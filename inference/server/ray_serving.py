@@ -47,7 +47,8 @@ def run_replicas(
     serving = replace(serving, address=_free(serving.address, wanted))
     try:
         count, resources = start_ray(ray, wanted)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray's own handler would leave Ray Serve running
+        for ending in (signal.SIGTERM, signal.SIGINT):  # Ray's own handler would leave Ray Serve running
+            signal.signal(ending, signal.default_int_handler)  # also where SIGINT was ignored, as behind nohup
         with _serve_of(ray, serving, wanted) as serve:
             deployment = serve.deployment(serve.ingress()(Replica)).options(
                 name="replica",
