@@ -4,11 +4,13 @@
     python tests/compatibility/run.py newest                only this one
     python tests/compatibility/run.py --here oldest         in the running interpreter, where its versions are installed
                                                             already (a GPU machine, say)
+    python tests/compatibility/run.py --here oldest --again only the tests that failed last time, mended since
 
 torch is installed first and alone, then the package with what its tests need, everything but torch and transformers as
 in constraints.txt where it fits; "unconstrained" takes the newest version of everything that pip finds. `results.json`
-beside this file keeps the last result of every environment, with date, commit, machine and versions; test_results.py
-compares it with the range in pyproject.toml.
+beside this file keeps the last result of every environment, with date, commit, machine and versions, and of `--again`
+the tests that pass by now, with date and commit of their own; test_results.py compares it with the range in
+pyproject.toml.
 """
 
 import argparse
@@ -87,9 +89,32 @@ def measure(python: Path | str, pytest_arguments: list[str]) -> dict:
     }
 
 
+def measure_again(python: Path | str, before: dict) -> dict:
+    """Run the tests that failed, and return the result with those that pass by now told apart."""
+    again = measure(python, [path_of(test) for test in before["failed"]])
+    mended = [test for test in before["failed"] if test not in again["failed"]]
+    told = {"date": again["date"], "commit": again["commit"], "passed": mended}
+    return {
+        **before,
+        "passed": before["passed"] + len(mended),
+        "failed": again["failed"],
+        "again": [*before.get("again", []), told],
+    }
+
+
+def path_of(test: str) -> str:
+    """Return a test of a JUnit report, "tests.cli.test_main::test_help", as pytest takes it."""
+    module, _, name = test.partition("::")
+    return f"{module.replace('.', '/')}.py::{name}"
+
+
+def recorded() -> dict:
+    """Return the results that are kept, by environment."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+
+
 def record(name: str, result: dict) -> None:
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    results[name] = result
+    results = recorded() | {name: result}
     ordered = {name: results[name] for name in ENVIRONMENTS if name in results}
     RESULTS.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
     versions = ", ".join(f"{library} {version}" for library, version in result["versions"].items())
@@ -102,17 +127,20 @@ def main() -> int:
         "environments", nargs="*", metavar="NAME", help=f"among {', '.join(ENVIRONMENTS)}; default: all"
     )
     parser.add_argument("--here", action="store_true", help="run the named environment in the running interpreter")
+    parser.add_argument("--again", action="store_true", help="run only the tests that failed last time")
     parser.add_argument("--folder", type=Path, default=ROOT / ".venv-compatibility", help="folder for environments")
     parser.add_argument("--pytest", nargs="*", default=[], metavar="ARGUMENT", help="further arguments for pytest")
     args = parser.parse_args()
     unknown = set(args.environments) - ENVIRONMENTS.keys()
     if unknown or (args.here and len(args.environments) != 1):
         parser.error(f"name one or more of {', '.join(ENVIRONMENTS)}; exactly one with --here")
-    worst = 0
-    for name in args.environments or ENVIRONMENTS:
+    names, worst = args.environments or list(ENVIRONMENTS), 0
+    if args.again:
+        names = [name for name in names if recorded().get(name, {}).get("failed")]
+    for name in names:
         folder = args.folder / name.replace(" ", "-")
         python = sys.executable if args.here else make(folder, **ENVIRONMENTS[name])
-        result = measure(python, args.pytest)
+        result = measure_again(python, recorded()[name]) if args.again else measure(python, args.pytest)
         record(name, result)
         worst = max(worst, len(result["failed"]))
     return 1 if worst else 0
