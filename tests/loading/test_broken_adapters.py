@@ -162,4 +162,5 @@ def test_rows_of_the_vocabulary_may_come_along(whole, tmp_path):
     rows = {"base_model.model.model.embed_tokens.weight": base["model.embed_tokens.weight"] + 1}
     tensors(lambda stored: {**stored, **rows})(tmp_path / "adapter")
     for door in DOORS.values():
-        door(str(tmp_path / "adapter"))
+        model = door(str(tmp_path / "adapter"))
+        assert model.get_input_embeddings().weight.equal(rows["base_model.model.model.embed_tokens.weight"])
