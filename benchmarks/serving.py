@@ -1,10 +1,11 @@
 """Measures servers: answers per second and times to the first and last token, for several numbers of users.
 
     python benchmarks/serving.py --out benchmarks/results/serving.json
-    python benchmarks/serving.py --model path/to/checkpoint --users 1 8 32 --requests 200
+    python benchmarks/serving.py --model smollm2-planner --users 1 8 --requests 64
 
 Each user asks streamed questions about countries one after another. Ours answers from a process of its own, and then so
-does `transformers serve` with the same checkpoint; the two take turns, number of users by number of users. Columns:
+does `transformers serve` with the same checkpoint (an adapter is exported for both, merged into its base); the two take
+turns, number of users by number of users. Columns:
 
     answers/s      of all users together; by one: over the same server with one user
     plan s         median seconds to the first part of the plan (ours only)
@@ -19,17 +20,21 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness import arguments, report, stamp
 
 from planned_diffusion.cli.model_names import checkpoint_of
 from planned_diffusion.facts.countries import load_countries
+from planned_diffusion.hub.export import export
+from planned_diffusion.loading.adapter_base import base_of
 
 ATTRIBUTES = ("capital", "currency", "continent", "language", "demonym")
 OURS, THEIRS = "ours", "transformers serve"
@@ -155,6 +160,9 @@ def main(args: Namespace) -> None:
     source, rows = checkpoint_of(args.model), []
     names = (OURS,) if args.ours_only else (OURS, THEIRS)
     with ExitStack() as stack:
+        if base_of(source):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            source = str(export(source, folder / "merged").folder)
         servers = [stack.enter_context(started(name, source, args.device)) for name in names]
         for server in servers:
             measure(server, 1, questions(args.warm_up, seed=1))
@@ -167,7 +175,7 @@ def main(args: Namespace) -> None:
 
 if __name__ == "__main__":
     parser = arguments(__doc__ or "")
-    parser.add_argument("--model", help="checkpoint folder; default: the included model")
+    parser.add_argument("--model", help="folder or name of a checkpoint or adapter; default: the included model")
     parser.add_argument("--users", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--requests", type=int, default=100, help="per number of users and server")
     parser.add_argument("--warm-up", type=int, default=5)

@@ -73,10 +73,11 @@ def renewed(text: str) -> str:
 
 
 def rows_as_table(rows: Iterable[Mapping[str, object]]) -> list[str]:
-    """Return rows as the lines of a Markdown table; a cell is empty where a row has no such key."""
+    """Return rows as the lines of a Markdown table; a cell is empty where a row has no such key, and - where none."""
     listed = list(rows)
     columns = list(dict.fromkeys(name for row in listed for name in row))
-    cells = [[str(row.get(name, "")).replace("|", r"\|") for name in columns] for row in listed]
+    found = [["-" if row.get(name, "") is None else str(row.get(name, "")) for name in columns] for row in listed]
+    cells = [[cell.replace("|", r"\|") for cell in line] for line in found]
     return [f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *cells)]
 
 
@@ -432,6 +433,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "study_findings": study_findings,
     "pays_kinds": pays_kinds,
     "small_rooms": partial(rows_of, "small_rooms.json"),
+    "serving_facts": partial(rows_of, "serving.json"),
+    "serving_planner": partial(rows_of, "serving_smollm2.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,

@@ -13,6 +13,12 @@ the pairs are hidden, and of six equal spans about half of the rest. GPUs comput
 
 `segmented_mask` is the way in: it returns a mask, or None where one dense mask is as fast. The model is unaware: it
 hands the mask to `scaled_dot_product_attention`, and the mask, a tensor subclass, computes the attention itself.
+
+Where several heads share keys (grouped queries), the model repeats the keys for each of them. The mask gathers them
+once, and the rows of those heads are rows of one product:
+
+    model      9 heads x R rows, 9 heads of keys, of which three each are equal
+    segment    3 heads x 3 R rows, 3 heads of keys
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +28,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._pytree import tree_map
+from transformers import PreTrainedConfig
 
 from ..visibility import CLEAN, NO_SPAN, Labels, additive_mask, dense_mask
 from .packing import Layout, Packed, Segment
@@ -37,15 +44,24 @@ PAIRS_PER_SLOT = 4  # gathering its key and value
 ROWS_ARE_EVEN = 2  # bfloat16 takes twice as long for one row as for two
 
 
-def segmented_mask(query: Labels, key: Labels, packed: Packed, implementation: str) -> "SegmentedMask | None":
+def segmented_mask(query: Labels, key: Labels, packed: Packed, config: PreTrainedConfig) -> "SegmentedMask | None":
     """Return a mask [1, 1, N, S] of labels [1, N] and [1, S] that attends by segments; None where a dense one will do.
 
     On a CPU with sdpa it pays where requests or spans would compute many pairs that the other's labels hide.
+
+    Args:
+        config: the backbone's.
     """
-    if query.span.device.type != "cpu" or implementation != "sdpa":
+    if query.span.device.type != "cpu" or config._attn_implementation != "sdpa":
         return None
     segments = [segment for request in packed.segments for segment in by_span(request, packed.layout)]
-    return mask_of(query, key, segments) if pays(segments, key.span.shape[1]) else None
+    return mask_of(query, key, segments, heads_per_key(config)) if pays(segments, key.span.shape[1]) else None
+
+
+def heads_per_key(config: PreTrainedConfig) -> int:
+    """Return how many heads of attention share the keys and values of one."""
+    heads, of_keys = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
+    return heads // of_keys if isinstance(heads, int) and isinstance(of_keys, int) else 1
 
 
 def cost(segment: Segment) -> int:
@@ -107,13 +123,18 @@ def in_batches(segments: Sequence[Segment]) -> list[list[Segment]]:
     return batches
 
 
-def mask_of(query: Labels, key: Labels, segments: Sequence[Segment]) -> "SegmentedMask":
-    """Return the mask [1, 1, N, S] of labels [1, N] and [1, S]; the segments cover the N rows."""
+def mask_of(query: Labels, key: Labels, segments: Sequence[Segment], sharing: int = 1) -> "SegmentedMask":
+    """Return the mask [1, 1, N, S] of labels [1, N] and [1, S]; the segments cover the N rows.
+
+    Args:
+        sharing: so many heads, one after another, have the same keys and values.
+    """
     device, count = query.span.device, query.span.shape[1]
     row_labels, slot_labels = query.stacked()[:, 0], key.stacked()[:, 0]  # [5, N], [5, S]
     visible, gathered, every_row, places, filled = [], [], [], [0] * count, 0
+    even = ROWS_ARE_EVEN if sharing == 1 else 1  # the rows of heads that share keys are several by themselves
     for batch in in_batches(segments):
-        rows = table_of_integers(_padded([segment.rows for segment in batch], ROWS_ARE_EVEN), device)  # [D, R]
+        rows = table_of_integers(_padded([segment.rows for segment in batch], even), device)  # [D, R]
         slots = table_of_integers(_padded([[*segment.slots] for segment in batch]), device)  # [D, K]
         sees = dense_mask(Labels(*row_labels[:, rows]), Labels(*slot_labels[:, slots]))  # [D, R, K]
         held = integers([len(segment.slots) for segment in batch], device)[:, None, None]
@@ -128,7 +149,7 @@ def mask_of(query: Labels, key: Labels, segments: Sequence[Segment]) -> "Segment
     mask = mask.as_subclass(SegmentedMask)
     mask.query, mask.key, mask.gathering, mask.visible = query, key, SlotGathering(gathered), visible
     mask.rows, mask.places = torch.cat(every_row), integers(places, device)
-    mask.additive = {}
+    mask.sharing, mask.additive = sharing, {}
     return mask
 
 
@@ -160,7 +181,8 @@ class SegmentedMask(torch.Tensor):
         gathering: the slots of each batch of D segments with R rows and K slots.
         visible: what these rows see of them, bool [D, 1, R, K].
         places: for each of the N rows one of the P that hold it, int64 [N].
-        additive: the batches' masks as floats, by dtype; made by the first layer, used by all.
+        sharing: so many heads, one after another, have the same keys and values: heads = sharing x heads of keys.
+        additive: the batches' masks [D, 1, sharing x R, K] as floats, by dtype; made by the first layer, used by all.
     """
 
     query: Labels
@@ -169,6 +191,7 @@ class SegmentedMask(torch.Tensor):
     gathering: SlotGathering
     visible: list[torch.Tensor]
     places: torch.Tensor
+    sharing: int
     additive: dict[torch.dtype, list[torch.Tensor]]
 
     @classmethod
@@ -191,25 +214,32 @@ class SegmentedMask(torch.Tensor):
     ) -> torch.Tensor:
         """Attend with queries [1, heads, N, size] to keys and values [1, heads, S, size], batch by batch."""
         masks = self._additive(query.dtype)
-        states = self.gathering.states(key), self.gathering.states(value)
+        states = (self.gathering.states(states[:, :: self.sharing]) for states in (key, value))
         batches = zip(self._queries(query), *states, masks, strict=True)
         attended = [
-            scaled_dot_product_attention(*batch, attn_mask=mask, **options).transpose(1, 2).flatten(0, 1)
-            for *batch, mask in batches
-        ]  # [D * R, heads, size] each
+            self._rows_of(scaled_dot_product_attention(*batch, attn_mask=mask, **options)) for *batch, mask in batches
+        ]
         return torch.cat(attended).index_select(0, self.places).transpose(0, 1)[None]
 
     def _queries(self, query: torch.Tensor) -> list[torch.Tensor]:
-        """Gather the queries of each batch, [D, heads, R, size]."""
-        rows = query[0].transpose(0, 1).index_select(0, self.rows)
+        """Gather the queries of each batch, [D, heads of keys, sharing x R, size]."""
+        rows = query[0].transpose(0, 1).index_select(0, self.rows)  # [P, heads, size]
         shapes = [(visible.shape[0], visible.shape[2]) for visible in self.visible]
         batches = rows.split([count * length for count, length in shapes])
-        return [batch.unflatten(0, shape).transpose(1, 2) for batch, shape in zip(batches, shapes, strict=True)]
+        return [
+            batch.unflatten(1, (-1, self.sharing)).unflatten(0, shape).permute(0, 2, 3, 1, 4).flatten(2, 3)
+            for batch, shape in zip(batches, shapes, strict=True)
+        ]
+
+    def _rows_of(self, attended: torch.Tensor) -> torch.Tensor:
+        """Return what a batch [D, heads of keys, sharing x R, size] attended to row by row, [D * R, heads, size]."""
+        return attended.unflatten(2, (self.sharing, -1)).permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)
 
     def _additive(self, dtype: torch.dtype) -> list[torch.Tensor]:
         """Return the mask of each batch in a float type, as torch would make it of a bool one in every layer."""
         if dtype not in self.additive:
-            self.additive[dtype] = [additive_mask(visible, dtype) for visible in self.visible]
+            by_heads = (visible.repeat(1, 1, self.sharing, 1) for visible in self.visible)
+            self.additive[dtype] = [additive_mask(visible, dtype) for visible in by_heads]
         return self.additive[dtype]
 
 

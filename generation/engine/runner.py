@@ -124,7 +124,7 @@ class Runner:
         if rows is not None:
             mask = rows.mask(query, key, self._mask_type)
             return _Prepared(packed.layout, used, compiled, query.position.T, {}, mask)
-        mask = None if compiled else segmented_mask(query, key, packed, self.implementation)
+        mask = None if compiled else segmented_mask(query, key, packed, self.backbone.config)
         if mask is None:
             mask = attention_mask(query, key, self.implementation, self.dtype)
             if isinstance(mask, torch.Tensor) and not compiled and self._is_converted(mask):

@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..visibility import Labels, additive_mask, dense_mask
+from .attention_cpu import heads_per_key
 from .packing import Packed
 from .slot_gathering import SlotGathering
 from .tensors import integers, table_of_integers
@@ -55,7 +56,7 @@ def single_rows(packed: Packed, config: PreTrainedConfig, device: torch.device) 
     Args:
         config: the backbone's.
     """
-    if device.type != "cpu" or config._attn_implementation != "sdpa" or not shares_keys(config):
+    if device.type != "cpu" or config._attn_implementation != "sdpa" or heads_per_key(config) == 1:
         return None
     segments = packed.segments
     if not 1 < len(segments) == len(packed):
@@ -67,9 +68,3 @@ def single_rows(packed: Packed, config: PreTrainedConfig, device: torch.device) 
     slots = [[*segment.slots] for segment in segments]
     padded = [own + own[-1:] * (longest - len(own)) for own in slots]
     return SingleRows(table_of_integers(padded, device), integers(held, device))
-
-
-def shares_keys(config: PreTrainedConfig) -> bool:
-    """Return whether several heads of attention share keys and values."""
-    heads, of_keys = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
-    return isinstance(heads, int) and isinstance(of_keys, int) and of_keys < heads

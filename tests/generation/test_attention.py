@@ -63,6 +63,18 @@ def test_a_mask_of_attends_like_the_dense_one(packed, form):
     torch.testing.assert_close(attended, expected)
 
 
+@pytest.mark.parametrize("heads", [2, 6])
+def test_heads_that_share_keys_attend_like_the_dense_mask_over_repeated_ones(packed, heads):
+    query, key, segments = packed
+    noise = torch.Generator().manual_seed(1)
+    queries = torch.randn(1, heads, 8, 16, generator=noise)
+    keys, values = torch.randn(2, 1, 2, SLOTS, 16, generator=noise)
+    repeated = [states.repeat_interleave(heads // 2, dim=1) for states in (keys, values)]
+    expected = scaled_dot_product_attention(queries, *repeated, attn_mask=dense_mask(query, key)[:, None])
+    mask = mask_of(query, key, segments, sharing=heads // 2)
+    torch.testing.assert_close(scaled_dot_product_attention(queries, *repeated, attn_mask=mask), expected)
+
+
 def test_a_mask_of_is_the_dense_one_to_everything_else(packed):
     query, key, segments = packed
     mask, dense = mask_of(query, key, segments), dense_mask(query, key)[:, None]

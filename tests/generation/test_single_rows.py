@@ -5,9 +5,10 @@ import torch
 from transformers import LlamaConfig
 
 from planned_diffusion.generation.engine import runner
+from planned_diffusion.generation.engine.attention_cpu import heads_per_key
 from planned_diffusion.generation.engine.packing import Layout, Packed, Segment
 from planned_diffusion.generation.engine.runner import Runner
-from planned_diffusion.generation.engine.single_rows import shares_keys, single_rows
+from planned_diffusion.generation.engine.single_rows import single_rows
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NO_DOCUMENT, NO_SPAN, Labels
 
 CPU = torch.device("cpu")
@@ -47,7 +48,7 @@ def test_a_batch_is_chosen_where_every_request_runs_one_row_and_heads_share_keys
 def test_what_does_not_tell_its_heads_shares_no_keys():
     config = llama_config()
     config.num_key_value_heads = None
-    assert not shares_keys(config)
+    assert heads_per_key(config) == 1
 
 
 def test_a_row_sees_what_it_would_see_in_one_line_and_no_padding():
