@@ -15,7 +15,7 @@ from .text_answers import TextAnswer
 from .text_figures import BESIDE_BASE, FIGURES, drawn_together
 
 RULE_OF_THREE = 3.0  # a share of which n trials showed none is below 3 / n, with 95 % confidence
-LEAST_PLAN = 9  # tokens of a plan for two parts: a tag, a topic, a number and a tag for each, and the end
+PLAN_OF_TWO = 12  # tokens of a plan for two parts of natural text, 5.6 each and 1 (benchmarks/results/length_unit.json)
 
 RATIOS: Mapping[str, Callable[[TextAnswer, TextAnswer], Term | None]] = {
     **{name: BESIDE_BASE[name] for name in ("seconds", "forwards", "tokens")},

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .bootstrap import Estimate
-from .pays_figures import LEAST_PLAN, Comparison, Sides
+from .pays_figures import PLAN_OF_TWO, Comparison, Sides
 
 HARDLY_ANY = 0.1  # share of answers with a plan
 MOSTLY = 0.5  # share of answers that are short
@@ -24,7 +24,7 @@ FEWEST_TIMES = 6  # batches: of fewer, a bootstrap finds an interval that is far
 # Share of an answer's tokens that may be left one after the other, as `annotate` asks of plans; two equal parts leave
 # half of them and the plan.
 MOST_LEFT = 0.7
-WORTH_TWO_PARTS = round(LEAST_PLAN / (MOST_LEFT - 0.5))  # tokens from which on they leave no more
+WORTH_TWO_PARTS = round(PLAN_OF_TWO / (MOST_LEFT - 0.5))  # tokens from which on they leave no more
 
 
 @dataclass(frozen=True)

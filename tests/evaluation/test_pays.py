@@ -38,7 +38,7 @@ def answer(system, line, parts=1, nats=1.0, seconds=1.0, **changes) -> TextAnswe
     return TextAnswer(system, **{**given, **changes})
 
 
-def sides(count=40, parts=3, times=0.5, nats=1.0, tokens=60, noise=0.1, **changes) -> Sides:
+def sides(count=40, parts=3, times=0.5, nats=1.0, tokens=90, noise=0.1, **changes) -> Sides:
     """A planner that needs `times` the seconds of the reference, give or take `noise`, on `count` prompts."""
     rng = Random(0)
     seconds = [rng.uniform(1, 9) for _ in range(count)]
@@ -58,7 +58,7 @@ def sides(count=40, parts=3, times=0.5, nats=1.0, tokens=60, noise=0.1, **change
         (sides(nats=1.6), "text", "does not pay here, because it costs text: "),
         (sides(parts=1, times=1.0), "one piece", "writes these answers in one piece: 0 % (0 to 8 %) of the answers"),
         (sides(parts=1, times=0.5), "one piece", "in one piece"),  # faster for another reason than a plan
-        (sides(parts=1, tokens=12), "short", "too short: 100 % (92 to 100 %) of them have fewer than 45 tokens"),
+        (sides(parts=1, tokens=12), "short", "too short: 100 % (92 to 100 %) of them have fewer than 60 tokens"),
         (sides(times=1.3, critical_path=20), "slower", "because each forward takes longer: "),
         (sides(times=1.3, critical_path=44), "slower", "because the parts save fewer forwards than the plan takes: "),
         (sides(times=1.0, noise=0.9), "open", "so that it may be faster or not; give more prompts than these 40"),
@@ -259,11 +259,11 @@ def test_three_kinds_of_prompts_are_drawn(tmp_path, monkeypatch):
 
 
 def test_most_answers_decide_whether_they_are_short():
-    """One long answer in ten lifts the mean of the tokens above 45, and most are short all the same."""
+    """One long answer in ten lifts the mean of the tokens above 60, and most are short all the same."""
     found = sides(parts=1, tokens=12)
     [plain] = found.left_to_right.values()
-    mixed = [replace(one, tokens=30 if line % 10 else 300) for line, one in enumerate(plain)]
+    mixed = [replace(one, tokens=30 if line % 10 else 400) for line, one in enumerate(plain)]
     some = replace(found, left_to_right={"autoregressive": mixed})
-    assert some.tokens.value > 45 and verdict_on(some, FIELDS).name == "short"
+    assert some.tokens.value > 60 and verdict_on(some, FIELDS).name == "short"
     halves = [replace(one, tokens=12 if line % 2 else 120) for line, one in enumerate(plain)]
     assert verdict_on(replace(found, left_to_right={"autoregressive": halves}), FIELDS).name == "one piece"
