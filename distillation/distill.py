@@ -4,7 +4,7 @@
                                                            -> prompts.jsonl, requests.jsonl
     2. let the untouched model answer them                 inference/batch -> answers.jsonl
     3. assemble parts, drop bad answers by stated rules    checked_answers.py -> kept.jsonl, dropped.jsonl
-    4. find the independent parts of whole answers         annotation/ -> records.jsonl.gz
+    4. find the independent parts of whole answers         annotation/ -> records.jsonl.gz, contrary.jsonl
     5. count                                               distillation_report.py -> report.json
 
 A stage whose files are there is not run again, and answers are kept one by one: a run that was stopped, in any way,
@@ -33,7 +33,7 @@ from .answer_filters import without_duplicates
 from .answer_requests import missing_requests
 from .checked_answers import checked_answer, is_answered
 from .distillation_job import DistillationJob, Folder, Row, rows_of, write_whole
-from .distillation_report import write_report
+from .distillation_report import PLANNED, write_report
 from .prompt_sources import distinct, drawn, from_file, from_pool
 
 ANNOTATION = {"unit": 5, "min_gain": 0.85}  # options of the annotator, unless others are given
@@ -144,9 +144,17 @@ def _annotate(annotation: AnnotationJob, folder: Folder, show: Show) -> None:
 
     if not folder.annotated.is_file():
         annotate_file(annotation, partial(annotate_with, planned=planned), advance)
-    write_whole(folder.records, map(_without_spans, rows_of(folder.annotated)))
+    sorted_out: dict[bool, list[Row]] = {True: [], False: []}
+    for row in rows_of(folder.annotated):
+        sorted_out[is_as_asked(row)].append({name: value for name, value in row.items() if name != "spans"})
+    write_whole(folder.contrary, sorted_out[False])
+    write_whole(folder.records, sorted_out[True])
     folder.annotated.unlink()
 
 
-def _without_spans(record: Row) -> Row:
-    return {name: value for name, value in record.items() if name != "spans"}
+def is_as_asked(record: Row) -> bool:
+    """Return whether a record has a plan where its prompt asks for parts, and none where it must stay whole.
+
+    Whether to plan has to be told from the prompt: records that only their answers tell apart teach to guess.
+    """
+    return record["parts"] is None or record["parts"] == (record["annotation"] in PLANNED)

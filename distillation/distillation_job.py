@@ -62,6 +62,7 @@ class Folder:
         self.dropped = job.out / "dropped.jsonl"  # answers that broke a rule, with its name
         self.annotated = job.out / "annotated.jsonl"  # the output of annotate, until it is packed
         self.annotation = beside(self.annotated, ".report.json")
+        self.contrary = job.out / "contrary.jsonl"  # annotated otherwise than the prompt asks
         self.records = job.out / "records.jsonl.gz"  # what train reads
         self.report = job.out / "report.json"
         try:
@@ -98,8 +99,9 @@ class Folder:
         answered = self.all_answers() | {row["id"]: row for row in _answers_in(journal)}
         write_whole(self.earlier, answered.values())
         annotating = beside(self.annotated, ".partial")
-        derived = (self.report, self.records, self.annotation, self.annotated, annotating, self.kept, self.dropped)
-        for file in (*derived, self.answers, beside(self.answers, FAILED), journal, self.requests, self.prompts):
+        records = (self.report, self.records, self.contrary, self.annotation, self.annotated, annotating)
+        batch = (self.answers, beside(self.answers, FAILED), journal, self.requests, self.prompts)
+        for file in (*records, self.kept, self.dropped, *batch):
             file.unlink(missing_ok=True)
 
 

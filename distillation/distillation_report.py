@@ -25,8 +25,8 @@ REASONS = (*RULES, UNFINISHED, *PART_RULES, OVERLAP, DUPLICATE)
 
 def write_report(job: DistillationJob, folder: Folder) -> Row:
     """Count what a finished run has written; write and return the report."""
-    files = (folder.prompts, folder.dropped, folder.kept, folder.records)
-    prompts, dropped, kept, records = (list(rows_of(file)) for file in files)
+    files = (folder.prompts, folder.dropped, folder.kept, folder.contrary, folder.records)
+    prompts, dropped, kept, contrary, records = (list(rows_of(file)) for file in files)
     report = {
         "stamp": stamp(job),
         "settings": job.settings(),
@@ -34,6 +34,7 @@ def write_report(job: DistillationJob, folder: Folder) -> Row:
         "failed": len(prompts) - len(kept) - len(dropped),
         "dropped": dict.fromkeys(REASONS, 0) | Counter(row["reason"] for row in dropped),
         "kept": len(kept),
+        "contrary": dict(sorted(Counter(row["annotation"] for row in contrary).items())),
         "records": len(records),
         "kinds": by_kind(prompts, dropped, records),
         "planned": {

@@ -19,7 +19,7 @@ from planned_diffusion.training.dataset import read_records
 
 FACTS = Path(__file__).parents[2] / "checkpoints" / "facts"
 PROMPTS, NEW_TOKENS = 5, 60
-RESULTS = ("prompts.jsonl", "requests.jsonl", "kept.jsonl", "dropped.jsonl", "records.jsonl.gz")
+RESULTS = ("prompts.jsonl", "requests.jsonl", "kept.jsonl", "dropped.jsonl", "contrary.jsonl", "records.jsonl.gz")
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,8 @@ def loud_again():
 def questions(tmp_path_factory):
     path = tmp_path_factory.mktemp("questions") / "in.jsonl"
     asked = held_out_questions(PROMPTS, seed=1)
-    rows = [{"prompt": one.prompt, "kind": one.kind, "parts": index % 2 == 0} for index, one in enumerate(asked)]
+    parts = (None, False) * PROMPTS  # by turns
+    rows = [{"prompt": one.prompt, "kind": one.kind, "parts": each} for one, each in zip(asked, parts, strict=False)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -68,7 +69,9 @@ def test_records_are_what_training_reads_and_the_report_counts_them(finished):
     records = read_records(finished / "records.jsonl.gz")
     dropped = sum(report["dropped"].values())
     assert report["prompts"] == PROMPTS == report["failed"] + dropped + report["kept"]
-    assert len(records) == report["records"] == report["kept"] > 1
+    contrary = len((finished / "contrary.jsonl").read_text().splitlines())
+    assert len(records) == report["records"] == report["kept"] - contrary > 1
+    assert contrary == sum(report["contrary"].values())
     assert sum(kind["records"] for kind in report["kinds"].values()) == len(records)
     assert report["stamp"]["model"] == str(FACTS) and len(report["stamp"]["weights_sha256"]) == 64
     kept = {row["id"]: row for row in map(json.loads, (finished / "kept.jsonl").read_text().splitlines())}
@@ -242,6 +245,20 @@ def test_a_plan_that_gains_too_little_is_not_written(parted, run, tmp_path):
     assert run(tmp_path / "out", "--prompts", parted, "--annotate", "min-gain=0.1")[0] == 0
     records = read_records(tmp_path / "out" / "records.jsonl.gz")
     assert {record["annotation"] for record in records} == {"plain"}
+    [contrary] = stages.rows_of(tmp_path / "out" / "contrary.jsonl")
+    assert (contrary["kind"], contrary["annotation"]) == ("each", "plain"), "parts were asked for"
+
+
+@pytest.mark.parametrize(
+    ("parts", "annotation", "is_kept"),
+    [
+        (True, "parallel", True), (True, "steps", True), (True, "plain", False),
+        (False, "parallel", False), (False, "steps", False), (False, "plain", True),
+        (None, "parallel", True), (None, "steps", True), (None, "plain", True),
+    ],
+)  # fmt: skip
+def test_records_are_kept_that_are_as_their_prompt_asks(parts, annotation, is_kept):
+    assert stages.is_as_asked({"parts": parts, "annotation": annotation}) == is_kept
 
 
 @pytest.mark.parametrize("stopped_after", [2, None])
