@@ -114,7 +114,7 @@ def write_planner_card(folder: Path, results: Row, course: Row, data: Mapping[st
     planners = [row for row in rows if row["room_used"]]
     rooms = "; ".join(f"{row['system']} {row['room_used'][1]:.0%}" for row in planners)
     text = CARD.format(
-        defaults="`decoding` parallel_autoregressive, `plan_lookahead` 4, `length_scale` 2, greedy",
+        defaults="`decoding` parallel_autoregressive, `plan_lookahead` 4, `distinct_topics`, `length_scale` 2, greedy",
         **data,
         steps=course["steps"],
         epochs=course["epochs"],

@@ -34,6 +34,7 @@ COURSE, RESULTS = "training.json", "results.json"
 DEFAULTS: dict[str, Any] = {
     "decoding": "parallel_autoregressive",
     "plan_lookahead": 4,
+    "distinct_topics": True,  # in lists, whose topics it has to invent, it plans the same part twice
     "length_scale": 2.0,  # it promises too little room for a whole sentence, and ends its parts by itself
     "max_new_tokens": 320,
     "do_sample": False,

@@ -115,6 +115,11 @@ FIELDS: dict[str, Field] = {
         Number("a factor on promised lengths", above=0, at_most=LARGEST_FACTOR),
         "Factor on the lengths that the model promises.",
     ),
+    "distinct_topics": Field(
+        False,
+        Switch(),
+        "Let no two topics of a round begin with the same token, those with digits aside; small models repeat them.",
+    ),
     "max_spans": Field(32, Whole(), "Parts that the model may plan in a round, at most; a given plan may have more."),
     "max_rounds": Field(16, Whole(), "Rounds that the model may plan, at most; a given plan may have more."),
     "close_padding": Field(

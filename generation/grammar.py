@@ -29,6 +29,8 @@ class RoundGrammar:
         max_spans: promises that this round may make.
         may_sync: False in the last round that the request allows.
         max_topic_tokens: ids between `<promise>-<topic>` and `</topic>`, number included.
+        distinct_topics: no topic begins with the token that an earlier one of the round begins with; topics that
+            count, with digits in them, may.
 
     Attributes:
         ids: the promises as written; those of a dropped one are removed.
@@ -45,9 +47,11 @@ class RoundGrammar:
         max_spans: int,
         may_sync: bool,
         max_topic_tokens: int = MOST_TOPIC_TOKENS,
+        distinct_topics: bool = False,
     ) -> None:
         self.control, self.unit, self.room = control, unit, room
         self.max_spans, self.may_sync, self.max_topic_tokens = max_spans, may_sync, max_topic_tokens
+        self.distinct_topics = distinct_topics
         self.ids: list[int] = []
         self.spans: list[Span] = []
         self.terminator: int | None = None
@@ -56,6 +60,7 @@ class RoundGrammar:
         self._open: list[int] | None = None  # ids of the promise being written
         self._kept = 0  # ids of the promises that are closed
         self._digits = frozenset(control.digits)
+        self._beginnings: frozenset[int] = frozenset()  # tokens that no further topic may begin with
         self._allowed_inside: dict[tuple, Allowed] = {}  # by state; states recur, also in copies
 
     @property
@@ -75,7 +80,8 @@ class RoundGrammar:
         if self._open is None:
             return self._allowed_between_promises()
         number, _ = last_number(self._open, self.control.digits)
-        state = (min(2, self.max_topic_tokens - len(self._open)), number > 0)
+        refused = frozenset() if self._open else self._beginnings
+        state = (min(2, self.max_topic_tokens - len(self._open)), number > 0, refused)
         if state not in self._allowed_inside:
             self._allowed_inside[state] = self._allowed_in_promise(*state)
         return self._allowed_inside[state]
@@ -108,11 +114,11 @@ class RoundGrammar:
             ids.add(self.control.sync)
         return Allowed(only=True, ids=frozenset(ids))
 
-    def _allowed_in_promise(self, tokens_left: int, has_number: bool) -> Allowed:
+    def _allowed_in_promise(self, tokens_left: int, has_number: bool, refused: frozenset[int]) -> Allowed:
         """Return the tokens that may come next with so many left before `</topic>`, of which 2 stand for any more."""
         end = {self.control.topic_end} if has_number else set()
         if tokens_left == 2:
-            return Allowed(only=False, ids=self.control.all - end)
+            return Allowed(only=False, ids=(self.control.all - end) | refused)
         digits = self._digits if tokens_left else frozenset()
         if not has_number:
             digits -= {self.control.digits[0]}  # the last one must make a number
@@ -130,6 +136,8 @@ class RoundGrammar:
         if self._spent <= self.room:
             self.spans.append(span)
             self._kept = len(self.ids)
+            if self.distinct_topics and self._digits.isdisjoint(span.topic_ids):
+                self._beginnings |= set(span.topic_ids[:1])
 
     def _take(self, token: int) -> None:
         self.ids.append(token)

@@ -33,7 +33,9 @@ from .ruled_values import fill_values
 from .unmasking import UNMASKING_FIELDS
 
 # Fields that every decoder with a plan reads.
-PLANNING_FIELDS = ("plan_lookahead", "length_scale", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan")
+PLANNING_FIELDS = (
+    "plan_lookahead", "length_scale", "distinct_topics", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan",
+)  # fmt: skip
 
 
 def planned(request: Request) -> Decoding:
@@ -112,6 +114,7 @@ def draft(canvas: Canvas, request: Request, ahead: PlanAhead) -> Generator[Query
         room=request.settings.max_new_tokens - canvas.room_used,
         max_spans=request.settings.max_spans,
         may_sync=canvas.round + 1 < request.settings.max_rounds,
+        distinct_topics=request.settings.distinct_topics,
     )
     may_decline = canvas.round == 0
     while not (grammar.ended or canvas.prose.stopped):

@@ -35,6 +35,7 @@ OTHER_VALUES = {
     "draft_tokens": (2, {"decoding": "speculative"}),
     "draft_rows": (5, {"decoding": "speculative"}),
     "length_scale": (2.0, {}),
+    "distinct_topics": (True, {}),
     "max_spans": (2, {}),
     "max_rounds": (1, {}),
     "close_padding": (False, {}),

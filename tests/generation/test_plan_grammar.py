@@ -43,6 +43,29 @@ def test_what_may_come_next(so_far, allowed, letters):
     assert choices(grammar_after(so_far, letters)) == allowed
 
 
+@pytest.mark.parametrize(
+    "so_far, refused",
+    [
+        ("<", ""),
+        ("<a1>", ""),  # between promises
+        ("<a1><", "a"),
+        ("<ab1><", "a"),
+        ("<a1><b", ""),  # only the beginning counts
+        ("<a1><b2><", "ab"),
+        ("<a 1 2><", ""),  # a topic that counts
+        ("<1><", ""),  # no topic
+        ("<a1><1><", "a"),
+    ],
+)
+def test_distinct_topics_begin_with_different_tokens(so_far, refused, letters):
+    free, distinct = (grammar_after(so_far, letters, distinct_topics=chosen) for chosen in (False, True))
+    signs = {chr(sign) for sign in VOCABULARY}
+    allowed, left = ({sign for sign in signs if ord(sign) in one.allowed()} for one in (free, distinct))
+    assert allowed - left == set(refused) and left <= allowed
+    twin = distinct.copy()
+    assert twin.allowed() == distinct.allowed()
+
+
 @pytest.mark.parametrize("room", [1, 7, 8, 9, 14, 30])
 @pytest.mark.parametrize("so_far", ["", "<", "<a", "<a1", "<1>", "<1>|"])
 def test_the_room_forbids_no_token(room, so_far, letters):

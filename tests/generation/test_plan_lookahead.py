@@ -55,7 +55,8 @@ def test_plans_are_those_without_guesses(decoder, lookahead, drive, request_in_l
     for seed in range(60):
         written = []
         for guesses in forwards:
-            request = request_in_letters(prompt="ab ", max_new_tokens=90, max_rounds=3, plan_lookahead=guesses)
+            fields = {"plan_lookahead": guesses, "distinct_topics": seed % 3 == 0}
+            request = request_in_letters(prompt="ab ", max_new_tokens=90, max_rounds=3, **fields)
             played = drive(decoder(request), ModelWithStates(seed))
             written.append((played.written, played.answer, played.ended.reason, played.of(PlanToken)))
             forwards[guesses] += sum(query.purpose == "planning" for query in played.queries)

@@ -8,7 +8,8 @@ from planned_diffusion.generation.decoders.planned import planned
 from planned_diffusion.generation.plan import parse_round
 from planned_diffusion.generation.query import Reply
 
-VOCABULARY = [ord(sign) for sign in "<>[]|._$0123456789abc "]
+DIGITS = "0123456789"
+VOCABULARY = [ord(sign) for sign in f"<>[]|._${DIGITS}abc "]
 
 
 class RandomModel:
@@ -43,6 +44,7 @@ def request_of(seed: int, request_in_letters):
         confidence_threshold=choose.choice([None, 0.3, 0.9]),
         close_padding=choose.random() < 0.5,
         plan_lookahead=choose.choice([0, 0, 2, 5]),
+        distinct_topics=choose.random() < 0.5,
     )
 
 
@@ -55,6 +57,10 @@ def check_written(written: str, request, letters) -> int:
             stop = written.index(">", stop) + 1
         plan = parse_round([*map(ord, written[at:stop]), ord("$")], letters, request.unit)
         assert len(plan.spans) <= request.settings.max_spans
+        if request.settings.distinct_topics:
+            topics = [bytes(span.topic_ids).decode() for span in plan.spans if span.topic_ids]
+            words = [topic for topic in topics if not {*topic} & {*DIGITS}]
+            assert len({topic[0] for topic in words}) == len(words)
         at = stop
         for span in plan.spans:
             assert written[at] == "[" and written[at + span.length + 1] == "]"
