@@ -29,10 +29,10 @@ class RoundGrammar:
         max_spans: promises that this round may make.
         may_sync: False in the last round that the request allows.
         max_topic_tokens: ids between `<promise>-<topic>` and `</topic>`, number included.
-        distinct_topics: no topic begins with the token that an earlier one of the round begins with; topics that
-            count, with digits in them, may.
 
     Attributes:
+        distinct_topics: no topic begins with the token that an earlier one of the round begins with; topics that
+            count, with digits in them, may. May be set before the round begins.
         ids: the promises as written; those of a dropped one are removed.
         spans: the promises read.
         terminator: `<sync/>`, EOS, or None while the round is open and where it ended for lack of room.
@@ -47,11 +47,10 @@ class RoundGrammar:
         max_spans: int,
         may_sync: bool,
         max_topic_tokens: int = MOST_TOPIC_TOKENS,
-        distinct_topics: bool = False,
     ) -> None:
         self.control, self.unit, self.room = control, unit, room
         self.max_spans, self.may_sync, self.max_topic_tokens = max_spans, may_sync, max_topic_tokens
-        self.distinct_topics = distinct_topics
+        self.distinct_topics = False
         self.ids: list[int] = []
         self.spans: list[Span] = []
         self.terminator: int | None = None

@@ -114,8 +114,8 @@ def draft(canvas: Canvas, request: Request, ahead: PlanAhead) -> Generator[Query
         room=request.settings.max_new_tokens - canvas.room_used,
         max_spans=request.settings.max_spans,
         may_sync=canvas.round + 1 < request.settings.max_rounds,
-        distinct_topics=request.settings.distinct_topics,
     )
+    grammar.distinct_topics = request.settings.distinct_topics
     may_decline = canvas.round == 0
     while not (grammar.ended or canvas.prose.stopped):
         drawn = yield from ahead.next_tokens(grammar, may_decline)

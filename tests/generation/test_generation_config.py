@@ -34,6 +34,7 @@ DEFAULTS = {
     "draft_tokens": 8,
     "draft_rows": None,
     "length_scale": 1.0,
+    "distinct_topics": False,
     "max_spans": 32,
     "max_rounds": 16,
     "close_padding": True,

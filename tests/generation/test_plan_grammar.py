@@ -11,8 +11,11 @@ from planned_diffusion.generation.tokens import EVERYTHING
 VOCABULARY = [ord(sign) for sign in "<>[]|._$0123456789ab "]
 
 
-def grammar_after(text: str, letters, room=60, unit=1.0, max_spans=32, may_sync=True, **options) -> RoundGrammar:
+def grammar_after(
+    text: str, letters, room=60, unit=1.0, max_spans=32, may_sync=True, distinct_topics=False, **options
+) -> RoundGrammar:
     grammar = RoundGrammar(letters, Unit(unit), room, max_spans, may_sync, **options)
+    grammar.distinct_topics = distinct_topics
     for sign in text:
         assert ord(sign) in grammar.allowed(), f"{sign!r} is not allowed after {text[: len(grammar.ids)]!r}"
         grammar.push(ord(sign))
