@@ -32,6 +32,7 @@ from transformers import PreTrainedConfig
 
 from ..visibility import CLEAN, NO_SPAN, Labels, additive_mask, dense_mask
 from .packing import Layout, Packed, Segment
+from .single_rows import heads_per_key
 from .slot_gathering import SlotGathering
 from .tensors import integers, table_of_integers
 
@@ -56,12 +57,6 @@ def segmented_mask(query: Labels, key: Labels, packed: Packed, config: PreTraine
         return None
     segments = [segment for request in packed.segments for segment in by_span(request, packed.layout)]
     return mask_of(query, key, segments, heads_per_key(config)) if pays(segments, key.span.shape[1]) else None
-
-
-def heads_per_key(config: PreTrainedConfig) -> int:
-    """Return how many heads of attention share the keys and values of one."""
-    heads, of_keys = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
-    return heads // of_keys if isinstance(heads, int) and isinstance(of_keys, int) else 1
 
 
 def cost(segment: Segment) -> int:
@@ -212,9 +207,14 @@ class SegmentedMask(torch.Tensor):
     def attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict[str, Any]
     ) -> torch.Tensor:
-        """Attend with queries [1, heads, N, size] to keys and values [1, heads, S, size], batch by batch."""
+        """Attend with queries [1, heads, N, size], batch by batch.
+
+        Keys and values are [1, heads, S, size], repeated for the heads that share them, or not yet repeated.
+        """
         masks = self._additive(query.dtype)
-        states = (self.gathering.states(states[:, :: self.sharing]) for states in (key, value))
+        options.pop("enable_gqa", None)  # heads that share keys are rows here
+        repeated = key.shape[1] * self.sharing // query.shape[1]  # 1 where the model left keys as they are
+        states = (self.gathering.states(states[:, ::repeated]) for states in (key, value))
         batches = zip(self._queries(query), *states, masks, strict=True)
         attended = [
             self._rows_of(scaled_dot_product_attention(*batch, attn_mask=mask, **options)) for *batch, mask in batches

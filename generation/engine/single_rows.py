@@ -18,7 +18,6 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..visibility import Labels, additive_mask, dense_mask
-from .attention_cpu import heads_per_key
 from .packing import Packed
 from .slot_gathering import SlotGathering
 from .tensors import integers, table_of_integers
@@ -68,3 +67,9 @@ def single_rows(packed: Packed, config: PreTrainedConfig, device: torch.device) 
     slots = [[*segment.slots] for segment in segments]
     padded = [own + own[-1:] * (longest - len(own)) for own in slots]
     return SingleRows(table_of_integers(padded, device), integers(held, device))
+
+
+def heads_per_key(config: PreTrainedConfig) -> int:
+    """Return how many heads of attention share the keys and values of one."""
+    heads, of_keys = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
+    return heads // of_keys if isinstance(heads, int) and isinstance(of_keys, int) else 1

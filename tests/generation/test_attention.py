@@ -64,7 +64,9 @@ def test_a_mask_of_attends_like_the_dense_one(packed, form):
 
 
 @pytest.mark.parametrize("heads", [2, 6])
-def test_heads_that_share_keys_attend_like_the_dense_mask_over_repeated_ones(packed, heads):
+@pytest.mark.parametrize("form", ["repeated", "shared"])
+def test_heads_that_share_keys_attend_like_the_dense_mask_over_repeated_ones(packed, form, heads):
+    """The model repeats keys, or hands them over as they are (TRANSFORMERS_SDPA_FORCE_GQA)."""
     query, key, segments = packed
     noise = torch.Generator().manual_seed(1)
     queries = torch.randn(1, heads, 8, 16, generator=noise)
@@ -72,7 +74,11 @@ def test_heads_that_share_keys_attend_like_the_dense_mask_over_repeated_ones(pac
     repeated = [states.repeat_interleave(heads // 2, dim=1) for states in (keys, values)]
     expected = scaled_dot_product_attention(queries, *repeated, attn_mask=dense_mask(query, key)[:, None])
     mask = mask_of(query, key, segments, sharing=heads // 2)
-    torch.testing.assert_close(scaled_dot_product_attention(queries, *repeated, attn_mask=mask), expected)
+    if form == "repeated":
+        attended = scaled_dot_product_attention(queries, *repeated, attn_mask=mask)
+    else:
+        attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=True)
+    torch.testing.assert_close(attended, expected)
 
 
 def test_a_mask_of_is_the_dense_one_to_everything_else(packed):

@@ -5,10 +5,9 @@ import torch
 from transformers import LlamaConfig
 
 from planned_diffusion.generation.engine import runner
-from planned_diffusion.generation.engine.attention_cpu import heads_per_key
 from planned_diffusion.generation.engine.packing import Layout, Packed, Segment
 from planned_diffusion.generation.engine.runner import Runner
-from planned_diffusion.generation.engine.single_rows import single_rows
+from planned_diffusion.generation.engine.single_rows import heads_per_key, single_rows
 from planned_diffusion.generation.visibility import CAUSAL, CLEAN, NO_DOCUMENT, NO_SPAN, Labels
 
 CPU = torch.device("cpu")
