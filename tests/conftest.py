@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 from planned_diffusion.configuration_planned_diffusion import PlannedDiffusionConfig
 from planned_diffusion.generation.tokens import SPELLING, ControlTokens
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
+
+sys.path.append(str(Path(__file__).parent))  # for local_server
 
 GOLDEN_IDS = {
     "eos_token_id": 100,

@@ -3,10 +3,11 @@
 import json
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from local_server import LocalServer
 from transformers import AutoTokenizer
 
 from planned_diffusion import modeling_planned_diffusion  # noqa: F401 - registers the configuration
@@ -113,10 +114,8 @@ class Endpoint:
             def log_message(self, *_):
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        self.server = LocalServer(Handler)
+        self.url = f"{self.server.url}/v1"
 
 
 def _completion(text: str) -> dict:
@@ -135,5 +134,4 @@ def endpoint():
     """A fresh `Endpoint`, shut down afterwards."""
     server = Endpoint()
     yield server
-    server.server.shutdown()
-    server.server.server_close()
+    server.server.close()

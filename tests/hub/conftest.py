@@ -1,7 +1,6 @@
 """Checkpoints small enough to export often, and the embedded one, whose answers are known."""
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -19,12 +18,10 @@ from packaging.requirements import Requirement
 from planned_diffusion.hub.flat import refresh
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
-# The server has no package name of its own: tests are no package.
-_spec = importlib.util.spec_from_file_location("loopback", Path(__file__).parent / "loopback.py")
-loopback = sys.modules["loopback"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(loopback)
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+import loopback  # noqa: E402 - a module beside this file; tests are no package
 
 
 @pytest.fixture(scope="session")

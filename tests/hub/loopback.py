@@ -9,10 +9,11 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
+
+from local_server import LocalServer
 
 TOKEN = "hf_loopback"
 REPO = r"(?P<repo>[^/]+/[^/]+)"
@@ -45,13 +46,11 @@ class LoopbackHub:
         self.requests: list[tuple[str, str]] = []
         self.uploads_left: int | None = None
         handler = type("Handler", (_Handler,), {"hub": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = LocalServer(handler)
+        self.endpoint = self.server.url
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.close()
 
     def files(self, repo: str) -> dict[str, bytes]:
         """The files of a repository's newest commit."""

@@ -5,7 +5,9 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from local_server import LocalServer
 
 RETRY_AT_ONCE = {"retry-after-ms": "1"}
 
@@ -126,22 +128,16 @@ def scripted_engine(script):
             for name, value in reply.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(ConnectionError):
-                self.wfile.write(content)
+            self.wfile.write(content)
             self.close_connection = self.close_connection or reply.cut
 
         def log_message(self, *given):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    engine.url = f"http://127.0.0.1:{server.server_port}/v1"
+    server = LocalServer(Handler)
+    engine.url = f"{server.url}/v1"
     try:
         yield engine
     finally:
         engine.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        server.close()
