@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..loading.adapter_base import base_of
+from ..loading.adapter_base import base_of, is_adapter
 from ..loading.bases import BASES
 from ..loading.weights import naming
 
@@ -16,7 +16,8 @@ def untouched_base(source: str) -> str | None:
     if is_untouched(source):
         return source
     with naming(source):
-        return base_of(source)
+        base = base_of(source)
+    return untouched_base(base) if base is not None and is_adapter(base) else base
 
 
 def is_untouched(source: str) -> bool:

@@ -25,7 +25,7 @@ from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.encoding import encode_prompt
 
-COUNTS = ("forwards", "planning", "denoising", "commits", "critical_path", "tokens")
+COUNTS = ("forwards", "planning", "denoising", "decoding", "scoring", "commits", "critical_path", "tokens")
 
 Prompt = str | list[dict[str, Any]]  # text, or the messages of a chat
 Fields = Mapping[str, Any]  # fields of generate, as a caller gives them

@@ -21,6 +21,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from ..checkpoint_planned_diffusion import CheckpointError
 from .bases import BASES, Base, base_of_folder, cache_folder, conversion_of, converted
+from .embedded import holds_checkpoint
 from .json_object import read_object
 from .locate import REPOSITORY, is_path
 
@@ -32,7 +33,7 @@ SAMPLED_ROWS, SMALL = 16, 1 << 16  # numbers in a tensor that is read whole
 
 
 def base_of(source: str) -> str | None:
-    """Return the checkpoint that an adapter (LoRA) was trained on; None for a whole checkpoint.
+    """Return the checkpoint that an adapter (LoRA) was trained on, maybe an adapter too; None for a whole checkpoint.
 
     A relative path is looked up from the adapter's folder and those above it, never from the current folder.
 
@@ -67,6 +68,11 @@ def base_of(source: str) -> str | None:
     return name
 
 
+def is_adapter(source: str) -> bool:
+    """Return whether a folder or Hub repository holds an adapter."""
+    return find_adapter_config_file(source) is not None
+
+
 def base_by_name(source: str) -> Base | None:
     """Return the base by name that an adapter was trained on, wherever it lay then; None where it was another."""
     name = recorded(source).get(NAME)
@@ -81,7 +87,12 @@ def base_to_bring(source: str) -> Base | None:
     """Return the base by name below an adapter, where it has to be converted first; None where it has not."""
     file = find_adapter_config_file(source)
     name = None if file is None else named_base(Path(file))
-    base = None if name is None or _folder_of(source, name) else base_by_name(source)
+    if name is None:
+        return None
+    folder = _folder_of(source, name)
+    if folder is not None:
+        return base_to_bring(folder)
+    base = base_by_name(source)
     return None if base is None or converted(base) else base
 
 
@@ -103,7 +114,7 @@ def _folder_of(source: str, name: str) -> str | None:
     beside = recorded(str(folder)).get(PLACE)
     candidates = [above / named for above in (folder, *folder.parents)]  # an absolute path is the same in all of them
     candidates += [folder / beside] if isinstance(beside, str) else []
-    found = next((path for path in candidates if (path / "config.json").is_file()), None)
+    found = next((path for path in candidates if holds_checkpoint(path)), None)
     return None if found is None else os.path.normpath(found)
 
 
@@ -160,11 +171,12 @@ def _fetched(base: str) -> Path:
 def hash_of_weights(folder: Path) -> str:
     """Return the SHA-256 of all tensors by name, type, shape and bytes; how they are spread over files is no matter.
 
-    SAMPLED_ROWS rows stand for a larger tensor, from the first to the last: some megabytes are read of any model.
-    Another model, another type and training of all weights change them.
+    Those of an adapter are its own; loading it checks its base. SAMPLED_ROWS rows stand for a larger tensor, from the
+    first to the last: some megabytes are read of any model. Another model, another type and training of all weights
+    change them.
     """
     lines = []
-    for file in folder.glob("model*.safetensors"):
+    for file in folder.glob("adapter_model*.safetensors" if is_adapter(str(folder)) else "model*.safetensors"):
         with safe_open(file, "pt") as stored:
             for name in stored.keys():  # noqa: SIM118
                 part = stored.get_slice(name)

@@ -5,6 +5,8 @@ from typing import TypedDict, cast
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
+from transformers.utils.hub import cached_file
 from transformers.utils.import_utils import is_accelerate_available
 
 from ..checkpoint_planned_diffusion import CheckpointError, check_adapter, trained_rows
@@ -15,7 +17,7 @@ from ..generation.stored_defaults import stored_defaults
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.vocabulary import check_agreement
-from .adapter_base import base_of, check_base
+from .adapter_base import base_of, check_base, is_adapter
 from .precision import FASTEST, resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
 from .stored_dtypes import check_dtypes
@@ -39,7 +41,8 @@ def load(
 
     Args:
         source: folder or Hub repository of a checkpoint, or of an adapter, which is loaded on its base; its own
-            generation_config.json, if there is one, takes the place of the base's.
+            generation_config.json and tokenizer, if there are any, take the place of the base's. The base may be an
+            adapter too, such as the planner of a drafter, and is merged then.
         dtype: "auto" (that of the file, quantised or not), "fastest" (the same, or see `resolved_dtype`), "float32",
             "bfloat16", or "nf4" or "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in
             bfloat16.
@@ -49,12 +52,15 @@ def load(
 
     Raises:
         ValueError: no checkpoint that can be loaded, another kind of model, weights that do not fit it or are stored in
-            another quantisation, no bitsandbytes, or a gated adapter that is to be merged.
+            another quantisation, no bitsandbytes, a gated adapter that is to be merged, or an adapter of an adapter
+            whose base is quantised.
     """
     with naming(source):
         base = base_of(source)
     if merge and not has_merged_form(source):
         raise CheckpointError(f"{source} cannot be merged: {NO_MERGE}.")
+    if base is not None and is_adapter(base):
+        return _load_above_adapter(source, base, dtype, merge, device)
     fields = stored_config(base or source)
     check_known(base or source, fields)
     with naming(source):
@@ -63,7 +69,7 @@ def load(
             raise ValueError(
                 f"it is a model of type {config.model_type}, which cannot plan (planned-diffusion convert makes one)"
             )
-        tokenizer = load_tokenizer(source)
+        tokenizer = load_tokenizer(source if base is None or has_tokenizer(source) else base)
         if config.mask_token_id is not None:  # or it has no tags yet
             check_agreement(tokenizer, config)
     stored = stored_quantisation(fields)
@@ -73,13 +79,40 @@ def load(
     options = weight_options(chosen, device, is_stored=stored is not None)
     model = load_weights(PlannedDiffusionForCausalLM.from_pretrained, base or source, fields, **options)
     if base is not None:
-        check_base(source, base)
-        with naming(source):
-            model = with_adapter(model, source, merge and stored is None and chosen not in QUANTISED_DTYPES)
-            model.generation_config = stored_defaults(source) or model.generation_config
+        model = _beside(model, source, base, merge and stored is None and chosen not in QUANTISED_DTYPES)
     if "device_map" not in options:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
     return model, tokenizer
+
+
+def _load_above_adapter(
+    source: str, base: str, dtype: str, merge: bool, device: torch.device | str
+) -> tuple[PlannedDiffusionForCausalLM, PreTrainedTokenizerBase]:
+    """Load an adapter whose base is an adapter; see `load`."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model, tokenizer = load(base, dtype, merge=True, device=device)
+    if any(isinstance(layer, BaseTunerLayer) for layer in cast(torch.nn.Module, model).modules()):
+        raise CheckpointError(
+            f"{source} is an adapter of the adapter {base}, which cannot be merged into quantised weights; load it in "
+            "bfloat16 or float32."
+        )
+    if has_tokenizer(source):
+        with naming(source):
+            tokenizer = load_tokenizer(source)
+            check_agreement(tokenizer, model.config)
+    model = _beside(model, source, base, merge)
+    cast(torch.nn.Module, model).to(device)
+    return model, tokenizer
+
+
+def _beside(model: PlannedDiffusionForCausalLM, source: str, base: str, merge: bool) -> PlannedDiffusionForCausalLM:
+    """Return the base's model with the adapter that was trained on it and that adapter's own decoding defaults."""
+    check_base(source, base)
+    with naming(source):
+        model = with_adapter(model, source, merge)
+        model.generation_config = stored_defaults(source) or model.generation_config
+    return model
 
 
 def has_merged_form(source: str) -> bool:
@@ -90,6 +123,11 @@ def has_merged_form(source: str) -> bool:
     """
     with naming(source):
         return base_of(source) is None or not is_gated(source)
+
+
+def has_tokenizer(adapter: str) -> bool:
+    """Return whether an adapter's folder or Hub repository holds a tokenizer of its own."""
+    return cached_file(adapter, TOKENIZER_CONFIG_FILE, _raise_exceptions_for_missing_entries=False) is not None
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:

@@ -10,8 +10,8 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from trl.trainer.sft_config import SFTConfig
 
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
-from ..loading.adapter_base import named_base
-from ..loading.bases import base_named
+from ..loading.adapter_base import is_adapter
+from ..loading.load import load
 from ..loading.locate import locate
 from ..loading.stored_quantisation import stored_quantisation
 from ..loading.tokenizer_origin import without_origin
@@ -44,15 +44,16 @@ def check_source(script: ScriptArguments, adapter: AdapterArguments, options: Mo
     if script.tokenizer is not None:
         locate(script.tokenizer, "tokenizer")
     if script.model is not None:
-        if base_named(script.model) is not None:
-            script.model = locate(script.model, "model")
-        _check_model(script.model, {} if options is None else options.place)
+        script.model = locate(script.model, "model")
+        place = {} if options is None else options.place
+        if find_adapter_config_file(script.model, **place) is None:
+            _check_model(script.model, place)
+        else:
+            _check_adapter_below(script.model, script, adapter, options)
 
 
 def _check_model(model: str, place: dict[str, Any]) -> None:
-    """Raise ValueError where the model is not there, is an adapter or was not converted."""
-    locate(model, "model")
-    _refuse_adapter(model, place)
+    """Raise ValueError where the model cannot plan."""
     kind = stored_config(model, **place).get("model_type")
     if kind is None:
         raise ValueError(f"{model} holds no config.json of a model; give the folder of a planned-diffusion checkpoint.")
@@ -75,14 +76,20 @@ def frozen_quantisation(script: ScriptArguments, adapter: AdapterArguments, opti
     return check_quantisation(script.model, stored, adapter, options.quantization_config)
 
 
-def _refuse_adapter(model: str, place: dict[str, Any]) -> None:
-    """Raise ValueError where the model is an adapter."""
-    file = find_adapter_config_file(model, **place)
-    if file is not None:
-        base = named_base(Path(file)) or "a base that it does not name"
+def _check_adapter_below(
+    model: str, script: ScriptArguments, adapter: AdapterArguments, options: ModelOptions | None
+) -> None:
+    """Raise ValueError where the model is an adapter, unless a drafter is trained beside it: it is merged for that."""
+    merging = f"merge it first (planned-diffusion export {model} merged, then model: merged)"
+    if not adapter.lora_gated:
         raise ValueError(
-            f"{model} is an adapter of {base}, and training on top of it would lose it; merge it first "
-            f"(planned-diffusion export {model} merged, then model: merged), or train from its base."
+            f"{model} is an adapter, and training on top of it would lose it; {merging}, or train from its base."
+        )
+    kwargs = options is not None and (options.more or options.quantization_config or options.dtype)
+    if script.tokenizer is not None or adapter.is_quantised or kwargs:
+        raise ValueError(
+            f"{model} is an adapter, which is loaded with its own tokenizer, unquantised and without "
+            f"model_init_kwargs; leave those out, or {merging}."
         )
 
 
@@ -97,6 +104,8 @@ def load_starting_point(
     Raises:
         ValueError: files that are not there, weights that do not fit the model, or ids that disagree.
     """
+    if script.model is not None and is_adapter(script.model):
+        return _merged_adapter(script.model, args, options)
     source = script.tokenizer or script.model
     assert source is not None  # check_source
     place = options.place if script.tokenizer is None else {}
@@ -111,9 +120,23 @@ def load_starting_point(
     assert script.model is not None
     model = _trained_model(script.model, args, adapter, options)
     check_agreement(tokenizer, model.config)
-    if Path(script.model).is_dir():
-        model.name_or_path = str(Path(script.model).resolve())  # PEFT writes it into adapters, which may lie anywhere
-    return model, tokenizer
+    return _named(model, script.model), tokenizer
+
+
+def _named(model: PlannedDiffusionForCausalLM, source: str) -> PlannedDiffusionForCausalLM:
+    """Return the model under the name that PEFT writes into adapters, which may lie anywhere."""
+    model.name_or_path = str(Path(source).resolve()) if Path(source).is_dir() else source
+    return model
+
+
+def _merged_adapter(
+    source: str, args: SFTConfig, options: ModelOptions
+) -> tuple[PlannedDiffusionForCausalLM, PreTrainedTokenizerBase]:
+    """Return an adapter merged into its base, beside which a drafter is trained, and its tokenizer."""
+    model, tokenizer = load(source, "bfloat16" if args.bf16 else "float32", merge=True)
+    model.set_attn_implementation(options.attn_implementation)
+    model.config.use_cache = False
+    return _named(model, source), tokenizer
 
 
 def _trained_model(

@@ -4,6 +4,7 @@ The loss of an optimisation step is the weighted sum over all labels of all its 
 targets of all of them: how the step is cut into batches, accumulation steps and processes changes nothing.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -177,7 +178,10 @@ class PlannedDiffusionTrainer(SFTTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Save as inherited, and beside an adapter the hash of its base's weights."""
-        super()._save(output_dir, state_dict)
+        with warnings.catch_warnings():
+            # PEFT looks for a whole checkpoint's vocabulary where a drafter's base is an adapter.
+            warnings.filterwarnings("ignore", "Could not find a config file in", UserWarning)
+            super()._save(output_dir, state_dict)
         adapters = getattr(self.model, "peft_config", {})
         for base in {settings.base_model_name_or_path for settings in adapters.values()} - {None}:
             record_base(Path(output_dir or str(self.args.output_dir)), base)

@@ -47,7 +47,7 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request,
         predicted = [position for thread in writing for position in thread.predicted]
         run = (canvas.stale - inside) | {position - 1 for position in predicted} | opened
         opened = set()
-        query = canvas.query(run, predicted, allowed, "denoising", causal=inside, guesses=guessed)
+        query = canvas.query(run, predicted, allowed, "decoding", causal=inside, guesses=guessed)
         firsts = [thread.next for thread in writing]
         rows, checked = drafting.read(writing, (yield drafting.with_blanks(query, writing, allowed)))
         if checked:

@@ -98,7 +98,7 @@ def test_json_is_one_object_that_agrees_with_generate(run, checkpoint, tokenizer
         ]
         for spans in out.plans[0]
     ]
-    names = ["forwards", "planning", "denoising", "commits", "critical_path", "tokens"]
+    names = ["forwards", "planning", "denoising", "decoding", "scoring", "commits", "critical_path", "tokens"]
     assert told["counts"] == {name: getattr(out.trace[0], name) for name in names}
     assert told["seconds"] > 0
     assert (told["ended"], told["model"], told["decoding"]) == ("eos", str(folder), "planned")

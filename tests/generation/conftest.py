@@ -13,6 +13,7 @@ from planned_diffusion.generation.fields import Settings
 from planned_diffusion.generation.plan import Plan, Unit, parse_round
 from planned_diffusion.generation.query import Query, Reply, Request
 from planned_diffusion.generation.tokens import ControlTokens
+from planned_diffusion.generation.visibility import NO_SPAN
 
 LETTERS = ControlTokens(
     mask=ord("_"),
@@ -35,7 +36,7 @@ def spell(ids) -> str:
 class ScriptedModel:
     """Answers queries from a script.
 
-    says: what it draws where it is asked for one token (plan, plain text), in this order.
+    says: what it draws where it is asked for one token outside spans (plan, plain text), in this order.
     fills: the finished answer, prompt included, as it will be written: position p of a span gets `fills[p]`.
     scores: per position a digit d: score and confidence d / 10; any other sign, or no script: the leftmost first,
         confidence 0.
@@ -49,7 +50,7 @@ class ScriptedModel:
     def __call__(self, query: Query) -> Reply:
         self.queries.append(query)
         positions = [query.positions[index] + 1 for index in query.wanted]
-        if query.purpose == "denoising":
+        if query.purpose == "denoising" or any(query.spans[index] != NO_SPAN for index in query.wanted):
             tokens = [ord(self.fills[position]) for position in positions]
         else:
             tokens, self.says = [ord(self.says[0])], self.says[1:]

@@ -191,7 +191,10 @@ def test_an_adapter_is_no_model_to_train_on(use_peft, workspace):
     Path("tuned/adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
     recipe = yaml.safe_load(Path("recipe.yaml").read_text())
     Path("more.yaml").write_text(yaml.safe_dump({**recipe, "from_scratch": None, "model": "tuned"}))
-    with pytest.raises(ValueError, match="tuned is an adapter of base.* .planned-diffusion export tuned merged"):
+    with pytest.raises(
+        ValueError,
+        match="tuned is an adapter, and training on top of it would lose it; .*planned-diffusion export tuned merged",
+    ):
         sft.main(["--config", "more.yaml", "--use_peft", use_peft])
 
 

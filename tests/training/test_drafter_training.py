@@ -214,6 +214,23 @@ def test_a_drafter_is_trained_on_plain_answers_and_changes_no_token(base, monkey
 
 
 @pytest.mark.slow
+def test_a_drafter_beside_an_adapter_changes_no_token_of_it(base, capsys):
+    planner = ["--train_file", "train.jsonl", "--lora_gated", "false", "--draft_weight", "0", "--output_dir", "planner"]
+    assert sft.main(["--config", "drafter.yaml", *planner]) == 0
+    assert sft.main(["--config", "drafter.yaml", "--model", "planner"]) == 0
+    assert json.loads(Path("drafter/adapter_base.json").read_text())["relative_path"] == "../planner"
+    (drafting, tokenizer), (before, _), (untouched, _) = load("drafter"), load("planner", merge=True), load("base")
+    expected = answers(before, tokenizer, decoding="autoregressive")
+    assert not torch.equal(expected, answers(untouched, tokenizer, decoding="autoregressive"))
+    assert torch.equal(answers(drafting, tokenizer, decoding="speculative"), expected)
+    for more in (["--load_in_8bit", "true"], ["--tokenizer", "base"], ["--model_init_kwargs", '{"dtype": "float32"}']):
+        with pytest.raises(
+            ValueError, match="planner is an adapter, which is loaded with its own tokenizer, unquantis"
+        ):
+            sft.main(["--config", "drafter.yaml", "--model", "planner", *more])
+
+
+@pytest.mark.slow
 def test_a_resumed_drafter_equals_an_uninterrupted_one(base):
     common = ["--config", "drafter.yaml", "--save_strategy", "steps", "--save_steps", "3", "--max_steps", "6"]
     assert sft.main([*common, "--output_dir", "whole"]) == 0
