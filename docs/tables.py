@@ -435,6 +435,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "small_rooms": partial(rows_of, "small_rooms.json"),
     "serving_facts": partial(rows_of, "serving.json"),
     "serving_planner": partial(rows_of, "serving_smollm2.json"),
+    "rivals": partial(rows_of, "rivals.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,

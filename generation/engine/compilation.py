@@ -6,6 +6,7 @@ it traces, whether weights are constants, so it must be set for whole calls. Con
 change: whoever makes a runner after that gets new code.
 """
 
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ import torch
 from transformers import CompileConfig
 
 FREEZING = "freezing"
+
+_one_at_a_time = threading.Lock()  # the flag is the process's, and a server may run several engines
 
 # State of the weights that were frozen, by backbone.
 _frozen: weakref.WeakKeyDictionary[torch.nn.Module, int] = weakref.WeakKeyDictionary()
@@ -36,7 +39,7 @@ def compiled_form(
     from torch._inductor import config as inductor
 
     def frozen(*args: object, **inputs: object) -> torch.Tensor:
-        with inductor.patch(freezing=True):
+        with _one_at_a_time, inductor.patch(freezing=True):
             return run(*args, **inputs)
 
     return frozen

@@ -152,7 +152,8 @@ class Runner:
     def _borrowed_cache(self) -> SlotCache:
         """Return a cache that an earlier runner of this backbone left, or a new one; it is handed on after this one."""
         idle = _idle_caches.setdefault(self.backbone, {}).setdefault((self.device, self.dtype), [])
-        cache = idle.pop() if idle else SlotCache(self.device, for_graphs=True)
+        # There are no graphs on a CPU, where code with frozen weights would take pinned buffers for constants, too.
+        cache = idle.pop() if idle else SlotCache(self.device, for_graphs=self.device.type != "cpu")
         cache.clear()
         weakref.finalize(self, idle.append, cache).atexit = False
         return cache

@@ -198,3 +198,14 @@ def test_the_state_of_weights_tells_changes(build_model):
     changed = state_of_weights(model)
     model.model.norm.weight.data = model.model.norm.weight.data.clone()
     assert len({state, changed, state_of_weights(model)}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_frozen_code_follows_buffers_that_grow(build_model, fresh_compiler):
+    """Buffers start with 256 slots and double; they are no constants, whatever else is frozen."""
+    model = build_model(seed=3)
+    fields = {"decoding": "autoregressive", "max_new_tokens": 24, "do_sample": False}
+    for prompts, length in ((1, 5), (1, 5), (2, 20), (8, 40), (8, 100), (1, 9), (8, 150)):
+        ids = torch.randint(40, 99, (prompts, length), generator=torch.Generator().manual_seed(length))
+        assert model.generate(ids, compile_config=FROZEN, **fields).equal(model.generate(ids, **fields))
