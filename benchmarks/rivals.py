@@ -22,7 +22,8 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -113,29 +114,30 @@ def transformers_generate(folder: str, pad: int, most: int, dtype: torch.dtype) 
     return answer
 
 
-def llama_cpp(most: int) -> System | None:
-    """Return llama.cpp on the GGUF file of the wheel, in a process of its own; None where one is not installed."""
+@contextmanager
+def llama_cpp(most: int) -> Iterator[System | None]:
+    """Run llama.cpp on the GGUF file of the wheel, in a process of its own; None where one is not installed."""
     file = wheel_file(BASES[BASE])
     if file is None or find_spec("xllamacpp") is None:
-        return None
+        yield None
+        return
     command = [sys.executable, str(Path(__file__).with_name("llama_cpp.py")), str(file)]
-    process = subprocess.Popen(
-        [*command, str(torch.get_num_threads()), str(most)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdin is not None and process.stdout is not None  # pipes
-    asked, told = process.stdin, process.stdout
-    told.readline()
+    command += [str(torch.get_num_threads()), str(most)]
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None  # pipes
+        asked, told = process.stdin, process.stdout
+        told.readline()
 
-    def answer(prompts: list[list[int]]) -> tuple[list[list[int]], int, int]:
-        [prompt] = prompts
-        print(json.dumps(prompt), file=asked, flush=True)
-        return [], int(told.readline()), 0
+        def answer(prompts: list[list[int]]) -> tuple[list[list[int]], int, int]:
+            [prompt] = prompts
+            print(json.dumps(prompt), file=asked, flush=True)
+            return [], int(told.readline()), 0
 
-    return answer
+        try:
+            yield answer
+        finally:
+            process.kill()
 
 
 def compare(systems: dict[str, System], prompts: list[list[int]], batch_size: int) -> dict[str, Written]:
@@ -173,8 +175,8 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
             "prompts": kind,
             "batch": batch_size,
             "system": name,
-            "tokens / s": sum(mine.tokens) / sum(mine.seconds),
-            "tokens / forward": sum(mine.tokens) / mine.forwards if mine.forwards else "",
+            "tokens / s": round(sum(mine.tokens) / sum(mine.seconds), 1),
+            "tokens / forward": round(sum(mine.tokens) / mine.forwards, 2) if mine.forwards else "",
             "x left to right": times(mine, written[REFERENCE]),
             "x llama.cpp": times(mine, written[LLAMA_CPP]) if LLAMA_CPP in written else "",
         }
@@ -203,17 +205,15 @@ def main(args: Namespace) -> None:
         ours |= {name: system for name, system in drafting.items() if "drafts" in name}
     tokenizer = AutoTokenizer.from_pretrained(checkpoint_of(PLANNER), trust_remote_code=False)
     native = transformers_generate(folder, tokenizer.pad_token_id, args.max_new_tokens, dtype)
-    rival = llama_cpp(args.max_new_tokens)
     lines = []
-    for kind, asked in three_kinds(args.count).items():
-        if kind not in args.kinds:
-            continue
-        prompts = [encode_prompt(tokenizer, one.prompt) for one in asked]
-        for batch_size in args.batch_sizes:
-            systems = {**ours, TRANSFORMERS: native}
-            if rival is not None and batch_size == 1:
-                systems[LLAMA_CPP] = rival
-            lines += rows(compare(systems, prompts, batch_size), kind, batch_size)
+    with llama_cpp(args.max_new_tokens) as rival:
+        for kind, asked in three_kinds(args.count).items():
+            prompts = [encode_prompt(tokenizer, one.prompt) for one in asked]
+            for batch_size in args.batch_sizes if kind in args.kinds else ():
+                systems = {**ours, TRANSFORMERS: native}
+                if rival is not None and batch_size == 1:
+                    systems[LLAMA_CPP] = rival
+                lines += rows(compare(systems, prompts, batch_size), kind, batch_size)
     environment = stamp(
         dtype=args.dtype,
         prompts=f"{args.count} of each kind",

@@ -171,7 +171,7 @@ def _fetched(base: str) -> Path:
 def hash_of_weights(folder: Path) -> str:
     """Return the SHA-256 of all tensors by name, type, shape and bytes; how they are spread over files is no matter.
 
-    Those of an adapter are its own; loading it checks its base. SAMPLED_ROWS rows stand for a larger tensor, from the
+    An adapter has tensors of its own; loading it checks its base. SAMPLED_ROWS rows stand for a larger tensor, from the
     first to the last: some megabytes are read of any model. Another model, another type and training of all weights
     change them.
     """
