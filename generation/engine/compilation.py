@@ -6,7 +6,6 @@ it traces, whether weights are constants, so it must be set for whole calls. Con
 change: whoever makes a runner after that gets new code.
 """
 
-import threading
 import weakref
 from collections.abc import Callable
 
@@ -14,8 +13,6 @@ import torch
 from transformers import CompileConfig
 
 FREEZING = "freezing"
-
-_one_at_a_time = threading.Lock()  # the flag is the process's, and a server may run several engines
 
 # State of the weights that were frozen, by backbone.
 _frozen: weakref.WeakKeyDictionary[torch.nn.Module, int] = weakref.WeakKeyDictionary()
@@ -36,10 +33,12 @@ def compiled_form(
         torch.compiler.reset()
         _frozen.clear()
         _frozen[backbone] = state
+    from torch._dynamo.convert_frame import compile_lock
     from torch._inductor import config as inductor
 
     def frozen(*args: object, **inputs: object) -> torch.Tensor:
-        with _one_at_a_time, inductor.patch(freezing=True):
+        # The flag is the process's, and a server may run several engines: one call at a time.
+        with compile_lock, inductor.patch(freezing=True):
             return run(*args, **inputs)
 
     return frozen

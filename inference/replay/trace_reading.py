@@ -133,14 +133,19 @@ def _seconds(told: object) -> float | None:
 
 
 def _salvaged(text: str) -> object:
-    """Return what is whole in a trace file that was cut off: the fields in front of the events, and whole events."""
+    """Return what is whole in a trace file that was cut off: the fields in front of the events, and whole events.
+
+    None where it was cut off before its events began.
+    """
     decoder, opening = json.JSONDecoder(), '"events": ['
     head, found, rest = text.partition(opening)
+    if not found:
+        return None
     try:
         document = json.loads(f"{head}{opening}]}}")
     except (ValueError, RecursionError):
         return None
-    while found and rest:
+    while rest:
         try:
             event, stop = decoder.raw_decode(rest)
         except (ValueError, RecursionError):

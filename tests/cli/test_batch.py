@@ -105,7 +105,7 @@ def test_compiled(run, loaded, checkpoint, file, tmp_path, monkeypatch):
     ran, compiled_for = [], []
 
     def compile_(function, **options):
-        compiled_for.append(options["mode"])
+        compiled_for.append((options["mode"], options["options"]))
         return lambda *args, **inputs: ran.append(1) or function(*args, **inputs)
 
     monkeypatch.setattr(torch, "compile", compile_)
@@ -114,7 +114,7 @@ def test_compiled(run, loaded, checkpoint, file, tmp_path, monkeypatch):
     assert run("batch", file(given), out, "--model", checkpoint[1], *options).status == 0
     expected = [alone(loaded, row | {"max_new_tokens": 40})["text"] for row in given]
     assert [row["text"] for row in rows_of(out)] == expected
-    assert compiled_for == ["reduce-overhead"] and len(ran) > 10
+    assert compiled_for == [(None, {"freezing": True})] and len(ran) > 10
 
 
 def test_whoever_ends_makes_room_at_once(loaded, file, monkeypatch):

@@ -82,7 +82,7 @@ def test_every_answer_under_load_is_that_of_its_single_run(tiny, tiny_server):
 def tensor_bytes() -> int:
     """Return the bytes of all tensors that are alive, those that share memory counted once."""
     ordinary = (torch.Tensor, torch.nn.Parameter)  # no tensors without a memory, which compilation leaves
-    tensors = [one for one in gc.get_objects() if type(one) in ordinary]
+    tensors = [one for one in gc.get_objects() if type(one) in ordinary and one.layout == torch.strided]
     return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
 
 
