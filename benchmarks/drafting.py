@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from harness import arguments, report, stamp, synchronize
+from harness import arguments, ratio_text, report, stamp, synchronize
 
 from planned_diffusion.cli.model_names import checkpoint_of
 from planned_diffusion.evaluation.text_prompts import read_text_prompts
@@ -107,20 +107,11 @@ def row(drafting: str, batch_size: int, written: dict[str, Answers]) -> dict:
         "tokens / forward": ours.tokens_per_forward,
         "forwards": ours.forwards,
         "forwards of twin": ours.forwards / twin.forwards,
-        "seconds of twin": quartiles(ours, twin),
+        "seconds of twin": ratio_text(ours.seconds, twin.seconds),
         "forwards of autoregressive": ours.forwards / plain.forwards,
-        "seconds of autoregressive": quartiles(ours, plain),
+        "seconds of autoregressive": ratio_text(ours.seconds, plain.seconds),
         "accepted": ours.accepted(),
     }
-
-
-def quartiles(ours: Answers, theirs: Answers) -> str:
-    """The median over the chunks of the ratio of seconds, with its quartiles."""
-    ratios = [mine / other for mine, other in zip(ours.seconds, theirs.seconds, strict=True)]
-    if len(ratios) < 2:
-        return f"{ratios[0]:.2f}"
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def main(args: Namespace) -> None:

@@ -57,6 +57,15 @@ def ratio(numerator: list[float], denominator: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
+def ratio_text(numerator: list[float], denominator: list[float]) -> str:
+    """Median of the pairwise ratios with their quartiles, as text; a single ratio has none."""
+    ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
+    if len(ratios) < 2:
+        return f"{ratios[0]:.2f}"
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
 def spread(seconds: list[float]) -> float:
     """Interquartile range / median; 0 for a single value."""
     if len(seconds) < 2:

@@ -17,7 +17,6 @@ frozen weights, `--drafter FOLDER` ours with a gated adapter that was trained be
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import arguments, report, stamp
+from harness import arguments, ratio_text, report, stamp
 from three_kinds import three_kinds
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
@@ -160,11 +159,7 @@ def compare(systems: dict[str, System], prompts: list[list[int]], batch_size: in
 
 def times(ours: Written, theirs: Written) -> str:
     """How many times as fast a token is, median of the chunks with its quartiles."""
-    ratios = [other / mine for mine, other in zip(ours.seconds_per_token, theirs.seconds_per_token, strict=True)]
-    if len(ratios) < 2:
-        return f"{ratios[0]:.2f}"
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return ratio_text(theirs.seconds_per_token, ours.seconds_per_token)
 
 
 def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
