@@ -34,7 +34,13 @@ COMPARISON_SHARE, SCRAMBLED_SHARE = 0.5, 0.4
 EVALUATION_EXAMPLES = 512
 NEW_TOKENS = 320
 SEED = 1
-STAGES = (("planner", Path("training/recipes/facts.yaml")), ("model", Path("training/recipes/facts_blocks.yaml")))
+RECIPES = Path("training/recipes")
+# Folder and recipe of each stage, which goes on with the model of the one before.
+STAGES = (
+    ("planner", RECIPES / "facts.yaml"),
+    ("blocks", RECIPES / "facts_blocks.yaml"),
+    ("model", RECIPES / "facts_drafts.yaml"),
+)
 
 
 def prepare_data(folder: Path, tokens_per_length_unit: int) -> None:
@@ -65,6 +71,8 @@ def save_checkpoint(model_folder: Path, out: Path) -> PlannedDiffusionForCausalL
         max_new_tokens=NEW_TOKENS,
         confidence_threshold=0.9,
         plan_lookahead=4,
+        plan_drafts=8,
+        draft_acceptance=0.9,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )

@@ -1,6 +1,7 @@
 """The systems to compare: decoders with their fields of `generate`, by the name that tables and pictures show.
 
-Every field that matters is given, so that the checkpoint's defaults do not matter.
+Every field that matters is given, so that the checkpoint's defaults do not matter; only how well a checkpoint guesses
+(`draft_acceptance`) is its own affair.
 """
 
 from collections.abc import Mapping
@@ -10,15 +11,20 @@ Systems = Mapping[str, Mapping[str, Any]]  # name -> fields of generate
 
 CANVAS = 128  # tokens; the longest held-out answer has 115
 
-PLANNED = {"decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": None, "plan_lookahead": 0}
+PLANNED = {
+    "decoding": "planned", "steps_ratio": 1.0, "confidence_threshold": None, "plan_lookahead": 0, "plan_drafts": 0,
+}  # fmt: skip
 SYSTEMS = {
     "planned, ratio 1": PLANNED,
     "planned, ratio 0.5": {**PLANNED, "steps_ratio": 0.5},
     "planned, threshold 0.9": {**PLANNED, "confidence_threshold": 0.9},
     "planned, threshold 0.7": {**PLANNED, "confidence_threshold": 0.7},
     "planned, threshold 0.9, lookahead 3": {**PLANNED, "confidence_threshold": 0.9, "plan_lookahead": 3},
+    "planned, threshold 0.9, drafted plan": {
+        **PLANNED, "confidence_threshold": 0.9, "plan_lookahead": 3, "plan_drafts": 8,
+    },
     "autoregressive": {"decoding": "autoregressive"},
-}
+}  # fmt: skip
 
 _FREE = {"confidence_threshold": None, "max_new_tokens": CANVAS}
 _DIFFUSION = {"decoding": "diffusion", "steps_ratio": 1.0, **_FREE}
@@ -39,8 +45,10 @@ VARIANTS = {
         **PLANNED, "unmasking_rule": "deferred_commitment", "confidence_threshold": 0.9,
     },
     "planned, threshold 0.5, refine 0.25": {**PLANNED, "confidence_threshold": 0.5, "refine_share": 0.25},
-    "parallel autoregressive": {"decoding": "parallel_autoregressive", "plan_lookahead": 0},
-    "parallel autoregressive, lookahead 3": {"decoding": "parallel_autoregressive", "plan_lookahead": 3},
+    "parallel autoregressive": {"decoding": "parallel_autoregressive", "plan_lookahead": 0, "plan_drafts": 0},
+    "parallel autoregressive, lookahead 3": {
+        "decoding": "parallel_autoregressive", "plan_lookahead": 3, "plan_drafts": 0,
+    },
     "speculative": {"decoding": "speculative", "draft_tokens": 8},
     "parallel speculative, lookahead 3": {
         "decoding": "parallel_speculative", "plan_lookahead": 3, "draft_tokens": 8,

@@ -98,6 +98,12 @@ FIELDS: dict[str, Field] = {
         "Tokens of the plan that are guessed and checked in one forward; the plan stays the same, or of the same "
         "distribution where it is sampled.",
     ),
+    "plan_drafts": Field(
+        0,
+        Whole(at_least=0),
+        "Tokens of the plan that blanks guess behind its last one, at most, where the decoder drafts nothing else; the "
+        "plan stays the same. Pays where a model was trained with `draft_weight`.",
+    ),
     "draft_tokens": Field(
         8,
         Whole(at_least=0),
@@ -109,6 +115,11 @@ FIELDS: dict[str, Field] = {
         Whole(optional=True),
         "Rows of a forward that checks and makes guesses, of all its requests together, at most; by default 32 on a "
         "CPU and 128 on a GPU (benchmarks/narrow_forwards.py measures it).",
+    ),
+    "draft_acceptance": Field(
+        0.5,
+        Number("a share of the guesses", at_least=0, at_most=1),
+        "Share of guesses expected to be right before any of an answer was checked; its own count takes over.",
     ),
     "length_scale": Field(
         1.0,

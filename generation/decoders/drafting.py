@@ -22,13 +22,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..events import DraftsChecked
+from ..fields import Settings
 from ..query import WORTH_A_ROW, Query, Reply
 from ..tokens import Allowed
 from .canvas import Canvas
 
-DRAFT_FIELDS = ("draft_tokens", "draft_rows")  # that every decoder with drafts reads
-EXPECTED = 0.5  # share of guesses that are right behind right ones, before anything was counted ...
-PRIOR = 1.0  # ... which weighs as much as so many forwards
+DRAFT_FIELDS = ("draft_tokens", "draft_rows", "draft_acceptance")  # that every decoder with drafts reads
+PRIOR = 1.0  # counted guesses that weigh as much as what was expected of them
 MEMORY = 0.95  # weight of a forward, relative to the one after it
 FORWARDS_WITHOUT = 32  # before a request whose guesses failed tries again
 
@@ -80,25 +80,35 @@ class Thread:
 class Acceptance:
     """How likely the first i guesses are all right, as counted over a request's forwards, the latest counting most.
 
+    The i-th guess is judged where those before it were right. One that was judged seldom is expected to do as the guess
+    before it does, so that a model that guesses well is soon trusted further ahead than it was ever tried.
+
     Args:
         most: guesses, at most.
+        expected: share of them that is right, before any was checked (`draft_acceptance`).
     """
 
-    def __init__(self, most: int) -> None:
-        self.rates = [EXPECTED**length for length in range(most + 1)]
-        self._accepted = [PRIOR * rate for rate in self.rates]
-        self._checked = [PRIOR] * (most + 1)
+    def __init__(self, most: int, expected: float) -> None:
+        self._expected = expected
+        self._right = [0.0] * most  # of the i-th guesses that were reached, the latest counting most ...
+        self._reached = [0.0] * most  # ... and all of them
         self._without = 0  # forwards since the last guess
+        self.rates = self._counted()
 
     def learn(self, offered: int, accepted: int) -> None:
         """Take in that of `offered` guesses the first `accepted` were right."""
-        for length in range(1, len(self.rates)):
-            if length <= offered:
-                self._accepted[length] = MEMORY * self._accepted[length] + (length <= accepted)
-                self._checked[length] = MEMORY * self._checked[length] + 1
-            if offered:
-                rate = self._accepted[length] / self._checked[length]
-                self.rates[length] = min(rate, self.rates[length - 1])
+        for index in range(min(offered, accepted + 1, len(self._right))):
+            self._right[index] = MEMORY * self._right[index] + (index < accepted)
+            self._reached[index] = MEMORY * self._reached[index] + 1
+        self.rates = self._counted()
+
+    def _counted(self) -> list[float]:
+        """Return the probability that the first 0, 1, ... guesses are right."""
+        rates, share = [1.0], self._expected
+        for right, reached in zip(self._right, self._reached, strict=True):
+            share = (PRIOR * share + right) / (PRIOR + reached)
+            rates.append(rates[-1] * share)
+        return rates
 
     def try_again(self, has_guesses: bool, worth: float) -> None:
         """Be told of each forward whether it checks guesses; after many without, think the next one just worth a try.
@@ -117,12 +127,13 @@ class Drafting:
     Args:
         canvas: its canvas.
         most: guesses per thread, at most; 0 drafts nothing.
-        rows: of a forward for guesses, of all its requests together (`draft_rows`); None: what suits the device.
+        settings: says how many rows of a forward are for guesses (`draft_rows`; None: what suits the device), and how
+            many guesses are expected to be right.
     """
 
-    def __init__(self, canvas: Canvas, most: int, rows: int | None = None) -> None:
-        self.canvas, self.most, self.rows = canvas, most, rows
-        self.acceptance = Acceptance(most)
+    def __init__(self, canvas: Canvas, most: int, settings: Settings) -> None:
+        self.canvas, self.most, self.rows = canvas, most, settings.draft_rows
+        self.acceptance = Acceptance(most, settings.draft_acceptance)
         self.free_rows, self.worth_a_row = most + 1, WORTH_A_ROW  # until the first forward has said how it is
 
     def prepare(self, threads: Sequence[Thread], keep_all: bool = False) -> None:

@@ -35,7 +35,7 @@ class PlanAhead:
         self.canvas, self.request = canvas, request
         # A logits processor is asked with the tokens before one row, so nothing is guessed under one.
         self.lookups = 0 if request.process else request.settings.plan_lookahead
-        self.drafting = Drafting(canvas, 0 if request.process else drafts, request.settings.draft_rows)
+        self.drafting = Drafting(canvas, 0 if request.process else drafts, request.settings)
         self.thread = Thread(0, canvas.prompt_length + request.settings.max_new_tokens)
         self._right = {LOOKUP: 0.5, DRAFTS: 0.5}  # share of first guesses that were right
 

@@ -24,7 +24,7 @@ from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
 from .drafting import Drafting, Thread
 from .given_spans import close_given
-from .planned import PLANNING_FIELDS, in_rounds
+from .planned import PLAN_DRAFT_FIELDS, PLANNING_FIELDS, in_rounds
 
 
 def parallel_autoregressive(request: Request) -> Decoding:
@@ -37,7 +37,7 @@ def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request,
     pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    drafting = Drafting(canvas, guesses, request.settings.draft_rows)
+    drafting = Drafting(canvas, guesses, request.settings)
     threads = {span: Thread(span.start, span.stop) for span in (yield from close_given(canvas, spans))}
     opened = {position for span in threads for position in span.opened}  # runs along with the first forward
     while threads:
@@ -74,7 +74,7 @@ PARALLEL_AUTOREGRESSIVE = Decoder(
     run=parallel_autoregressive,
     summary="planned parts, each left to right, one token per part and forward",
     source="PASTA, 2502.11517; Skeleton-of-Thought, 2307.15337",
-    reads=PLANNING_FIELDS,
+    reads=(*PLANNING_FIELDS, *PLAN_DRAFT_FIELDS),
     plans=True,
     suppressed=all_but_pad,
 )

@@ -36,6 +36,7 @@ from .unmasking import UNMASKING_FIELDS
 PLANNING_FIELDS = (
     "plan_lookahead", "length_scale", "distinct_topics", "max_spans", "max_rounds", "suppress_in_spans", "keep_plan",
 )  # fmt: skip
+PLAN_DRAFT_FIELDS = ("plan_drafts", "draft_rows", "draft_acceptance")  # and those that draft nothing else
 
 
 def planned(request: Request) -> Decoding:
@@ -48,17 +49,17 @@ def in_rounds(
     fill: Callable[[Canvas, tuple[PlacedSpan, ...], Request], Decoding],
     is_dense: bool,
     write: Callable[[Canvas, Request, int | None], Decoding] = write_on,
-    drafts: int = 0,
+    drafts: int | None = None,
 ) -> Decoding:
     """Plan and fill round after round.
 
     Args:
         fill: writes the spans of a round.
         write: writes the text of an answer without a plan, whose first token may be drawn already.
-        drafts: tokens of the plan that blanks guess, at most (drafting.py).
+        drafts: tokens of the plan that blanks guess, at most (drafting.py); None: as `plan_drafts` says.
     """
     canvas = Canvas(request, hold=request.settings.refine_share > 0)
-    ahead = PlanAhead(canvas, request, drafts)
+    ahead = PlanAhead(canvas, request, request.settings.plan_drafts if drafts is None else drafts)
     given = list(request.plan.rounds) if request.plan else []
     while True:
         # 1. Draft the promises, unless the caller gave them.
@@ -175,7 +176,7 @@ PLANNED = Decoder(
     run=planned,
     summary="a plan, then all its parts at once by masked diffusion",
     source="Planned Diffusion, 2510.18087",
-    reads=(*PLANNING_FIELDS, *UNMASKING_FIELDS, "span_attention", "refine_share"),
+    reads=(*PLANNING_FIELDS, *PLAN_DRAFT_FIELDS, *UNMASKING_FIELDS, "span_attention", "refine_share"),
     plans=True,
     fills_canvas=True,
     suppressed=all_but_pad,

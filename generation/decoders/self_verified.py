@@ -23,7 +23,7 @@ from ..tokens import Allowed
 from .canvas import Canvas
 from .decoder import Decoder, all_but_pad
 from .given_spans import close_given
-from .planned import PLANNING_FIELDS, denoise, in_rounds
+from .planned import PLAN_DRAFT_FIELDS, PLANNING_FIELDS, denoise, in_rounds
 from .unmasking import UNMASKING_FIELDS
 
 
@@ -85,7 +85,7 @@ SELF_VERIFIED = Decoder(
     run=self_verified,
     summary="planned parts filled boldly, checked left to right in the commit",
     source="ours",
-    reads=(*PLANNING_FIELDS, *UNMASKING_FIELDS),
+    reads=(*PLANNING_FIELDS, *PLAN_DRAFT_FIELDS, *UNMASKING_FIELDS),
     plans=True,
     revises=True,
     suppressed=all_but_pad,

@@ -175,6 +175,21 @@ def test_right_guesses_in_parts(drive, request_in_letters):
     assert all(event.accepted == event.offered for event in played.of(DraftsChecked))
 
 
+@pytest.mark.parametrize(("drafts", "most"), [(0, 13), (6, 5)])
+def test_right_guesses_in_a_plan_whose_parts_are_not_drafted(drafts, most, drive, request_in_letters):
+    """13 tokens of a plan; the parts take 9 forwards, the longest one's tokens."""
+    fields = {"plan_drafts": drafts, "draft_acceptance": 0.9, "max_new_tokens": len(SPANS) - 1}
+    plan, parts = Guesser("P" + PLAN, right), Guesser(SPANS, right)
+    played = drive(
+        parallel_autoregressive(request_in_letters(**fields)),
+        lambda query: (plan if query.purpose == "planning" else parts)(query),
+    )
+    assert played.written == SPANS[1:]
+    assert len(parts.queries) == 9 and len(plan.queries) <= most
+    assert bool(drafts) == any(query.drafts for query in plan.queries)
+    assert all(event.accepted == event.offered for event in played.of(DraftsChecked))
+
+
 def test_a_guessed_pad_ends_a_part_once(drive, request_in_letters):
     truth = "P<a9>[fox......]$"
     played, model = answer_text(drive, request_in_letters, right, parallel_speculative, plan=["<a9>$"], truth=truth)
@@ -227,11 +242,32 @@ def test_a_trace_counts_drafts_by_offset(drive, request_in_letters):
 
 
 def test_acceptance_by_hand():
-    acceptance = Acceptance(3)
+    acceptance = Acceptance(3, expected=0.5)
+    assert acceptance.rates == pytest.approx([1.0, 0.5, 0.25, 0.125])
     acceptance.learn(2, 1)
-    assert acceptance.rates == pytest.approx(
-        [1.0, (0.95 * 0.5 + 1) / 1.95, 0.95 * 0.25 / 1.95, min(0.125, 0.95 * 0.25 / 1.95)]
-    )
+    shares = [
+        (0.5 + 1) / 2,
+        (0.75 + 0) / 2,
+        0.375,
+    ]  # the third guess was not made: expected to be as good as the second
+    assert acceptance.rates == pytest.approx([1.0, shares[0], shares[0] * shares[1], shares[0] * shares[1] * shares[2]])
+    acceptance.learn(3, 0)  # the guesses behind the wrong one tell nothing
+    shares[0] = (0.5 + 0.95) / (1 + 1.95)
+    shares[1] = (shares[0] + 0) / 2
+    assert acceptance.rates[1:3] == pytest.approx([shares[0], shares[0] * shares[1]])
+
+
+def test_right_guesses_are_soon_trusted_further_than_they_were_tried():
+    acceptance = Acceptance(8, expected=0.5)
+    for _ in range(3):
+        acceptance.learn(2, 2)
+    assert acceptance.rates[8] > 0.5 > Acceptance(8, expected=0.5).rates[2]
+
+
+def test_the_first_guesses_follow_what_is_expected(drive, request_in_letters):
+    """A text is written in fewer forwards where the guesses are expected to be right, as they are."""
+    forwards = [len(answer_text(drive, request_in_letters, right, draft_acceptance=e)[1].queries) for e in (0.1, 0.9)]
+    assert forwards[1] < forwards[0]
 
 
 def test_a_thread_takes_the_agreeing_guesses_and_one_token_more():

@@ -34,6 +34,8 @@ OTHER_VALUES = {
     "plan_lookahead": (3, {}),
     "draft_tokens": (2, {"decoding": "speculative"}),
     "draft_rows": (5, {"decoding": "speculative"}),
+    "draft_acceptance": (0.8, {"decoding": "speculative"}),
+    "plan_drafts": (3, {"decoding": "planned"}),
     "length_scale": (2.0, {}),
     "distinct_topics": (True, {}),
     "max_spans": (2, {}),

@@ -33,6 +33,8 @@ DEFAULTS = {
     "plan_lookahead": 0,
     "draft_tokens": 8,
     "draft_rows": None,
+    "draft_acceptance": 0.5,
+    "plan_drafts": 0,
     "length_scale": 1.0,
     "distinct_topics": False,
     "max_spans": 32,

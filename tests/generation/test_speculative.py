@@ -44,6 +44,26 @@ def test_plans_of_the_model_are_drafted_too(planner, prompts):
     assert written
 
 
+@pytest.mark.parametrize(
+    ("decoding", "fields"),
+    [
+        ("planned", {"confidence_threshold": 0.5}),
+        ("parallel_autoregressive", {}),
+        ("self_verified", {"steps_ratio": 0.3}),
+    ],
+)
+def test_plans_may_be_drafted_for_any_way_of_filling(decoding, fields, planner, prompts):
+    """`plan_drafts` changes how many forwards a plan takes, and nothing of the answer."""
+    for prompt in prompts(4, 30, seed=6):
+        prompt, given = torch.tensor([prompt]), {"max_new_tokens": 120, "max_spans": 4, "do_sample": False}
+        given |= {"keep_plan": True, "return_dict_in_generate": True, "decoding": decoding, **fields}
+        plain = planner.generate(prompt, **given)
+        drafted = planner.generate(prompt, plan_drafts=4, draft_acceptance=0.9, **given)
+        assert drafted.sequences.equal(plain.sequences)
+        assert drafted.trace[0].planning <= plain.trace[0].planning
+        assert drafted.trace[0].tokens_run > plain.trace[0].tokens_run  # blanks ran
+
+
 def test_a_batch_is_its_rows(build_model, prompts):
     model, rows = build_model(seed=1), prompts(5, 12, seed=3)
     longest = max(map(len, rows))
@@ -110,7 +130,7 @@ def test_samples_have_the_distribution_of_left_to_right(build_model, golden_toke
     expected = exact_probabilities(model, prompt, sorted(golden_tokens.tags), set(golden_tokens.eos))
     fields = {"max_new_tokens": LENGTH, "do_sample": True, "temperature": 1.0, "top_k": LIKELIEST, "seed": 5}
     monkeypatch.setitem(engine.FREE_ROWS, "cpu", 4096)  # many requests at a time, and rows to spare for all
-    monkeypatch.setitem(engine.ROW_COST, "cpu", 1e-4)
+    monkeypatch.setattr(engine, "ROW_COST_FLOAT32", 1e-4)
     fields |= {"decoding": "speculative", "draft_tokens": 2, "num_return_sequences": DRAWS}
     out = model.generate(prompt, return_dict_in_generate=True, **fields)
     assert sum(trace.drafts_accepted[0] for trace in out.trace if trace.drafts_accepted) > DRAWS / 100
