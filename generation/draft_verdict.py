@@ -12,7 +12,7 @@ from .trace import Trace
 logger = logging.get_logger(__name__)
 
 ENOUGH = 32  # checked guesses of a next token
-LEAST = 0.1  # share of them that is right where drafts pay: a row costs about as many tokens (engine.py, ROW_COST)
+LEAST = 0.1  # share of them that is right where drafts pay: a row costs about as many tokens (guess_rows.py)
 
 
 @dataclass

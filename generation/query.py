@@ -150,7 +150,7 @@ class Drawn(NamedTuple):
     confidence: float | None
 
 
-FREE_ROWS, WORTH_A_ROW = 32, 0.07  # of a request alone on a CPU; see engine.py
+FREE_ROWS, WORTH_A_ROW = 32, 0.07  # of a request alone on a CPU; see guess_rows.py
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ class Thread:
 class Acceptance:
     """How likely the first i guesses are all right, as counted over a request's forwards, the latest counting most.
 
-    The i-th guess is judged where those before it were right. One that was judged seldom is expected to do as the guess
-    before it does, so that a model that guesses well is soon trusted further ahead than it was ever tried.
+    The i-th guess is judged where those before it were right. A guess that was judged seldom is expected to do
+    as the one before it does, so that a model that guesses well is soon trusted further ahead than it was ever tried.
 
     Args:
         most: guesses, at most.

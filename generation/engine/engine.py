@@ -25,6 +25,7 @@ from transformers import CompileConfig, PreTrainedModel
 from ..events import Decoding, Ended, Event, Failed, Forward
 from ..query import Lockstep, Query, Reply, Sampling
 from .chunking import leading, split_query
+from .guess_rows import room_for_guesses, row_cost
 from .likelihoods import rows_scored
 from .live_request import LiveRequest
 from .nan_rows import give_up_drafts, refuse_nan, spoilt_by_drafts
@@ -35,11 +36,6 @@ from .runner import Runner
 from .sampling import AllowedTable, draw, in_vocabulary, processed_scores
 
 LIVE_REQUESTS = 64  # a forward of a few hundred tokens keeps the machine busy; wider ones only take memory
-# For guesses: rows of a forward that all requests share, and what a row costs, as a share of a forward of one row: with
-# 135 M parameters on two cores 5 to 8 % in float32, 2 % in bfloat16 (head and drawing included; vocabulary 49,152).
-FREE_ROWS = {"cpu": 32, "cuda": 128}
-ROW_COST = {"cpu": 0.02, "cuda": 0.002}
-ROW_COST_FLOAT32 = 0.08  # on a CPU
 TOKENS_PER_FORWARD = 4096  # bounds the memory of a mask, which has a row per token
 
 
@@ -56,17 +52,6 @@ def select(asking: list[LiveRequest]) -> list[LiveRequest]:
         if width <= TOKENS_PER_FORWARD or request is by_turn[0]
     ]
     return sorted(selected, key=lambda request: request.query.purpose)
-
-
-def room_for_guesses(device: str, dtype: torch.dtype, live: int) -> tuple[int, float]:
-    """Return a request's part of the free rows, and how many tokens a row must save to be worth its time.
-
-    A token that is saved spares a forward's fixed cost, which all live requests share, and a row.
-    """
-    live, cost = max(1, live), ROW_COST.get(device, ROW_COST["cpu"])
-    if device == "cpu" and dtype == torch.float32:
-        cost = ROW_COST_FLOAT32
-    return FREE_ROWS.get(device, FREE_ROWS["cpu"]) // live, live * cost / (1 + live * cost)
 
 
 class Engine:
@@ -96,6 +81,7 @@ class Engine:
         self.device = self.runners[0].device
         self.vocabulary = self.runners[0].head.weight.shape[0]
         self.table = AllowedTable(self.device)
+        self._row_cost = row_cost(self.runners[0].backbone, self.runners[0].dtype, self.device.type)
         self._live: dict[int, LiveRequest] = {}
         self._waiting: deque[tuple[int, Decoding, Sampling]] = deque()
         self._events: deque[tuple[int, Event]] = deque()  # not read yet
@@ -195,7 +181,7 @@ class Engine:
     def _hand_out(self, selected: list[LiveRequest], drawn: list[list[float]]) -> None:
         """Give each request its rows (tokens, scores, confidences); it goes on to its next query, or to its end."""
         start, live = 0, len(self._live)
-        guesses = room_for_guesses(self.device.type, self.runners[0].dtype, live)
+        guesses = room_for_guesses(self.device.type, self._row_cost, live)
         for request in selected:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
             start = rows.stop

@@ -82,8 +82,9 @@ def test_an_editor_that_fails_changes_nothing(editor, typed, monkeypatch):
 
 def test_a_race_prints_both(typed, facts):
     captured, chat = typed(KENYA, "/race")
-    answer, head, again, counts, felt, other, plain, plain_counts, plain_felt = captured.out.splitlines()
+    answer, head, again, counts, *told, felt, other, plain, plain_counts, plain_felt = captured.out.splitlines()
     assert answer == again and (head, other) == ("planned:", "left to right:")
+    assert len(told) == 1 and told[0].startswith("guesses right, the next token first: ")
     assert plain == ask(facts, KENYA, {"decoding": "autoregressive"}).text
     assert counts.startswith(f"{chat.conversation.last.answer.trace.forwards} forwards")
     assert "first outline word after" in felt and "first outline word" not in plain_felt

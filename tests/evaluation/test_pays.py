@@ -95,7 +95,7 @@ def test_the_best_is_the_fastest_that_keeps_its_text():
     both = Sides(kind.left_to_right, {**fast.planners, OTHER: kinder})
     verdict = verdict_on(both, FIELDS)
     assert (verdict.name, verdict.best) == ("pays", OTHER)
-    assert "Use decoding='parallel_autoregressive', plan_lookahead=3." in verdict.sentence
+    assert "Use decoding='parallel_autoregressive', plan_lookahead=3, plan_drafts=0." in verdict.sentence
 
 
 def test_the_reference_is_the_faster_way_left_to_right():

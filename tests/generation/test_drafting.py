@@ -4,12 +4,14 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
+import torch
 
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
 from planned_diffusion.generation.decoders.drafting import FORWARDS_WITHOUT, Acceptance, Thread
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.parallel_speculative import parallel_speculative
 from planned_diffusion.generation.decoders.speculative import speculative
+from planned_diffusion.generation.engine.guess_rows import room_for_guesses, row_cost
 from planned_diffusion.generation.events import DraftsChecked, SpanClosed, Text, TokensBlanked, TokensWritten
 from planned_diffusion.generation.live_state import LiveState
 from planned_diffusion.generation.query import Query, Reply
@@ -290,3 +292,25 @@ def test_rows_for_guesses_may_be_given_and_are_shared(drive, request_in_letters)
         assert played.answer == TEXT[1:]
         widths = [len(query.token_ids) for query in model.queries[2:]]
         assert max(widths) <= max(1, rows // live) and (rows // live < 4 or max(widths) > 1)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "rounded", "cost"),
+    [
+        ("cpu", torch.bfloat16, False, 0.02),
+        ("cpu", torch.float32, False, 0.08),
+        ("cpu", torch.bfloat16, True, 0.08),
+        ("cuda", torch.bfloat16, False, 0.002),
+        ("mps", torch.bfloat16, False, 0.02),
+    ],
+)
+def test_what_a_row_costs(device, dtype, rounded, cost):
+    backbone = torch.nn.Linear(2, 2, dtype=dtype)
+    if rounded:
+        backbone.register_buffer("numbers", torch.ones(2, dtype=torch.int8))
+    assert row_cost(backbone, dtype, device) == cost
+
+
+def test_rows_for_guesses_by_hand():
+    assert room_for_guesses("cpu", 0.25, 0) == (32, 0.2) and room_for_guesses("cpu", 0.25, 4) == (8, 0.5)
+    assert room_for_guesses("cuda", 0.25, 4)[0] == 32

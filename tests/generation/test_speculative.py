@@ -8,7 +8,7 @@ import torch
 from transformers import LogitsProcessorList, StoppingCriteriaList
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
-from planned_diffusion.generation.engine import engine
+from planned_diffusion.generation.engine import engine, guess_rows
 from planned_diffusion.generation.visibility import DRAFT
 
 TWINS = {"speculative": "autoregressive", "parallel_speculative": "parallel_autoregressive"}
@@ -129,8 +129,8 @@ def test_samples_have_the_distribution_of_left_to_right(build_model, golden_toke
     model, prompt = build_model(seed=1), torch.tensor([[5, 60, 33, 97, 12, 80]])
     expected = exact_probabilities(model, prompt, sorted(golden_tokens.tags), set(golden_tokens.eos))
     fields = {"max_new_tokens": LENGTH, "do_sample": True, "temperature": 1.0, "top_k": LIKELIEST, "seed": 5}
-    monkeypatch.setitem(engine.FREE_ROWS, "cpu", 4096)  # many requests at a time, and rows to spare for all
-    monkeypatch.setattr(engine, "ROW_COST_FLOAT32", 1e-4)
+    monkeypatch.setitem(guess_rows.FREE_ROWS, "cpu", 4096)  # many requests at a time, and rows to spare for all
+    monkeypatch.setattr(guess_rows, "ROW_COST_ARITHMETIC", 1e-4)
     fields |= {"decoding": "speculative", "draft_tokens": 2, "num_return_sequences": DRAWS}
     out = model.generate(prompt, return_dict_in_generate=True, **fields)
     assert sum(trace.drafts_accepted[0] for trace in out.trace if trace.drafts_accepted) > DRAWS / 100

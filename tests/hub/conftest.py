@@ -80,8 +80,10 @@ def hub(tmp_path_factory):
         patch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         patch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
         patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        home = tmp_path_factory.mktemp("cache")
+        patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(home / "hub"))  # the user's has other files
         environment = {"HF_ENDPOINT": server.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": loopback.TOKEN}
-        for name, value in {**environment, "HF_HOME": str(tmp_path_factory.mktemp("cache"))}.items():
+        for name, value in {**environment, "HF_HOME": str(home)}.items():
             patch.setenv(name, value)
         yield server
     server.close()

@@ -15,6 +15,7 @@ from planned_diffusion.generation.draft_gate import ARGUMENT, gate_adapter
 from planned_diffusion.hub.export import export
 from planned_diffusion.loading.adapter_base import base_of, base_to_bring, record_base
 from planned_diffusion.loading.bases import BASES
+from planned_diffusion.loading.int8_weights import Int8Linear
 from planned_diffusion.loading.load import load
 from planned_diffusion.modeling_planned_diffusion import PlannedDiffusionForCausalLM
 
@@ -55,6 +56,17 @@ def places(build_model, byte_tokenizer, tmp_path):
 
 def at(places: Path, *names: str) -> list[str]:
     return [str(places / name) for name in names]
+
+
+def test_a_drafter_stands_beside_weights_in_8_bits(places):
+    """Its own matrices are not rounded; text rows are those of the planner, rounded alike."""
+    _, planner, drafter = at(places, "base", "planner", "drafter")
+    (drafting, _), (alone, _) = load(drafter, "w8a16"), load(planner, "w8a16", merge=True)
+    rounded = [name for name, layer in drafting.named_modules() if isinstance(layer, Int8Linear)]
+    assert rounded and not any("lora" in name for name in rounded)
+    text, beside = logits(alone), logits(drafting, **{ARGUMENT: DRAFTS})
+    assert torch.equal(beside[~DRAFTS], text[~DRAFTS])
+    assert not torch.allclose(beside[DRAFTS], text[DRAFTS])
 
 
 def test_a_drafter_stands_beside_the_merged_planner(places):

@@ -114,7 +114,7 @@ def test_a_terminal_is_shown_every_round(speed, traces, monkeypatch):
     assert main(["replay", str(planned), "--speed", speed]) == 0
     text = console.export_text()
     assert "round 1" in text and "capital" in text and " ".join(document["text"].split()[:6]) in text
-    assert "12 forwards" in text and "first outline word after" in text
+    assert f"{document['counts']['forwards']} forwards" in text and "first outline word after" in text
 
 
 @pytest.mark.parametrize("width", [60, 120])
@@ -126,7 +126,8 @@ def test_two_runs_race_in_step(width, recorded):
     race(console, racers, speed=0)
     text = console.export_text()
     first = text.splitlines()[0]
-    assert "planned: 12 forwards" in text and "left to right: 46 forwards" in text
+    for title, run in zip(("planned", "left to right"), runs, strict=True):
+        assert f"{title}: {run.answer().trace.forwards} forwards" in text
     assert len(first) == width and first.count("╭") == (2 if width >= 100 else 1)
     for racer in racers:
         assert racer.answer.text.split()[-1] in text

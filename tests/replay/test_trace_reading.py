@@ -135,6 +135,11 @@ def test_an_older_trace_has_no_felt_seconds(recorded):
     assert 0 < felt.first_outline_word < felt.first_final_word <= felt.last_word
 
 
+def first(trace: dict, kind: str) -> dict:
+    """Return the first event of a kind."""
+    return next(event for event in trace["events"] if event["event"] == kind)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -144,9 +149,9 @@ def test_an_older_trace_has_no_felt_seconds(recorded):
         (lambda trace: trace.update(events={}), "no list of events"),
         (lambda trace: trace["events"].insert(2, 7), "event 2 of this trace cannot be read"),
         (lambda trace: trace["events"][0].pop("purpose"), "event 0 of this trace cannot be read"),
-        (lambda trace: trace["events"][1].update(position="x"), "event 1 of this trace cannot be read"),
+        (lambda trace: first(trace, "PlanToken").update(position="x"), "event 2 of this trace cannot be read"),
         (lambda trace: trace["events"][-1].update(plans=[[7]]), "cannot be read"),
-        (lambda trace: trace["events"][1].update(text=7, token_id=[1]), "cannot be read"),
+        (lambda trace: first(trace, "PlanToken").update(text=7, token_id=[1]), "cannot be read"),
     ],
 )
 def test_what_is_no_trace_is_refused_in_one_sentence(change, message, recorded):

@@ -95,7 +95,7 @@ def test_limits_cut_answers(facts_server):
     for name in ("max_tokens", "max_completion_tokens"):
         answer = facts_server.chat(QUESTION, decoding="autoregressive", **{name: 5})
         assert answer["choices"][0]["finish_reason"] == "length" and answer["usage"]["completion_tokens"] == 5
-    assert facts_server.chat("Hi", max_tokens=1)["choices"][0]["finish_reason"] == "length"
+    assert facts_server.chat(QUESTION, max_tokens=1)["choices"][0]["finish_reason"] == "length"
     answer = facts_server.chat(QUESTION, decoding="autoregressive", max_time=1e-9)
     assert answer["choices"][0]["finish_reason"] == "length"
 
