@@ -13,6 +13,9 @@ import torch
 from transformers import CompileConfig
 
 FREEZING = "freezing"
+# Forms of the forward that are kept: one per width, backbone and kind of mask. Beyond torch's own limit, 8 for all
+# backbones of a process together, forwards would run uncompiled.
+MOST_FORMS = 128
 
 # State of the weights that were frozen, by backbone.
 _frozen: weakref.WeakKeyDictionary[torch.nn.Module, int] = weakref.WeakKeyDictionary()
@@ -25,6 +28,9 @@ def compiled_form(
 
     Code with frozen weights is dropped, with all other compiled code, where the weights are no longer those.
     """
+    from torch._dynamo import config as dynamo
+
+    dynamo.recompile_limit = max(dynamo.recompile_limit, MOST_FORMS)
     run = torch.compile(forward, **config.to_dict())
     if not (config.options or {}).get(FREEZING):
         return run

@@ -175,6 +175,29 @@ def test_frozen_weights_answer_alike_and_are_frozen_anew_when_they_change(build_
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_frozen_models_of_one_shape_keep_their_own_weights(build_model, fresh_compiler):
+    ids, models = torch.tensor([PROMPTS[0]]), [build_model(seed=seed) for seed in (3, 4)]
+    fields = {"decoding": "autoregressive", "max_new_tokens": 12, "do_sample": False}
+    before = [model.generate(ids, **fields) for model in models]
+    assert not before[0].equal(before[1])
+    for model, expected in zip([*models, *models], [*before, *before], strict=True):
+        assert model.generate(ids, compile_config=FROZEN, **fields).equal(expected)
+
+
+@pytest.mark.slow
+def test_every_frozen_model_of_a_process_runs_compiled(build_model, compiler):
+    """torch keeps eight forms of a function unless it is told otherwise, and runs the rest uncompiled."""
+    config, graphs = compiler
+    config = CompileConfig(backend=config.backend, mode=None, options=FROZEN.options)
+    models = [build_model(seed=seed) for seed in range(14)]  # some of them end at once, in a forward uncompiled
+    for model in models:
+        fields = {"decoding": "autoregressive", "max_new_tokens": 4, "eos_token_id": 111}
+        model.generate(torch.tensor([PROMPTS[0]]), compile_config=config, **fields)
+    assert len(graphs) > 8
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_freezing_makes_weights_constants_of_the_code(build_model, fresh_compiler):
     """torch alone would leave the option without effect: it asks for it while it traces, outside its own patch."""
     graphs = []
