@@ -8,7 +8,7 @@ its own, transformers with the base in bfloat16, llama.cpp with the GGUF file of
 of this project's own forms: stories, which are written in one piece, and lists, whose parts the planner writes side by
 side. Answers differ between planned and plain ones, so seconds are per token. `--compiled` adds ours compiled with
 frozen weights, `--w8a16` ours with weights of 8 bits (with `--compiled` those compiled, too), `--drafter FOLDER` ours
-with a gated adapter that was trained beside the planner. Columns:
+with a gated adapter that was trained beside the planner. `--systems NAME ...` runs some of them only. Columns:
 
     tokens / s         tokens of text; those of plans are no text
     tokens / forward   of text per forward that had to wait for another, the plan's included
@@ -178,8 +178,8 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
             "x llama.cpp": times(mine, written[LLAMA_CPP]) if LLAMA_CPP in written else "",
         }
         drafted, comma, variant = name.partition(", ")
-        if drafted in TWINS:
-            twin = written[TWINS[drafted] + ("" if comma + variant == BY_DRAFTER else comma + variant)]
+        twin = written.get(TWINS.get(drafted, "") + ("" if comma + variant == BY_DRAFTER else comma + variant))
+        if drafted in TWINS and twin is not None:
             line["equal"] = f"{sum(a == b for a, b in zip(mine.ids, twin.ids, strict=True))} of {len(mine.ids)}"
         lines.append(line)
     return lines
@@ -215,6 +215,8 @@ def main(args: Namespace) -> None:
                 systems = {**ours, TRANSFORMERS: native}
                 if rival is not None and batch_size == 1:
                     systems[LLAMA_CPP] = rival
+                if args.systems:
+                    systems = {name: system for name, system in systems.items() if name in (REFERENCE, *args.systems)}
                 lines += rows(compare(systems, prompts, batch_size), kind, batch_size)
     environment = stamp(
         dtype=args.dtype,
@@ -233,6 +235,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--compiled", action="store_true", help="also ours compiled, which takes minutes")
     parser.add_argument("--w8a16", action="store_true", help="also ours with weights of 8 bits")
+    parser.add_argument("--systems", nargs="+", metavar="NAME", help="only these, beside left to right")
     parser.add_argument("--drafter", type=Path, help="also ours with the drafter in this folder")
     parser.add_argument("--dtype", default="bfloat16", help="of all but llama.cpp (%(default)s)")
     parser.add_argument(
