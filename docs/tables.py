@@ -24,7 +24,7 @@ PLANNER = ROOT / "checkpoints" / "smollm2-planner" / "results.json"
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 # Systems of the README, a selection of those in decoders.json; docs/results.md has all of them.
 SELECTED = (
-    "autoregressive", "parallel autoregressive", "planned, threshold 0.9", "planned, threshold 0.9, lookahead 3",
+    "autoregressive", "speculative", "planned, threshold 0.9", "planned, threshold 0.9, drafted plan",
     "blocks of 8, threshold 0.9", "Fast-dLLM, dual cache, threshold 0.9",
 )  # fmt: skip
 # Keys of objective.json -> how the docs name these objectives.
@@ -436,6 +436,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "serving_facts": partial(rows_of, "serving.json"),
     "serving_planner": partial(rows_of, "serving_smollm2.json"),
     "rivals": partial(rows_of, "rivals.json"),
+    "drafting_facts": partial(rows_of, "drafting_facts.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,
