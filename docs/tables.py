@@ -12,7 +12,8 @@ import importlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -270,12 +271,26 @@ def speed() -> list[str]:
 
 def targets() -> list[str]:
     """Return targets, precisions and machines as benchmarks/targets.py reads them."""
+    with _benchmarks():
+        from targets import report_lines
+    return report_lines(RESULTS)
+
+
+def draft_targets() -> list[str]:
+    """Return the targets of drafts as benchmarks/draft_targets.py reads them."""
+    with _benchmarks():
+        from draft_targets import target_rows
+    return rows_as_table(target_rows())
+
+
+@contextmanager
+def _benchmarks() -> Iterator[None]:
+    """Let scripts of benchmarks/ be imported."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        from targets import report_lines
+        yield
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    return report_lines(RESULTS)
 
 
 def objective(name: str) -> list[str]:
@@ -425,6 +440,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "decoder_areas": decoder_areas,
     "speed": speed,
     "targets": targets,
+    "draft_targets": draft_targets,
     "objective": partial(objective, "objective.json"),
     "objective_examples": partial(objective, "objective_examples.json"),
     "less_work": less_work,

@@ -1,0 +1,88 @@
+"""The table of targets of drafts: what was asked of them, and what the results files say.
+
+    python benchmarks/draft_targets.py
+
+It reads what rivals.py, drafting.py and `planned-diffusion evaluate --all` have left in benchmarks/results/;
+docs/tables.py writes the table into docs/results.md.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import print_table
+
+RESULTS = Path(__file__).parent / "results"
+DRAFTED_PLAN = "planned, threshold 0.9, drafted plan"
+PARTS, COMPILED, ROUNDED = "plans and drafts", "plans and drafts, compiled", "drafts, w8a16, compiled"
+
+
+def kept(name: str, rows: str = "rows") -> list[dict[str, Any]]:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))[rows]
+
+
+def row_of(rows: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
+    return next(row for row in rows if all(row[key] == value for key, value in wanted.items()))
+
+
+def first_number(text: str) -> float:
+    """Return the median of `1.36 (1.34 to 1.39)`."""
+    return float(text.split()[0])
+
+
+def line(what: str, target: str, measured: str, reached: bool) -> dict[str, str]:
+    return {"what": what, "target": target, "measured": measured, "reached": "yes" if reached else "no"}
+
+
+def target_rows() -> list[dict[str, str]]:
+    """Return the lines of the table."""
+    drafted, rivals, rounded = kept("drafting_facts"), kept("rivals"), kept("rivals_w8a16")
+    plan = row_of(kept("decoders", "results_alone"), system=DRAFTED_PLAN)
+    equal = [row["equal"] for row in drafted]
+    alone, eight = ({"prompts": "list", "batch": size} for size in (1, 8))
+    fast, small = row_of(rivals, **alone, system=COMPILED), row_of(rounded, **alone, system=ROUNDED)
+    lines = [
+        line(
+            "facts, float32, batch 1 and 8: answers equal to their left-to-right twins",
+            "all",
+            ", ".join(equal),
+            all(text.split(" of ")[0] == text.split(" of ")[1] for text in equal),
+        ),
+        line(
+            "facts, alone: forwards per answer, facts right",
+            "<= 9, >= 99 %",
+            f"{plan['forwards']:.1f}, {plan['facts_right']:.1%} (planned with a drafted plan)",
+            plan["forwards"] <= 9 and plan["facts_right"] >= 0.99,
+        ),
+        line(
+            "SmolLM2, lists alone: tokens per sequential forward, plan included",
+            ">= 3.0",
+            f"{fast['tokens / forward']} ({COMPILED})",
+            fast["tokens / forward"] >= 3,
+        ),
+    ]
+    for name, row in ((COMPILED, fast), (ROUNDED, small)):
+        ours, theirs = row["x left to right"], row["x llama.cpp"]
+        what = f"the same, tokens per second, {name}"
+        lines += [
+            line(f"{what} / our left to right in bfloat16", ">= 2.2", ours, first_number(ours) >= 2.2),
+            line(f"{what} / llama.cpp", ">= 1.0", theirs, first_number(theirs) >= 1),
+        ]
+    speed = {name: row_of(rivals, **eight, system=name)["tokens / s"] for name in (PARTS, "plans")}
+    pairs = {"SmolLM2, lists": speed[PARTS] / speed["plans"]}
+    for name in ("speculative", "parallel_speculative"):
+        pairs[f"facts, {name}"] = 1 / first_number(row_of(drafted, batch=8, decoding=name)["seconds of twin"])
+    lines += [
+        line(f"{name}, batches of 8: speed with drafts / without", ">= 1.15", f"{ratio:.2f}", ratio >= 1.15)
+        for name, ratio in pairs.items()
+    ]
+    for kind in ("list", "story"):
+        for size in (1, 8):
+            theirs = first_number(row_of(rivals, prompts=kind, batch=size, system="transformers")["x left to right"])
+            what = f"SmolLM2, {kind}, batch {size}, left to right, eager: our speed / that of transformers' generate"
+            lines.append(line(what, ">= 1.0", f"{1 / theirs:.2f}", theirs <= 1))
+    return lines
+
+
+if __name__ == "__main__":
+    print_table("Targets of drafts", target_rows())
