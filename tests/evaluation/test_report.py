@@ -105,7 +105,7 @@ def test_the_verdict_of_pays_is_told(tmp_path):
 def test_the_included_figures_are_read():
     facts = section_of(read_run(ROOT / "benchmarks" / "results" / "decoders.json"), 3)
     assert [table.title for table in facts.tables] == ["figures, in batches", "figures, one at a time"]
-    assert len(facts.tables[0].rows) == 36 and len(facts.charts) == 4
+    assert len(facts.tables[0].rows) == 39 and len(facts.charts) == 4
     planner = section_of(read_run(ROOT / "checkpoints" / "smollm2-planner"), 3)
     titles = [table.title for table in planner.tables]
     results = json.loads((ROOT / "checkpoints" / "smollm2-planner" / "results.json").read_text())

@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # Name -> texts that the example prints.
 SAID = {
     "generate": ["Nairobi", "Kenyan shilling", "Swahili", "round 1, capital, ", "forwards ("],
-    "stream": ["final: 'Which currency", "draft: ", " . .", "airobi.'", "end"],
+    "stream": ["final: 'Which currency", "draft: ", " . .", "Kenyan", "end"],
     "own_plan": ["language: The main language", "calling code:", "0 forwards to plan"],
     "fill_a_form": ["capital: The capital city of Kenya, as any atlas will show, is Nairobi.", "shilling."],
     "fill_a_schema": [
@@ -26,7 +26,7 @@ SAID = {
     ],
     "new_decoder": ["planned, ", "surest_first, "],  # run by a test of its own
     "batch_of_prompts": ["Tokyo", "Kathmandu", "the same answers one by one: True"],
-    "inspect_trace": ["round 1, step 1", "round 2, step 1", "confidence 0.", "1 commits"],
+    "inspect_trace": ["round 1, step 1", "round 2, step ", "confidence 0.", "1 commits"],
     "finetune_lora": ["<promise>-<topic>", "loss"],
     "load_anywhere": ["model.safetensors", "Nairobi", "classes from: transformers_modules", "imported: False"],
 }

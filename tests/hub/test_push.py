@@ -171,7 +171,8 @@ def test_a_gated_adapter_is_sent_with_its_type_and_loads_with_the_code_of_its_ba
     printed = [hub.files(repo)["README.md"].decode().split("It prints:")[1] for repo in REPOSITORIES]
     answers = [text.split("[[")[0] for text in printed]
     forwards = [re.search(r"(\d+) forwards", text) for text in printed]
-    assert answers[0] == answers[1] and forwards[0] and forwards[1] and forwards[0][1] == forwards[1][1]
+    assert answers[0] == answers[1] and forwards[0] and forwards[1]
+    assert int(forwards[0][1]) <= int(forwards[1][1]), "random matrices guess the plan worse than the base"
 
 
 # The card

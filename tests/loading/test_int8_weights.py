@@ -95,6 +95,7 @@ def test_from_the_command_line(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own code generation
 def test_frozen_code_gives_the_same_answers():
     checkpoint = open_checkpoint(str(EMBEDDED), "w8a16", "cpu")
     questions = [question.prompt for question in held_out_questions(3, 5)]
