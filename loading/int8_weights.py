@@ -38,8 +38,10 @@ class Int8Linear(nn.Module):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         weight = layer.weight.detach().float()  # [out, in]
         scale = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST  # [out]
-        self.register_buffer("weight", (weight / scale[:, None]).round().to(torch.int8))
-        self.register_buffer("scale", scale.to(layer.weight.dtype))
+        scale = scale.to(layer.weight.dtype)  # as it will be multiplied
+        numbers = (weight / scale.float()[:, None]).round().clamp(-LARGEST, LARGEST)
+        self.register_buffer("weight", numbers.to(torch.int8))
+        self.register_buffer("scale", scale)
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
