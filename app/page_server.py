@@ -20,6 +20,8 @@ from ..inference.server.service import Service
 from .desk import Desk
 
 TELEMETRY_OFF = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_TELEMETRY": "1"}
+# Gradio keeps 10,000 events and makes a table of all after each, for a dashboard that the page does not show.
+STATISTICS_OFF = {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**62)}
 DOWNLOAD = {"Content-Disposition": 'attachment; filename="replay.html"', "X-Content-Type-Options": "nosniff"}
 
 
@@ -55,7 +57,7 @@ def build_page_server(name: str, checkpoint: Checkpoint, showing: Showing) -> Fa
 
     Its engine runs from the start to the end of the app's lifespan. `app.state.desk` is the `Desk`.
     """
-    os.environ.update(TELEMETRY_OFF)  # read when Gradio is imported
+    os.environ.update(TELEMETRY_OFF | STATISTICS_OFF)  # read when Gradio is imported
     import gradio
 
     from .page_style import page_theme

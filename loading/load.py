@@ -19,6 +19,7 @@ from ..records.checks import first_line
 from ..records.vocabulary import check_agreement
 from .adapter_base import base_of, check_base, is_adapter
 from .int8_weights import W8A16, check_device, round_model
+from .kernel_caches import bound_kernel_caches
 from .precision import FASTEST, resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
 from .stored_dtypes import check_dtypes
@@ -58,6 +59,7 @@ def load(
     """
     if dtype == W8A16:
         check_device(device)
+    bound_kernel_caches()
     with naming(source):
         base = base_of(source)
     if merge and not has_merged_form(source):

@@ -7,10 +7,16 @@ with a scripted model and a vocabulary that reads as text: tests/generation/conf
 import importlib.util
 import multiprocessing
 import os
+import socket
+import subprocess
 import sys
+import time
+import urllib.request
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -229,3 +235,48 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.skip(reason="needs a browser: make test-browser"))
+
+
+@dataclass
+class OwnProcess:
+    """A server of the command line in a fresh process, and where it listens."""
+
+    process: subprocess.Popen
+    url: str
+
+    @property
+    def megabytes(self) -> float:
+        """The memory that the process holds."""
+        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+
+    def listens(self, path: str) -> bool:
+        """Tell whether a path is answered."""
+        try:
+            urllib.request.urlopen(self.url + path, timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture
+def own_process():
+    """own_process("serve", ..., up="/health") -> a server that shares no memory with this process, once it listens."""
+    started = []
+
+    def start(*arguments: str, up: str) -> OwnProcess:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        line = [sys.executable, "-m", "planned_diffusion", *arguments, "--port", str(port), "--device", "cpu"]
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+        started.append(process)
+        own, end = OwnProcess(process, f"http://127.0.0.1:{port}"), time.monotonic() + 180
+        while not own.listens(up):
+            assert process.poll() is None and time.monotonic() < end, line
+            time.sleep(0.2)
+        return own
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(30)
