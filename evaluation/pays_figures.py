@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .bootstrap import Estimate, Term, estimate
 from .text_answers import TextAnswer
-from .text_figures import BESIDE_BASE, FIGURES, drawn_together
+from .text_figures import BESIDE_BASE, drawn_together
 
 RULE_OF_THREE = 3.0  # a share of which n trials showed none is below 3 / n, with 95 % confidence
 PLAN_OF_TWO = 12  # tokens of a plan for two parts of natural text, 5.6 each and 1 (benchmarks/results/length_unit.json)
@@ -51,13 +51,6 @@ class Sides:
     def reference(self) -> str:
         """Return the way left to right that took the least seconds."""
         return min(self.left_to_right, key=lambda name: sum(one.seconds for one in self.left_to_right[name]))
-
-    @property
-    def tokens(self) -> Estimate:
-        """Return the tokens of an answer left to right."""
-        found = estimate(FIGURES["tokens"](one) for one in self.left_to_right[self.reference])
-        assert found is not None  # there is a prompt
-        return found
 
     def share_below(self, tokens: int) -> Estimate:
         """Return the share of answers left to right that have fewer tokens."""

@@ -3,7 +3,8 @@
     pays        a planner takes fewer seconds, and the likelihood of its planned answers falls by no more than allowed
     text        a planner takes fewer seconds, but its planned answers are less likely than allowed
     short       hardly any plans: most answers are so short that a plan of two parts would save little
-    one piece   hardly any plans, of answers that would be long enough
+    one piece   hardly any plans, although most answers are long enough
+    mixed       hardly any plans: about half of the answers are too short, and the others come in one piece
     slower      there are plans, and every planner takes more seconds
     open        an interval holds both possibilities, or rests on a few batches: more prompts are needed
 
@@ -74,14 +75,17 @@ def _without_plans(sides: Sides, rows: Sequence[Comparison]) -> Verdict:
     """Return the verdict where hardly any answer has a plan."""
     most = max(rows, key=lambda row: row.planned.high)
     plans = f"{_percent(most.planned)} of the answers get a plan"
-    tokens, short = sides.tokens, sides.share_below(WORTH_TWO_PARTS)
+    short = sides.share_below(WORTH_TWO_PARTS)
+    length = f"{_percent(short)} of them have fewer than {WORTH_TWO_PARTS} tokens left to right"
+    little = f"a plan of two parts leaves more than {MOST_LEFT}"
     if short.low > MOSTLY:
-        length = f"{_percent(short)} of them have fewer than {WORTH_TWO_PARTS} tokens left to right"
-        why = f"the answers are too short: {length}, of which a plan of two parts leaves more than {MOST_LEFT}"
-        return Verdict("short", f"Planning does not pay here, because {why}; {plans}.")
-    length = f"left to right they have {tokens.value:.0f} ({tokens.low:.0f} to {tokens.high:.0f}) tokens"
-    why = f"the model writes these answers in one piece: {plans}, although {length}"
-    return Verdict("one piece", f"Planning does not pay here, because {why}.")
+        name, why = "short", f"the answers are too short: {length}, of which {little}; {plans}"
+    elif short.high < MOSTLY:
+        name, why = "one piece", f"the model writes these answers in one piece: {plans}, although only {length}"
+    else:
+        others = "the model writes the others in one piece"
+        name, why = "mixed", f"many answers are too short, and {others}: {plans}; {length}, of which {little}"
+    return Verdict(name, f"Planning does not pay here, because {why}.")
 
 
 def _at_a_price(faster: Sequence[Comparison], sides: Sides, tolerance: float) -> Verdict:

@@ -56,7 +56,7 @@ def sides(count=40, parts=3, times=0.5, nats=1.0, tokens=90, noise=0.1, **change
         (sides(), "pays", "Planning pays here: planned, threshold 0.9, lookahead 3 takes 0.5"),
         (sides(nats=1.4), "pays", "its planned answers differ by -0.40 (-0.40 to -0.40) nats per token. Use decoding="),
         (sides(nats=1.6), "text", "does not pay here, because it costs text: "),
-        (sides(parts=1, times=1.0), "one piece", "writes these answers in one piece: 0 % (0 to 8 %) of the answers"),
+        (sides(parts=1, times=1.0), "one piece", "0 % (0 to 8 %) of the answers get a plan, although only 0 % (0 to"),
         (sides(parts=1, times=0.5), "one piece", "in one piece"),  # faster for another reason than a plan
         (sides(parts=1, tokens=12), "short", "too short: 100 % (92 to 100 %) of them have fewer than 60 tokens"),
         (sides(times=1.3, critical_path=20), "slower", "because each forward takes longer: "),
@@ -264,6 +264,16 @@ def test_most_answers_decide_whether_they_are_short():
     [plain] = found.left_to_right.values()
     mixed = [replace(one, tokens=30 if line % 10 else 400) for line, one in enumerate(plain)]
     some = replace(found, left_to_right={"autoregressive": mixed})
-    assert some.tokens.value > 60 and verdict_on(some, FIELDS).name == "short"
+    assert sum(one.tokens for one in mixed) > 60 * len(mixed) and verdict_on(some, FIELDS).name == "short"
+    few = [replace(one, tokens=120 if line % 10 else 12) for line, one in enumerate(plain)]
+    assert verdict_on(replace(found, left_to_right={"autoregressive": few}), FIELDS).name == "one piece"
+
+
+def test_where_neither_short_nor_long_answers_are_most_both_are_said():
+    found = sides(parts=1, tokens=12)
+    [plain] = found.left_to_right.values()
     halves = [replace(one, tokens=12 if line % 2 else 120) for line, one in enumerate(plain)]
-    assert verdict_on(replace(found, left_to_right={"autoregressive": halves}), FIELDS).name == "one piece"
+    verdict = verdict_on(replace(found, left_to_right={"autoregressive": halves}), FIELDS)
+    assert (verdict.name, verdict.pays, verdict.best) == ("mixed", False, None)
+    assert "are too short, and the model writes the others in one piece: 0 % (0 to 8 %)" in verdict.sentence
+    assert "; 50 % (" in verdict.sentence
