@@ -20,6 +20,7 @@ from ..generation.query import Request
 from ..generation.sequences import read_topic
 from ..generation.trace import Trace
 from ..loading.load import has_merged_form, load
+from ..loading.packed_weights import pack_weights
 from ..loading.precision import FASTEST
 from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
@@ -207,6 +208,7 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
     """
     chosen, merge = FASTEST if dtype == "auto" else dtype, has_merged_form(source)
     model, tokenizer = load(source, chosen, merge, device=_device(device))
+    pack_weights(model, head_only=compiled)
     if compiled:
         is_on_cpu = model.device.type == "cpu"
         model.generation_config.compile_config = CompileConfig(**(FROZEN if is_on_cpu else {}))

@@ -18,10 +18,11 @@ from torch import nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from .linear_layers import replace_linear_layers
+
 W8A16 = "w8a16"  # its name among data types
 LARGEST = 127
 NARROW = 16  # rows up to which products with 8-bit numbers are the faster ones (benchmarks/results/profile.md)
-ADAPTERS = ("lora_A", "lora_B")  # PEFT's names of what stands beside a layer
 
 
 class Int8Linear(nn.Module):
@@ -78,14 +79,5 @@ def check_device(device: torch.device | str) -> None:
 def round_model(model: PreTrainedModel) -> None:
     """Round the weights of a model's backbone and head, in place."""
     head = model.get_output_embeddings()
-    round_weights(model.base_model)
+    replace_linear_layers(model.base_model, Int8Linear)
     model.set_output_embeddings(Int8Linear(cast(nn.Linear, head), keep=True))
-
-
-def round_weights(model: nn.Module) -> None:
-    """Replace the linear layers below a module by `Int8Linear`, in place; those of LoRA stay as they are."""
-    for name, layer in list(model.named_children()):
-        if isinstance(layer, nn.Linear):
-            setattr(model, name, Int8Linear(layer))
-        elif name not in ADAPTERS:
-            round_weights(layer)

@@ -25,6 +25,7 @@ from ...generation.tokens import ControlTokens
 from ...inference.answer import open_checkpoint, read
 from ...inference.batch.job import hash_of
 from ...loading.locate import locate
+from ...loading.memory import memory_of
 from ...records.encoding import encode_text
 from .contexts import Contexts
 from .generation_kwargs import cut, read_generation_kwargs
@@ -108,7 +109,7 @@ class PlannedDiffusionLM(TemplateLM):
         """Return what lm-eval writes into its results: the checkpoint with a hash of its files, and the fields."""
         model = self.checkpoint.model
         return {
-            "model_num_parameters": sum(one.numel() for one in model.parameters()),
+            "model_num_parameters": memory_of(model.config).parameters,
             "model_dtype": str(model.dtype),
             "checkpoint_hash": hash_of(self.checkpoint.source),
             "generation_fields": self.args.generation,
