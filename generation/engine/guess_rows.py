@@ -1,14 +1,16 @@
 """Say how many rows of a forward guesses may take, and what a row costs (benchmarks/narrow_forwards.py measures it).
 
 A cost is a share of a forward of one row, head and drawing included. With 135 M parameters (vocabulary 49,152) on two
-cores: 2 % in bfloat16, 5 to 8 % in float32, 8 % with weights of 8 bits, whose forward of one row takes half the time.
+cores: 3 % in bfloat16, 5 to 8 % in float32, 8 % with weights of 8 bits, whose forward of one row takes half the time;
+8 to 11 % wherever requests share a forward, since each attends to its own states.
 """
 
 import torch
 from torch import nn
 
 FREE_ROWS = {"cpu": 32, "cuda": 128}  # that all requests share
-ROW_COST = {"cpu": 0.02, "cuda": 0.002}
+ROW_COST = {"cpu": 0.03, "cuda": 0.002}
+ROW_COST_SHARED = {"cpu": 0.1}  # at least, where several requests run
 ROW_COST_ARITHMETIC = 0.08  # on a CPU where arithmetic, rather than reading the weights, soon bounds a forward
 
 
@@ -25,8 +27,10 @@ def room_for_guesses(device: str, cost: float, live: int) -> tuple[int, float]:
     A token that is saved spares a forward's fixed cost, which all live requests share, and a row.
 
     Args:
-        cost: of a row.
+        cost: of a row, where one request runs.
         live: requests.
     """
     live = max(1, live)
+    if live > 1:
+        cost = max(cost, ROW_COST_SHARED.get(device, 0.0))
     return FREE_ROWS.get(device, FREE_ROWS["cpu"]) // live, live * cost / (1 + live * cost)

@@ -297,11 +297,11 @@ def test_rows_for_guesses_may_be_given_and_are_shared(drive, request_in_letters)
 @pytest.mark.parametrize(
     ("device", "dtype", "rounded", "cost"),
     [
-        ("cpu", torch.bfloat16, False, 0.02),
+        ("cpu", torch.bfloat16, False, 0.03),
         ("cpu", torch.float32, False, 0.08),
         ("cpu", torch.bfloat16, True, 0.08),
         ("cuda", torch.bfloat16, False, 0.002),
-        ("mps", torch.bfloat16, False, 0.02),
+        ("mps", torch.bfloat16, False, 0.03),
     ],
 )
 def test_what_a_row_costs(device, dtype, rounded, cost):
@@ -314,3 +314,7 @@ def test_what_a_row_costs(device, dtype, rounded, cost):
 def test_rows_for_guesses_by_hand():
     assert room_for_guesses("cpu", 0.25, 0) == (32, 0.2) and room_for_guesses("cpu", 0.25, 4) == (8, 0.5)
     assert room_for_guesses("cuda", 0.25, 4)[0] == 32
+    # Requests that share a forward on a CPU: a row takes a tenth of the time of one row alone, at least.
+    assert room_for_guesses("cpu", 0.03, 1)[1] == pytest.approx(3 / 103)
+    assert room_for_guesses("cpu", 0.03, 4)[1] == pytest.approx(0.4 / 1.4)
+    assert room_for_guesses("cuda", 0.03, 4)[1] == pytest.approx(0.12 / 1.12)
