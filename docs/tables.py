@@ -452,6 +452,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "serving_facts": partial(rows_of, "serving.json"),
     "serving_planner": partial(rows_of, "serving_smollm2.json"),
     "rivals": partial(rows_of, "rivals.json"),
+    "left_to_right": partial(rows_of, "left_to_right.json"),
     "drafting_facts": partial(rows_of, "drafting_facts.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,

@@ -100,7 +100,8 @@ class Acceptance:
         for index in range(min(offered, accepted + 1, len(self._right))):
             self._right[index] = MEMORY * self._right[index] + (index < accepted)
             self._reached[index] = MEMORY * self._reached[index] + 1
-        self.rates = self._counted()
+        if offered:  # or a try (`try_again`) would end before its guess is checked
+            self.rates = self._counted()
 
     def _counted(self) -> list[float]:
         """Return the probability that the first 0, 1, ... guesses are right."""

@@ -318,3 +318,15 @@ def test_rows_for_guesses_by_hand():
     assert room_for_guesses("cpu", 0.03, 1)[1] == pytest.approx(3 / 103)
     assert room_for_guesses("cpu", 0.03, 4)[1] == pytest.approx(0.4 / 1.4)
     assert room_for_guesses("cuda", 0.03, 4)[1] == pytest.approx(0.12 / 1.12)
+
+
+def test_a_try_lasts_until_its_guess_is_checked():
+    acceptance = Acceptance(2, 0.1)
+    for _ in range(FORWARDS_WITHOUT + 1):
+        acceptance.learn(0, 0)
+        acceptance.try_again(has_guesses=False, worth=0.6)
+    assert acceptance.rates[1] > 0.6  # the next forward makes a guess ...
+    acceptance.learn(0, 0)  # ... and checks none
+    assert acceptance.rates[1] > 0.6
+    acceptance.learn(1, 0)
+    assert acceptance.rates[1] < 0.6
