@@ -78,7 +78,8 @@ class PackedLinear(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination.setdefault(f"{prefix}weight", self.packed.to_dense())
+        if "weight" not in self._parameters:
+            destination[f"{prefix}weight"] = self.packed.to_dense()
 
 
 def pack_weights(model: PreTrainedModel, head_only: bool = False) -> None:
