@@ -127,7 +127,7 @@ def test_the_command_line_of_lm_eval_in_one_process_in_two_and_with_its_stock_cl
     one, alone = start(["-m", "lm_eval"], ours, tmp_path / "one")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lm_eval"]
     two, together = start(launcher, ours, tmp_path / "two")
-    stock = ["hf", "--model_args", f"pretrained={FACTS},trust_remote_code=True,dtype=float32"]
+    stock = ["hf", "--model_args", f"pretrained={FACTS},trust_remote_code=True,dtype=float32,add_bos_token=False"]
     _, by_stock = start(["-m", "lm_eval"], stock, tmp_path / "stock")
     assert by_stock == alone
     assert alone == together and len(alone) == COUNT
