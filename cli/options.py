@@ -37,10 +37,10 @@ class Loading:
 
     model: Model = None
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "nf4", "int8", "w8a16"],
+        Literal["auto", "float32", "bfloat16", "nf4", "int8", "w8a16", "w8a8"],
         Option(
             help="Data type of the weights; auto: as in the checkpoint, but float32 on a CPU without bfloat16 "
-            "instructions; nf4, int8: quantised by bitsandbytes; w8a16: 8-bit weights for a CPU."
+            "instructions; nf4, int8: by bitsandbytes; w8a16, w8a8: 8 bits for a CPU (w8a8: activations, too)."
         ),
     ] = "auto"
     device: Annotated[str, Option(help="cpu, cuda or cuda:1; auto: the GPU if there is one.")] = "auto"

@@ -74,7 +74,7 @@ class Weights:
     """Options for how checkpoints are loaded."""
 
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "nf4", "int8", "w8a16"],
+        Literal["auto", "float32", "bfloat16", "nf4", "int8", "w8a16", "w8a8"],
         Option(help="Data type of the weights, as of generate."),
     ] = "auto"
     device: Annotated[str, Option(help="cpu, cuda or cuda:1; auto: the GPU if there is one.")] = "auto"

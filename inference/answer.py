@@ -197,7 +197,7 @@ def open_checkpoint(source: str, dtype: str = "auto", device: str = "auto", comp
         source: folder or Hub repository of a checkpoint, or of an adapter, which is merged into its base; into
             quantised weights it is not merged, and a gated one never is.
         dtype: "auto" (that of the file, or float32 where that is faster; see `loading.precision`), "float32",
-            "bfloat16", "nf4" or "int8", or on a CPU "w8a16" (8-bit weights).
+            "bfloat16", "nf4" or "int8", or on a CPU "w8a16" (8-bit weights) or "w8a8" (8-bit activations, too).
         device: "auto" (the GPU if there is one), or as torch writes it: "cpu", "cuda", "cuda:1".
         compiled: compile the model, on a CPU with its weights frozen in a second copy (engine/compilation.py); the
             first forwards then take minutes.

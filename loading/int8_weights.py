@@ -16,12 +16,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.nn.functional import linear
-from transformers import PreTrainedModel
-
-from .linear_layers import replace_linear_layers
 
 W8A16 = "w8a16"  # its name among data types
 LARGEST = 127
+NOT_SAVED = "Weights that were rounded to 8 bits are not saved; load the model in bfloat16 to save it."
 NARROW = 16  # rows up to which products with 8-bit numbers are the faster ones (benchmarks/results/profile.md)
 
 
@@ -37,12 +35,9 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.wide = layer if keep else None
         self.in_features, self.out_features = layer.in_features, layer.out_features
-        weight = layer.weight.detach().float()  # [out, in]
-        scale = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST  # [out]
-        scale = scale.to(layer.weight.dtype)  # as it will be multiplied
-        numbers = (weight / scale.float()[:, None]).round().clamp(-LARGEST, LARGEST)
-        self.register_buffer("weight", numbers.to(torch.int8))
-        self.register_buffer("scale", scale)
+        numbers, scale = rounded_rows(layer.weight.detach(), layer.weight.dtype)
+        self.register_buffer("weight", numbers)
+        self.register_buffer("scale", scale.to(layer.weight.dtype))
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
@@ -63,21 +58,16 @@ class Int8Linear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        raise ValueError("Weights that were rounded to 8 bits are not saved; load the model in bfloat16 to save it.")
+        raise ValueError(NOT_SAVED)
 
 
-def check_device(device: torch.device | str) -> None:
-    """Reject a device on which 8-bit weights are slower.
+def rounded_rows(weight: torch.Tensor, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a weight [out, in] as int8 numbers [out, in] and a scale, float32 [out].
 
-    Raises:
-        ValueError: no CPU.
+    Args:
+        dtype: in which the scale will be multiplied; it is rounded to that before the weights are.
     """
-    if torch.device(device).type != "cpu":
-        raise ValueError(f"{W8A16} is faster on a CPU only, and the device is {device}; give int8, nf4 or bfloat16.")
-
-
-def round_model(model: PreTrainedModel) -> None:
-    """Round the weights of a model's backbone and head, in place."""
-    head = model.get_output_embeddings()
-    replace_linear_layers(model.base_model, Int8Linear)
-    model.set_output_embeddings(Int8Linear(cast(nn.Linear, head), keep=True))
+    weight = weight.float()
+    scale = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST
+    scale = scale.to(dtype).float()
+    return (weight / scale[:, None]).round().clamp(-LARGEST, LARGEST).to(torch.int8), scale

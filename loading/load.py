@@ -18,7 +18,7 @@ from ..modeling_planned_diffusion import PlannedDiffusionForCausalLM
 from ..records.checks import first_line
 from ..records.vocabulary import check_agreement
 from .adapter_base import base_of, check_base, is_adapter
-from .int8_weights import W8A16, check_device, round_model
+from .eight_bits import EIGHT_BITS, check_eight_bits, round_model
 from .kernel_caches import bound_kernel_caches
 from .precision import FASTEST, resolved_dtype
 from .quantise import QUANTISED_DTYPES, quantization_config
@@ -47,18 +47,19 @@ def load(
             adapter too, such as the planner of a drafter, and is merged then.
         dtype: "auto" (that of the file, quantised or not), "fastest" (the same, or see `resolved_dtype`), "float32",
             "bfloat16", or "nf4" or "int8": the linear layers of the backbone quantised by bitsandbytes, the rest in
-            bfloat16; or, on a CPU, "w8a16": their weights in 8 bits, the rest as "fastest" (int8_weights.py).
+            bfloat16; or, on a CPU, "w8a16": their weights in 8 bits, or "w8a8": their activations, too, the rest as
+            "fastest" (eight_bits.py).
         merge: merge an adapter into the weights, which makes narrow forwards faster; quantised weights keep it beside
             them. A gated adapter has no merged form.
         device: where the model is put.
 
     Raises:
         ValueError: no checkpoint that can be loaded, another kind of model, weights that do not fit it or are stored in
-            another quantisation, no bitsandbytes, "w8a16" on a GPU, a gated adapter that is to be merged, or an adapter
-            of an adapter whose base is quantised.
+            another quantisation, no bitsandbytes, "w8a16" or "w8a8" on a GPU, "w8a8" on a CPU without such products, a
+            gated adapter that is to be merged, or an adapter of an adapter whose base is quantised.
     """
-    if dtype == W8A16:
-        check_device(device)
+    if dtype in EIGHT_BITS:
+        check_eight_bits(dtype, device)
     bound_kernel_caches()
     with naming(source):
         base = base_of(source)
@@ -80,15 +81,15 @@ def load(
     stored = stored_quantisation(fields)
     check_dtypes(Path(base or source))
     check_dtype(base or source, stored, "auto" if dtype == FASTEST else dtype)
-    chosen = "auto" if stored else resolved_dtype(FASTEST if dtype == W8A16 else dtype, config, device)
+    chosen = "auto" if stored else resolved_dtype(FASTEST if dtype in EIGHT_BITS else dtype, config, device)
     options = weight_options(chosen, device, is_stored=stored is not None)
     model = load_weights(PlannedDiffusionForCausalLM.from_pretrained, base or source, fields, **options)
     if base is not None:
         model = _beside(model, source, base, merge and stored is None and chosen not in QUANTISED_DTYPES)
     if "device_map" not in options:
         cast(torch.nn.Module, model).to(device)  # the type of `to` in transformers' models is lost by their decorator
-    if dtype == W8A16:
-        round_model(model)
+    if dtype in EIGHT_BITS:
+        round_model(model, dtype)
     return model, tokenizer
 
 
@@ -98,7 +99,7 @@ def _load_above_adapter(
     """Load an adapter whose base is an adapter; see `load`."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    model, tokenizer = load(base, FASTEST if dtype == W8A16 else dtype, merge=True, device=device)
+    model, tokenizer = load(base, FASTEST if dtype in EIGHT_BITS else dtype, merge=True, device=device)
     if any(isinstance(layer, BaseTunerLayer) for layer in cast(torch.nn.Module, model).modules()):
         raise CheckpointError(
             f"{source} is an adapter of the adapter {base}, which cannot be merged into quantised weights; load it in "
@@ -110,8 +111,8 @@ def _load_above_adapter(
             check_agreement(tokenizer, model.config)
     model = _beside(model, source, base, merge)
     cast(torch.nn.Module, model).to(device)
-    if dtype == W8A16:
-        round_model(model)
+    if dtype in EIGHT_BITS:
+        round_model(model, dtype)
     return model, tokenizer
 
 

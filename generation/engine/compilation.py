@@ -3,16 +3,21 @@
 `CompileConfig(mode=None, options={"freezing": True})` freezes: the weights become constants, packed once as the CPU's
 matrix products read them, in a second copy. torch reads that option when it generates code, but decides earlier, while
 it traces, whether weights are constants, so it must be set for whole calls. Constants do not follow weights that
-change: whoever makes a runner after that gets new code.
+change: whoever makes a runner after that gets new code. For the same reason frozen code need not look at every module
+before every call whether it is still what it was, which took a tenth of a narrow forward's time; modules of adapters,
+which are switched on and off, are still looked at.
 """
 
+import warnings
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from transformers import CompileConfig
 
 FREEZING = "freezing"
+ADAPTERS_SWITCH = "disable_adapters"  # an attribute of PEFT's layers
 # Forms of the forward that are kept: one per width, backbone and kind of mask. Beyond torch's own limit, 8 for all
 # backbones of a process together, forwards would run uncompiled.
 MOST_FORMS = 128
@@ -31,9 +36,16 @@ def compiled_form(
     from torch._dynamo import config as dynamo
 
     dynamo.recompile_limit = max(dynamo.recompile_limit, MOST_FORMS)
-    run = torch.compile(forward, **config.to_dict())
+    arguments: dict[str, Any] = config.to_dict()
     if not (config.options or {}).get(FREEZING):
-        return run
+        return torch.compile(forward, **arguments)
+    if not any(hasattr(module, ADAPTERS_SWITCH) for module in backbone.modules()):
+        arguments["options"] = arguments["options"] | {
+            "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe
+        }
+    run = torch.compile(forward, **arguments)
+    # Said by torch of its own handling of 8-bit products.
+    warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, "torch._inductor")
     state = state_of_weights(backbone)
     if _frozen.setdefault(backbone, state) != state:
         torch.compiler.reset()
@@ -51,5 +63,7 @@ def compiled_form(
 
 
 def state_of_weights(backbone: torch.nn.Module) -> int:
-    """Return a number that changes when weights are written in place, or others take their place."""
-    return hash(tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in backbone.parameters()))
+    """Return a number that changes when weights are written in place or replaced, or a mode is switched."""
+    modes = backbone.training, getattr(getattr(backbone, "config", None), "_attn_implementation", None)
+    weights = tuple((one.data_ptr(), 0 if one.is_inference() else one._version) for one in backbone.parameters())
+    return hash((modes, weights))

@@ -55,7 +55,7 @@ def test_prompts_are_padded_on_the_left():
 def test_a_small_run(tmp_path: Path, capsys):
     out = tmp_path / "rivals.json"
     given = {"count": 2, "kinds": ["list"], "dtype": "float32", "batch_sizes": [2], "max_new_tokens": 24}
-    main(Namespace(**given, compiled=False, w8a16=False, systems=None, drafter=None, out=out))
+    main(Namespace(**given, compiled=False, eight_bits=[], systems=None, drafter=None, out=out))
     found = {row["system"]: row for row in json.loads(out.read_text())["rows"]}
     assert list(found) == ["left to right", "drafts", "plans", "plans and drafts", "transformers"]
     assert found["drafts"]["equal"] == found["plans and drafts"]["equal"] == "2 of 2"

@@ -10,8 +10,9 @@ from transformers import CompileConfig
 from planned_diffusion.cli.main import main
 from planned_diffusion.facts.generator import held_out_questions
 from planned_diffusion.inference.answer import FROZEN, ask, open_checkpoint
+from planned_diffusion.loading.eight_bits import EIGHT_BITS, round_model
 from planned_diffusion.loading.embedded import EMBEDDED
-from planned_diffusion.loading.int8_weights import NARROW, Int8Linear, round_model
+from planned_diffusion.loading.int8_weights import NARROW, W8A16, Int8Linear
 from planned_diffusion.loading.load import load
 
 
@@ -55,7 +56,7 @@ def test_wide_products_may_keep_the_weights_as_they_were():
 
 
 def test_the_included_model_knows_its_facts_as_before():
-    checkpoint = open_checkpoint(str(EMBEDDED), "w8a16", "cpu")
+    checkpoint = open_checkpoint(str(EMBEDDED), W8A16, "cpu")
     model = checkpoint.model
     layers = [layer for layer in model.modules() if isinstance(layer, (nn.Linear, Int8Linear))]
     assert {type(layer) for layer in layers if layer is not model.lm_head.wide} == {Int8Linear}
@@ -66,38 +67,42 @@ def test_the_included_model_knows_its_facts_as_before():
     assert sum(right) >= 11
 
 
+@pytest.mark.parametrize("dtype", EIGHT_BITS)
 @pytest.mark.parametrize("decoding", ["speculative", "parallel_speculative"])
-def test_drafts_change_no_token(decoding, build_model, prompts):
+def test_drafts_change_no_token(decoding, dtype, build_model, prompts):
     twin = {"speculative": "autoregressive", "parallel_speculative": "parallel_autoregressive"}[decoding]
     model = build_model(tokens_per_length_unit=1)
-    round_model(model)
+    round_model(model, dtype)
     for prompt in prompts(3, 12, seed=2):
         ids, fields = torch.tensor([prompt]), {"max_new_tokens": 40, "do_sample": False}
         expected = model.generate(ids, decoding=twin, **fields)
         assert model.generate(ids, decoding=decoding, draft_tokens=3, **fields).equal(expected)
 
 
-def test_rounded_weights_are_not_saved(build_model, tmp_path):
+@pytest.mark.parametrize("dtype", EIGHT_BITS)
+def test_rounded_weights_are_not_saved(dtype, build_model, tmp_path):
     model = build_model()
-    round_model(model)
+    round_model(model, dtype)
     with pytest.raises(ValueError, match="rounded to 8 bits are not saved; load the model in bfloat16"):
         model.save_pretrained(tmp_path / "out")
 
 
-def test_a_gpu_is_refused_before_anything_is_loaded():
-    with pytest.raises(ValueError, match="w8a16 is faster on a CPU only, and the device is cuda:1; give int8"):
-        load("nowhere/nothing", "w8a16", device="cuda:1")
+@pytest.mark.parametrize("dtype", EIGHT_BITS)
+def test_a_gpu_is_refused_before_anything_is_loaded(dtype):
+    with pytest.raises(ValueError, match=f"{dtype} is faster on a CPU only, and the device is cuda:1; give int8"):
+        load("nowhere/nothing", dtype, device="cuda:1")
 
 
-def test_from_the_command_line(capsys):
-    assert main(["generate", "What is the capital of Kenya?", "--dtype", "w8a16", "--device", "cpu", "--json"]) == 0
+@pytest.mark.parametrize("dtype", EIGHT_BITS)
+def test_from_the_command_line(dtype, capsys):
+    assert main(["generate", "What is the capital of Kenya?", "--dtype", dtype, "--device", "cpu", "--json"]) == 0
     assert "Nairobi" in json.loads(capsys.readouterr().out)["text"]
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own code generation
 def test_frozen_code_gives_the_same_answers():
-    checkpoint = open_checkpoint(str(EMBEDDED), "w8a16", "cpu")
+    checkpoint = open_checkpoint(str(EMBEDDED), W8A16, "cpu")
     questions = [question.prompt for question in held_out_questions(3, 5)]
     eager = [ask(checkpoint, question, {}).text for question in questions]
     checkpoint.model.generation_config.compile_config = CompileConfig(**FROZEN)
