@@ -110,6 +110,12 @@ FIELDS: dict[str, Field] = {
         "Tokens that are guessed behind the last one of every open part, at most; the next forward checks them, and "
         "the answer stays the same, or of the same distribution where it is sampled.",
     ),
+    "draft_lookup": Field(
+        8,
+        Whole(at_least=0),
+        "Tokens that are guessed, at most, where the last two stood before in prompt or answer: those that followed "
+        "them then; checked as `draft_tokens` are. Needs no training.",
+    ),
     "draft_rows": Field(
         None,
         Whole(optional=True),

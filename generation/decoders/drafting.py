@@ -10,9 +10,12 @@ t1 is written, and behind it as long as the guesses agree (d1 = t1, ...) one mor
 token that agreed has guessed what comes next. Every token is drawn from the row that left-to-right decoding would draw
 it from, so the text is the same at temperature 0, and a sample of the same distribution above it.
 
+Where the last two tokens have stood before, what followed them then is another guess (prompt_lookup.py), and the one
+that is made where such guesses have been right more often; also behind a guess of the blanks.
+
 Rows are free up to some width of the forward, and are spent where they promise most (`Drafting.prepare`): a blank that
 guesses the i-th token ahead behind j agreeing guesses is worth the probability that exactly j agree, times that of i
-right guesses in a row. Both are counted as the request goes on; where guesses fail, none are made.
+right guesses in a row. Both are counted as the request goes on (acceptance.py); where guesses fail, none are made.
 
 Labels: blanks run in a stream of their own (visibility.py, DRAFT), and leave no states behind.
 Source: verification and drafting in one forward as in arXiv 2511.08923 (TiDAR) and 2507.11851; in parts, ours.
@@ -25,12 +28,17 @@ from ..events import DraftsChecked
 from ..fields import Settings
 from ..query import WORTH_A_ROW, Query, Reply
 from ..tokens import Allowed
+from .acceptance import Acceptance
 from .canvas import Canvas
+from .prompt_lookup import PromptLookup
 
-DRAFT_FIELDS = ("draft_tokens", "draft_rows", "draft_acceptance")  # that every decoder with drafts reads
-PRIOR = 1.0  # counted guesses that weigh as much as what was expected of them
-MEMORY = 0.95  # weight of a forward, relative to the one after it
-FORWARDS_WITHOUT = 32  # before a request whose guesses failed tries again
+DRAFT_FIELDS = (
+    "draft_tokens",
+    "draft_lookup",
+    "draft_rows",
+    "draft_acceptance",
+)  # that every decoder with drafts reads
+LOOKUPS_RIGHT = 0.6  # share of first guesses that are right (SmolLM2-135M: lists 0.65, stories 0.55)
 
 
 @dataclass(eq=False)
@@ -40,14 +48,23 @@ class Thread:
     Attributes:
         next: position that is written next; what stands before it is final.
         stop: the end of its room.
-        guesses: tokens for `next` and what follows, unchecked.
+        drafted: what blanks guessed for `next` and what follows.
+        found: what the lookup guessed.
+        guesses: the beginning of one of both, which the next forward checks.
         blanks: how many run behind each number of agreeing guesses, none agreeing first.
+        read: position up to which the lookup knows the text.
     """
 
     next: int
     stop: int
+    drafted: list[int] = field(default_factory=list)
+    found: list[int] = field(default_factory=list)
     guesses: list[int] = field(default_factory=list)
     blanks: list[int] = field(default_factory=list)
+    read: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read = self.next
 
     @property
     def guessed(self) -> dict[int, int]:
@@ -73,53 +90,8 @@ class Thread:
         """
         agreed = next((index for index, guess in enumerate(self.guesses) if drawn[index] != guess), len(self.guesses))
         self.next += agreed + 1
-        self.guesses = list(guesses[agreed])
+        self.drafted = list(guesses[agreed])
         return agreed
-
-
-class Acceptance:
-    """How likely the first i guesses are all right, as counted over a request's forwards, the latest counting most.
-
-    The i-th guess is judged where those before it were right. A guess that was judged seldom is expected to do
-    as the one before it does, so that a model that guesses well is soon trusted further ahead than it was ever tried.
-
-    Args:
-        most: guesses, at most.
-        expected: share of them that is right, before any was checked (`draft_acceptance`).
-    """
-
-    def __init__(self, most: int, expected: float) -> None:
-        self._expected = expected
-        self._right = [0.0] * most  # of the i-th guesses that were reached, the latest counting most ...
-        self._reached = [0.0] * most  # ... and all of them
-        self._without = 0  # forwards since the last guess
-        self.rates = self._counted()
-
-    def learn(self, offered: int, accepted: int) -> None:
-        """Take in that of `offered` guesses the first `accepted` were right."""
-        for index in range(min(offered, accepted + 1, len(self._right))):
-            self._right[index] = MEMORY * self._right[index] + (index < accepted)
-            self._reached[index] = MEMORY * self._reached[index] + 1
-        if offered:  # or a try (`try_again`) would end before its guess is checked
-            self.rates = self._counted()
-
-    def _counted(self) -> list[float]:
-        """Return the probability that the first 0, 1, ... guesses are right."""
-        rates, share = [1.0], self._expected
-        for right, reached in zip(self._right, self._reached, strict=True):
-            share = (PRIOR * share + right) / (PRIOR + reached)
-            rates.append(rates[-1] * share)
-        return rates
-
-    def try_again(self, has_guesses: bool, worth: float) -> None:
-        """Be told of each forward whether it checks guesses; after many without, think the next one just worth a try.
-
-        Args:
-            worth: how likely a guess must be for that; one failure takes it below.
-        """
-        self._without = 0 if has_guesses else self._without + 1
-        if self._without > FORWARDS_WITHOUT and len(self.rates) > 1:
-            self._without, self.rates[1] = 0, 1.01 * worth
 
 
 class Drafting:
@@ -127,47 +99,74 @@ class Drafting:
 
     Args:
         canvas: its canvas.
-        most: guesses per thread, at most; 0 drafts nothing.
+        most: guesses of blanks per thread, at most; 0 for none.
         settings: says how many rows of a forward are for guesses (`draft_rows`; None: what suits the device), and how
             many guesses are expected to be right.
+        lookups: guesses of the lookup per thread, at most; 0 for none.
     """
 
-    def __init__(self, canvas: Canvas, most: int, settings: Settings) -> None:
+    def __init__(self, canvas: Canvas, most: int, settings: Settings, lookups: int = 0) -> None:
         self.canvas, self.most, self.rows = canvas, most, settings.draft_rows
         self.acceptance = Acceptance(most, settings.draft_acceptance)
+        self.lookup, self.lookup_acceptance = PromptLookup(canvas, lookups), Acceptance(lookups, LOOKUPS_RIGHT)
         self.free_rows, self.worth_a_row = most + 1, WORTH_A_ROW  # until the first forward has said how it is
 
     def prepare(self, threads: Sequence[Thread], keep_all: bool = False) -> None:
         """Decide which guesses the next forward checks, and where blanks run: as many as there are free rows.
 
         Args:
-            keep_all: check every guess, whether its row is free or not.
+            keep_all: check the guesses that the threads hold, all of them, whether their rows are free or not.
         """
-        rates, each = self.acceptance.rates, max(1, self.free_rows // len(threads))
-        likely = sum(rate >= self.worth_a_row for rate in rates[1:])
+        each, rates = max(1, self.free_rows // len(threads)), {}
         for thread in threads:
-            if not keep_all:
-                thread.guesses = thread.guesses[: min(likely, each - 1, thread.stop - thread.next - 1)]
+            rates[thread] = self._all_kept(thread) if keep_all else self._guess(thread, each - 1)
             thread.blanks = [0] * (len(thread.guesses) + 1)
-        self.acceptance.try_again(any(thread.guesses for thread in threads), self.worth_a_row)
+        worth_a_blank = 2 * self.worth_a_row / (1 + self.worth_a_row)  # its own row, and the one that checks its guess
+        self.acceptance.try_again(any(thread.drafted for thread in threads), worth_a_blank)
         spare = self.free_rows - sum(len(thread.blanks) for thread in threads)
         worth = sorted(
             (
-                (chance * rates[length], -length, number, agreed)
+                (chance * self.acceptance.rates[length], -length, number, agreed)
                 for number, thread in enumerate(threads)
-                for agreed, chance in enumerate(self._chances(len(thread.guesses)))
+                for agreed, chance in enumerate(_chances(rates[thread]))
                 for length in range(1, min(self.most, thread.stop - thread.next - 1 - agreed) + 1)
             ),
             reverse=True,
         )
         for value, _, number, agreed in worth[: max(0, spare)]:
-            threads[number].blanks[agreed] += value >= self.worth_a_row
+            threads[number].blanks[agreed] += value >= worth_a_blank
 
-    def _chances(self, guesses: int) -> list[float]:
-        """Return the probability that exactly 0, 1, ... of so many guesses are right."""
+    def _all_kept(self, thread: Thread) -> list[float]:
+        """Return how likely the first 0, 1, ... guesses are right that a thread holds, whoever made them."""
         known = self.acceptance.rates
-        rates = [known[min(length, len(known) - 1)] for length in range(guesses + 1)]
-        return [more - fewer for more, fewer in zip(rates, [*rates[1:], 0.0], strict=True)]
+        return [known[min(length, len(known) - 1)] for length in range(len(thread.guesses) + 1)]
+
+    def _guess(self, thread: Thread, rows: int) -> list[float]:
+        """Choose a thread's guesses, so many at most; return how likely the first 0, 1, ... are right.
+
+        At each step the likelier of both goes on: the next guess of the blanks, if theirs were taken so far, or those
+        of the lookup.
+        """
+        self.lookup.read(thread.read, thread.next)
+        thread.read, thread.found = thread.next, self.lookup.guesses(thread.next)
+        chain, rates = [], [1.0]
+        room = max(0, min(rows, thread.stop - thread.next - 1, max(self.most, self.lookup.most)))
+        found, has_more = thread.found, True
+        while has_more and len(chain) < room:
+            more = slice(len(chain), len(chain) + 1) if thread.drafted[: len(chain)] == chain else slice(0)
+            by_blanks = self.acceptance.shares[more], thread.drafted[more]
+            by_lookup = self.lookup_acceptance.shares[: len(found)], found
+            shares, guesses = max(by_lookup, by_blanks, key=lambda one: one[0][:1])
+            has_more = bool(guesses)
+            for guess, share in zip(guesses[: room - len(chain)], shares, strict=False):
+                if rates[-1] * share < self.worth_a_row:
+                    has_more = False
+                    break
+                chain.append(guess)
+                rates.append(rates[-1] * share)
+            found = self.lookup.guesses(thread.next, chain)
+        thread.guesses = chain
+        return rates
 
     def with_blanks(self, query: Query, threads: Iterable[Thread], allowed: Allowed) -> Query:
         """Return a query for the predicted positions of the threads, in turn, with blanks behind them.
@@ -178,14 +177,8 @@ class Drafting:
         anchors = dict(item for thread in threads for item in thread.anchors.items())
         return self.canvas.with_drafts(query, anchors, allowed)
 
-    def read(
-        self, threads: Sequence[Thread], reply: Reply, learn: bool = True
-    ) -> tuple[list[Reply], DraftsChecked | None]:
-        """Let each thread go on; return the rows of the tokens that it writes, and an event if guesses were checked.
-
-        Args:
-            learn: the guesses came from blanks, so that they tell what those are worth.
-        """
+    def read(self, threads: Sequence[Thread], reply: Reply) -> tuple[list[Reply], DraftsChecked | None]:
+        """Let each thread go on; return the rows of the tokens that it writes, and an event if guesses were checked."""
         offered = [len(thread.guesses) for thread in threads]
         counts = [*(count + 1 for count in offered), *(blanks for one in threads for blanks in one.blanks)]
         pieces = iter(reply.split(counts))
@@ -194,12 +187,19 @@ class Drafting:
         rows = [next(pieces) for _ in threads]
         written, accepted = [], []
         for thread, row in zip(threads, rows, strict=True):
+            drafted = thread.drafted
             agreed = thread.take(row.token_ids, [next(pieces).token_ids for _ in thread.blanks])
-            written += row.split([agreed + 1])
+            [tokens] = row.split([agreed + 1])
+            written.append(tokens)
             accepted.append(agreed)
-            if learn:
-                self.acceptance.learn(len(row.token_ids) - 1, agreed)
+            self.acceptance.judge(drafted, tokens.token_ids)
+            self.lookup_acceptance.judge(thread.found, tokens.token_ids)
         self.free_rows = reply.free_rows if self.rows is None else self.rows // reply.live
         self.worth_a_row = reply.worth_a_row
         checked = DraftsChecked(self.canvas.round, tuple(offered), tuple(accepted)) if any(offered) else None
         return written, checked
+
+
+def _chances(rates: Sequence[float]) -> list[float]:
+    """Return the probability that exactly 0, 1, ... guesses are right, of that for the first 0, 1, ... to be."""
+    return [more - fewer for more, fewer in zip(rates, [*rates[1:], 0.0], strict=True)]

@@ -62,7 +62,7 @@ class PlanAhead:
         for name, guesses in guessed.items():
             if guesses:
                 self._right[name] += NEWEST * ((guesses[0] == reply.token_ids[0]) - self._right[name])
-        (row,), checked = self.drafting.read([thread], reply, learn=source == DRAFTS)
+        (row,), checked = self.drafting.read([thread], reply)
         if checked and self.drafting.most:
             yield checked
         return row.token_ids
@@ -70,10 +70,11 @@ class PlanAhead:
     def _guesses(self, grammar: RoundGrammar) -> tuple[dict[str, list[int]], str]:
         """Return the guesses of each source that the grammar allows, and the source to follow."""
         canvas, thread = self.canvas, self.thread
-        drafts = thread.guesses if thread.next == len(canvas.ids) else []  # or the grammar has refused tokens since
+        if thread.next != len(canvas.ids):  # the grammar has refused tokens since
+            thread.drafted = []
         guessed = {
             LOOKUP: look_ahead(grammar, canvas.ids, self.lookups)[0],
-            DRAFTS: look_ahead(grammar, canvas.ids, 0, drafts)[0],
+            DRAFTS: look_ahead(grammar, canvas.ids, 0, thread.drafted)[0],
         }
         return guessed, max(guessed, key=lambda source: (bool(guessed[source]), self._right[source]))
 

@@ -15,8 +15,6 @@ Cache: exact. A token runs once in each of the two streams.
 A span ends with its first `[PAD]`, or with its room.
 """
 
-from functools import partial
-
 from ..events import Decoding, PlacedSpan, SpanClosed
 from ..query import Drawn, Request
 from ..tokens import Allowed
@@ -29,15 +27,22 @@ from .planned import PLAN_DRAFT_FIELDS, PLANNING_FIELDS, in_rounds
 
 def parallel_autoregressive(request: Request) -> Decoding:
     """Answer one request."""
-    yield from in_rounds(request, fill=partial(write_spans, guesses=0), is_dense=False)
+    yield from in_rounds(request, fill=write_spans, is_dense=False)
 
 
-def write_spans(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request, guesses: int) -> Decoding:
-    """Write all spans of a round from left to right; `guesses` tokens ahead are drafted in each (drafting.py)."""
+def write_spans(
+    canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request, guesses: int = 0, lookups: int = 0
+) -> Decoding:
+    """Write all spans of a round from left to right.
+
+    Args:
+        guesses: tokens ahead that blanks guess in each (drafting.py).
+        lookups: tokens ahead that are looked up.
+    """
     pad = request.control.span_pad
     allowed = Allowed(only=False, ids=request.settings.suppress_in_spans)
     inside = {position for span in spans for position in span.extent}
-    drafting = Drafting(canvas, guesses, request.settings)
+    drafting = Drafting(canvas, guesses, request.settings, lookups)
     threads = {span: Thread(span.start, span.stop) for span in (yield from close_given(canvas, spans))}
     opened = {position for span in threads for position in span.opened}  # runs along with the first forward
     while threads:

@@ -29,7 +29,8 @@ def parallel_speculative(request: Request) -> Decoding:
 
 def fill_ahead(canvas: Canvas, spans: tuple[PlacedSpan, ...], request: Request) -> Decoding:
     """Write all spans of a round."""
-    yield from write_spans(canvas, spans, request, guesses=request.settings.draft_tokens)
+    settings = request.settings
+    yield from write_spans(canvas, spans, request, guesses=settings.draft_tokens, lookups=settings.draft_lookup)
 
 
 PARALLEL_SPECULATIVE = Decoder(

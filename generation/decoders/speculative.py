@@ -29,7 +29,8 @@ def write_ahead(canvas: Canvas, request: Request, first: int | None = None) -> D
     allowed = Allowed(only=False, ids=request.control.tags)
     one_at_a_time = request.process is not None or request.lockstep is not None
     settings = request.settings
-    drafting = Drafting(canvas, 0 if one_at_a_time else settings.draft_tokens, settings)
+    drafts, lookups = (0, 0) if one_at_a_time else (settings.draft_tokens, settings.draft_lookup)
+    drafting = Drafting(canvas, drafts, settings, lookups)
     reason = None
     canvas.prose.held = False
     if first is not None:

@@ -2,8 +2,7 @@
 
 A cost is a share of a forward of one row, head and drawing included. With 135 M parameters (vocabulary 49,152) on two
 cores: 3 % in bfloat16, 5 to 8 % in float32, 8 % with weights of 8 bits, whose forward of one row takes half the time;
-8 to 11 % wherever requests share a forward, since each attends to its own states. There a guess is charged for two
-rows, the blank that makes it and the row that checks it; alone both are nearly free.
+8 to 11 % wherever requests share a forward, since each attends to its own states.
 """
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 
 FREE_ROWS = {"cpu": 32, "cuda": 128}  # that all requests share
 ROW_COST = {"cpu": 0.03, "cuda": 0.002}
-ROW_COST_SHARED = {"cpu": 0.2}  # at least, where several requests run
+ROW_COST_SHARED = {"cpu": 0.1}  # at least, where several requests run
 ROW_COST_ARITHMETIC = 0.08  # on a CPU where arithmetic, rather than reading the weights, soon bounds a forward
 
 

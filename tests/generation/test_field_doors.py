@@ -33,6 +33,7 @@ OTHER_VALUES = {
     "refine_share": (0.3, {}),
     "plan_lookahead": (3, {}),
     "draft_tokens": (2, {"decoding": "speculative"}),
+    "draft_lookup": (2, {"decoding": "speculative"}),
     "draft_rows": (5, {"decoding": "speculative"}),
     "draft_acceptance": (0.8, {"decoding": "speculative"}),
     "plan_drafts": (3, {"decoding": "planned"}),

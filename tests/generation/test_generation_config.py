@@ -32,6 +32,7 @@ DEFAULTS = {
     "refine_share": 0.0,
     "plan_lookahead": 0,
     "draft_tokens": 8,
+    "draft_lookup": 8,
     "draft_rows": None,
     "draft_acceptance": 0.5,
     "plan_drafts": 0,
