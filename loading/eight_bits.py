@@ -1,5 +1,6 @@
 """Round a model to 8 bits after it was loaded, for a CPU: its weights alone (w8a16), or activations, too (w8a8)."""
 
+import warnings
 from typing import cast
 
 import torch
@@ -34,6 +35,8 @@ def round_model(model: PreTrainedModel, dtype: str) -> None:
     """
     head = cast(nn.Linear, model.get_output_embeddings())
     if dtype == W8A8:
+        # Said by torch's compiler of its own handling of such products.
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, "torch._inductor")
         join_layers(model.base_model, Int8ProductLinear)
         replace_linear_layers(model.base_model, Int8ProductLinear)
         model.set_output_embeddings(Int8ProductLinear(head))

@@ -8,7 +8,6 @@ before every call whether it is still what it was, which took a tenth of a narro
 which are switched on and off, are still looked at.
 """
 
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -44,8 +43,6 @@ def compiled_form(
             "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe
         }
     run = torch.compile(forward, **arguments)
-    # Said by torch of its own handling of 8-bit products.
-    warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning, "torch._inductor")
     state = state_of_weights(backbone)
     if _frozen.setdefault(backbone, state) != state:
         torch.compiler.reset()
