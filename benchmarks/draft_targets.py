@@ -14,7 +14,8 @@ from harness import print_table
 
 RESULTS = Path(__file__).parent / "results"
 DRAFTED_PLAN = "planned, threshold 0.9, drafted plan"
-PARTS, COMPILED, ROUNDED = "plans and drafts", "plans and drafts, compiled", "drafts, w8a16, compiled"
+PARTS, COMPILED, ROUNDED = "plans and drafts", "plans and drafts, compiled", "plans and drafts, w8a8, compiled"
+TEXT = "drafts, w8a8, compiled"
 
 
 def kept(name: str, rows: str = "rows") -> list[dict[str, Any]]:
@@ -34,25 +35,33 @@ def line(what: str, target: str, measured: str, reached: bool) -> dict[str, str]
     return {"what": what, "target": target, "measured": measured, "reached": "yes" if reached else "no"}
 
 
+def all_equal(what: str, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the line that asks for answers equal to those of the twins, which rows count as `5 of 6`."""
+    counts = [row["equal"] for row in rows]
+    return line(what, "all", ", ".join(counts), all(len({*text.split(" of ")}) == 1 for text in counts))
+
+
 def target_rows() -> list[dict[str, str]]:
     """Return the lines of the table."""
-    drafted, rivals, rounded = kept("drafting_facts"), kept("rivals"), kept("rivals_w8a16")
+    drafted, texts, rivals = kept("drafting_facts"), kept("drafting_text"), kept("rivals")
+    gated = row_of(kept("drafting_drafter"), decoding="speculative", batch=1)
     plan = row_of(kept("decoders", "results_alone"), system=DRAFTED_PLAN)
-    equal = [row["equal"] for row in drafted]
-    alone, eight = ({"prompts": "list", "batch": size} for size in (1, 8))
-    fast, small = row_of(rivals, **alone, system=COMPILED), row_of(rounded, **alone, system=ROUNDED)
+    alone = {"prompts": "list", "batch": 1}
+    fast = row_of(rivals, **alone, system=COMPILED)
     lines = [
-        line(
-            "facts, float32, batch 1 and 8: answers equal to their left-to-right twins",
-            "all",
-            ", ".join(equal),
-            all(text.split(" of ")[0] == text.split(" of ")[1] for text in equal),
-        ),
+        all_equal("facts, float32, batch 1 and 8: answers equal to their left-to-right twins", drafted),
+        all_equal("AlpacaEval prompts, SmolLM2 planner, the same", texts),
         line(
             "facts, alone: forwards per answer, facts right",
             "<= 9, >= 99 %",
             f"{plan['forwards']:.1f}, {plan['facts_right']:.1%} (planned with a drafted plan)",
             plan["forwards"] <= 9 and plan["facts_right"] >= 0.99,
+        ),
+        line(
+            f"SmolLM2 with a gated drafter, plain text, {gated['equal']} as without: tokens per forward",
+            ">= 1.8",
+            f"{gated['tokens / forward']:.2f}",
+            gated["tokens / forward"] >= 1.8,
         ),
         line(
             "SmolLM2, lists alone: tokens per sequential forward, plan included",
@@ -61,15 +70,19 @@ def target_rows() -> list[dict[str, str]]:
             fast["tokens / forward"] >= 3,
         ),
     ]
-    for name, row in ((COMPILED, fast), (ROUNDED, small)):
+    for name in (COMPILED, ROUNDED, TEXT):
+        row = row_of(rivals, **alone, system=name)
         ours, theirs = row["x left to right"], row["x llama.cpp"]
         what = f"the same, tokens per second, {name}"
         lines += [
             line(f"{what} / our left to right in bfloat16", ">= 2.2", ours, first_number(ours) >= 2.2),
             line(f"{what} / llama.cpp", ">= 1.0", theirs, first_number(theirs) >= 1),
         ]
-    speed = {name: row_of(rivals, **eight, system=name)["tokens / s"] for name in (PARTS, "plans")}
-    pairs = {"SmolLM2, lists": speed[PARTS] / speed["plans"]}
+    pairs = {}
+    for kind in ("list", "story"):
+        for drafts, twin in ((PARTS, "plans"), ("drafts", "left to right")):
+            found = [row_of(rivals, prompts=kind, batch=8, system=name)["tokens / s"] for name in (drafts, twin)]
+            pairs[f"SmolLM2, {drafts}, prompts for a {kind}"] = found[0] / found[1]
     for name in ("speculative", "parallel_speculative"):
         pairs[f"facts, {name}"] = 1 / first_number(row_of(drafted, batch=8, decoding=name)["seconds of twin"])
     lines += [
