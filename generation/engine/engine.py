@@ -25,7 +25,7 @@ from transformers import CompileConfig, PreTrainedModel
 from ..events import Decoding, Ended, Event, Failed, Forward
 from ..query import Lockstep, Query, Reply, Sampling
 from .chunking import leading, split_query
-from .guess_rows import room_for_guesses, row_cost
+from .guess_rows import room_for_guesses, row_costs
 from .likelihoods import rows_scored
 from .live_request import LiveRequest
 from .nan_rows import give_up_drafts, refuse_nan, spoilt_by_drafts
@@ -81,7 +81,7 @@ class Engine:
         self.device = self.runners[0].device
         self.vocabulary = self.runners[0].head.out_features
         self.table = AllowedTable(self.device)
-        self._row_cost = row_cost(self.runners[0].backbone, self.runners[0].dtype, self.device.type)
+        self._row_costs = row_costs(self.runners[0].backbone, self.runners[0].dtype, self.device.type)
         self._live: dict[int, LiveRequest] = {}
         self._waiting: deque[tuple[int, Decoding, Sampling]] = deque()
         self._events: deque[tuple[int, Event]] = deque()  # not read yet
@@ -181,7 +181,7 @@ class Engine:
     def _hand_out(self, selected: list[LiveRequest], drawn: list[list[float]]) -> None:
         """Give each request its rows (tokens, scores, confidences); it goes on to its next query, or to its end."""
         start, live = 0, len(self._live)
-        guesses = room_for_guesses(self.device.type, self._row_cost, live)
+        guesses = room_for_guesses(self.device.type, self._row_costs, live)
         for request in selected:
             query, rows = request.query, slice(start, start + len(request.query.wanted))
             start = rows.stop

@@ -2,7 +2,8 @@
 
 A cost is a share of a forward of one row, head and drawing included. With 135 M parameters (vocabulary 49,152) on two
 cores: 3 % in bfloat16, 5 to 8 % in float32, 8 % with weights of 8 bits, whose forward of one row takes half the time;
-8 to 11 % wherever requests share a forward, since each attends to its own states.
+8 to 11 % wherever requests share a forward, since each attends to its own states. With 5 M parameters it is 3 % in
+every type, alone or shared: there the operators take longer than their arithmetic.
 """
 
 import torch
@@ -12,25 +13,38 @@ FREE_ROWS = {"cpu": 32, "cuda": 128}  # that all requests share
 ROW_COST = {"cpu": 0.03, "cuda": 0.002}
 ROW_COST_SHARED = {"cpu": 0.1}  # at least, where several requests run
 ROW_COST_ARITHMETIC = 0.08  # on a CPU where arithmetic, rather than reading the weights, soon bounds a forward
+SMALL = 32_000_000  # weights of a backbone's linear layers below which neither does
 
 
-def row_cost(backbone: nn.Module, dtype: torch.dtype, device: str) -> float:
-    """Return what a row costs, for a backbone that computes in a data type."""
+def row_costs(backbone: nn.Module, dtype: torch.dtype, device: str) -> tuple[float, float]:
+    """Return what a row costs where one request runs, and where several do.
+
+    Args:
+        backbone: computes in `dtype`.
+    """
+    cost = ROW_COST.get(device, ROW_COST["cpu"])
+    if device == "cpu" and weights_of_layers(backbone) < SMALL:
+        return cost, cost
     if device == "cpu" and (dtype == torch.float32 or any(one.dtype == torch.int8 for one in backbone.buffers())):
-        return ROW_COST_ARITHMETIC
-    return ROW_COST.get(device, ROW_COST["cpu"])
+        cost = ROW_COST_ARITHMETIC
+    return cost, max(cost, ROW_COST_SHARED.get(device, 0.0))
 
 
-def room_for_guesses(device: str, cost: float, live: int) -> tuple[int, float]:
+def weights_of_layers(backbone: nn.Module) -> int:
+    """Return how many weights the linear layers have, whatever form holds them."""
+    sizes = ((getattr(one, "in_features", 0), getattr(one, "out_features", 0)) for one in backbone.modules())
+    return sum(inner * outer for inner, outer in sizes if isinstance(inner, int) and isinstance(outer, int))
+
+
+def room_for_guesses(device: str, costs: tuple[float, float], live: int) -> tuple[int, float]:
     """Return a request's part of the free rows, and how many tokens a row must save to be worth its time.
 
     A token that is saved spares a forward's fixed cost, which all live requests share, and a row.
 
     Args:
-        cost: of a row, where one request runs.
+        costs: of a row, where one request runs, and where several do.
         live: requests.
     """
     live = max(1, live)
-    if live > 1:
-        cost = max(cost, ROW_COST_SHARED.get(device, 0.0))
+    cost = costs[live > 1]
     return FREE_ROWS.get(device, FREE_ROWS["cpu"]) // live, live * cost / (1 + live * cost)

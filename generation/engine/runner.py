@@ -6,6 +6,7 @@ next.
 """
 
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from ..visibility import DRAFT, Labels, additive_mask, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
 from .compilation import compiled_form
+from .grouped_heads import can_group, grouping
 from .packing import Layout, Packed
 from .single_rows import single_rows
 from .slots import SlotTable
@@ -82,6 +84,7 @@ class Runner:
         # Queries of any narrower type may go with float32, also those of layers in another type than the model's.
         self._mask_type = torch.float64 if self.dtype == torch.float64 else torch.float32
         self.implementation = cast(str, self.backbone.config._attn_implementation)
+        self._groups = can_group(self.backbone.config, self.device)
         self._compiled, cache = None, SlotCache(self.device)
         if compile_config is not None:
             self._compiled = compiled_form(last_hidden_states, self.backbone, compile_config)
@@ -99,15 +102,16 @@ class Runner:
         # A denoising step mostly runs the tokens of the step before: comparing columns costs microseconds, a mask more.
         if prepared is None or not prepared.serves(packed.layout, self.slots.used, compiled):
             prepared = self._prepared = self._prepare(packed, compiled)
-        hidden = forward(
-            self.backbone,
-            input_ids=integers(packed.token_ids, self.device).view_as(prepared.positions),
-            position_ids=prepared.positions,
-            attention_mask=prepared.mask,
-            use_cache=True,
-            **{self._cache_argument: self.slots.cache},
-            **prepared.drafts,
-        )
+        with grouping(self.backbone.config) if self._groups else nullcontext():
+            hidden = forward(
+                self.backbone,
+                input_ids=integers(packed.token_ids, self.device).view_as(prepared.positions),
+                position_ids=prepared.positions,
+                attention_mask=prepared.mask,
+                use_cache=True,
+                **{self._cache_argument: self.slots.cache},
+                **prepared.drafts,
+            )
         return self.head(hidden[integers(packed.wanted, self.device)])
 
     def _fits_a_graph(self, rows: int) -> bool:
