@@ -44,6 +44,7 @@ def all_equal(what: str, rows: list[dict[str, Any]]) -> dict[str, str]:
 def target_rows() -> list[dict[str, str]]:
     """Return the lines of the table."""
     drafted, texts, rivals = kept("drafting_facts"), kept("drafting_text"), kept("rivals")
+    rounded = kept("eight_bits")
     gated = row_of(kept("drafting_drafter"), decoding="speculative", batch=1)
     plan = row_of(kept("decoders", "results_alone"), system=DRAFTED_PLAN)
     alone = {"prompts": "list", "batch": 1}
@@ -70,8 +71,8 @@ def target_rows() -> list[dict[str, str]]:
             fast["tokens / forward"] >= 3,
         ),
     ]
-    for name in (COMPILED, ROUNDED, TEXT):
-        row = row_of(rivals, **alone, system=name)
+    for name, rows in ((COMPILED, rivals), (ROUNDED, rounded), (TEXT, rounded)):
+        row = row_of(rows, **alone, system=name)
         ours, theirs = row["x left to right"], row["x llama.cpp"]
         what = f"the same, tokens per second, {name}"
         lines += [

@@ -313,9 +313,13 @@ def less_work() -> list[str]:
 
 
 def rows_of(name: str) -> list[str]:
-    """Return the rows of a results file as they are."""
+    """Return the rows of a results file, long fractions rounded to four digits."""
     results = loaded(RESULTS / name)
-    return [*rows_as_table(results["rows"]), "", stamp_line(results["stamp"])]
+    rows = [
+        {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
+        for row in results["rows"]
+    ]
+    return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
 
 def predictions() -> list[str]:
@@ -454,6 +458,10 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "rivals": partial(rows_of, "rivals.json"),
     "left_to_right": partial(rows_of, "left_to_right.json"),
     "drafting_facts": partial(rows_of, "drafting_facts.json"),
+    "drafting_text": partial(rows_of, "drafting_text.json"),
+    "drafting_drafter": partial(rows_of, "drafting_drafter.json"),
+    "eight_bits": partial(rows_of, "eight_bits.json"),
+    "rounding": partial(rows_of, "rounding.json"),
     "length_unit": partial(rows_of, "length_unit.json"),
     "cost_growth": cost_growth,
     "natural_text": natural_text,

@@ -50,6 +50,7 @@ class PlanAhead:
         guessed, source = self._guesses(grammar)
         thread.next = len(canvas.ids)
         thread.guesses, allowed = look_ahead(grammar, canvas.ids, self.lookups, guessed[source])
+        thread.drafted = guessed[source] if source == DRAFTS else []  # those that are judged
         self.drafting.prepare([thread], keep_all=True)
         if may_decline:
             allowed[0] = Allowed(only=False, ids=self.request.control.tags - {self.request.control.promise_start})
