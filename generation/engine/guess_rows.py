@@ -1,8 +1,9 @@
 """Say how many rows of a forward guesses may take, and what a row costs (benchmarks/narrow_forwards.py measures it).
 
 A cost is a share of a forward of one row, head and drawing included. With 135 M parameters (vocabulary 49,152) on two
-cores: 3 % in bfloat16, 5 to 8 % in float32, 8 % with weights of 8 bits, whose forward of one row takes half the time;
-8 to 11 % wherever requests share a forward, since each attends to its own states. With 5 M parameters it is 1 to 2 %
+cores: 3 % in bfloat16, 8 % with weights of 8 bits, whose forward of one row takes half the time; in float32, where the
+product of one row is of another kind, 70 % for a second row and 50 % for three more, 30 % as guesses come; 8 to 11 %
+wherever requests share a forward, since each attends to its own states. With 5 M parameters it is 1 to 2 %
 in every type, alone or shared: there the operators take longer than their arithmetic.
 """
 
@@ -12,7 +13,7 @@ from torch import nn
 FREE_ROWS = {"cpu": 32, "cuda": 128}  # that all requests share
 ROW_COST = {"cpu": 0.03, "cuda": 0.002}
 ROW_COST_SHARED = {"cpu": 0.1}  # at least, where several requests run
-ROW_COST_ARITHMETIC = 0.08  # on a CPU where arithmetic, rather than reading the weights, soon bounds a forward
+ROW_COST_FLOAT32, ROW_COST_INT8 = 0.3, 0.08  # on a CPU
 ROW_COST_SMALL = 0.015  # on a CPU where neither does
 SMALL = 32_000_000  # weights of a backbone's linear layers below which neither does
 
@@ -26,8 +27,10 @@ def row_costs(backbone: nn.Module, dtype: torch.dtype, device: str) -> tuple[flo
     cost = ROW_COST.get(device, ROW_COST["cpu"])
     if device == "cpu" and weights_of_layers(backbone) < SMALL:
         return ROW_COST_SMALL, ROW_COST_SMALL
-    if device == "cpu" and (dtype == torch.float32 or any(one.dtype == torch.int8 for one in backbone.buffers())):
-        cost = ROW_COST_ARITHMETIC
+    if device == "cpu" and dtype == torch.float32:
+        cost = ROW_COST_FLOAT32
+    elif device == "cpu" and any(one.dtype == torch.int8 for one in backbone.buffers()):
+        cost = ROW_COST_INT8
     return cost, max(cost, ROW_COST_SHARED.get(device, 0.0))
 
 
