@@ -59,7 +59,7 @@ def target_rows() -> list[dict[str, str]]:
             plan["forwards"] <= 9 and plan["facts_right"] >= 0.99,
         ),
         line(
-            f"SmolLM2 with a gated drafter, plain text, {gated['equal']} as without: tokens per forward",
+            "SmolLM2 with a gated drafter (300 steps), plain text, bfloat16: tokens per forward",
             ">= 1.8",
             f"{gated['tokens / forward']:.2f}",
             gated["tokens / forward"] >= 1.8,
