@@ -67,11 +67,15 @@ class Int8ProductLinear(nn.Module):
 
     Args:
         layer: whose weights are rounded.
+
+    Attributes:
+        weight: of no numbers, for its shape alone.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight = torch.empty(layer.weight.shape, device="meta")
         numbers, scale = rounded_rows(layer.weight.detach())
         self.packed = pack(numbers)
         self.register_buffer("scale", scale)  # float32 [out]

@@ -79,7 +79,7 @@ class Engine:
         self.live_requests, self.lockstep = live_requests, lockstep
         self.runners = [Runner(one, compile_config) for one in (model, assistant) if one is not None]
         self.device = self.runners[0].device
-        self.vocabulary = self.runners[0].head.out_features
+        self.vocabulary = self.runners[0].head.weight.shape[0]
         self.table = AllowedTable(self.device)
         self._row_costs = row_costs(self.runners[0].backbone, self.runners[0].dtype, self.device.type)
         self._live: dict[int, LiveRequest] = {}

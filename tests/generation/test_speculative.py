@@ -130,7 +130,7 @@ def test_samples_have_the_distribution_of_left_to_right(build_model, golden_toke
     expected = exact_probabilities(model, prompt, sorted(golden_tokens.tags), set(golden_tokens.eos))
     fields = {"max_new_tokens": LENGTH, "do_sample": True, "temperature": 1.0, "top_k": LIKELIEST, "seed": 5}
     monkeypatch.setitem(guess_rows.FREE_ROWS, "cpu", 4096)  # many requests at a time, and rows to spare for all
-    monkeypatch.setattr(guess_rows, "ROW_COST_ARITHMETIC", 1e-4)
+    monkeypatch.setattr(guess_rows, "ROW_COST_SMALL", 1e-4)
     monkeypatch.setattr(guess_rows, "ROW_COST_SHARED", {})
     fields |= {"decoding": "speculative", "draft_tokens": 2, "num_return_sequences": DRAWS}
     out = model.generate(prompt, return_dict_in_generate=True, **fields)
