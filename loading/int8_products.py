@@ -92,7 +92,7 @@ class Int8ProductLinear(nn.Module):
         is_plain = not torch.compiler.is_compiling() or weights_are_frozen()
         product = multiply if is_plain else int8_product
         scale, zero_points = cast(torch.Tensor, self.scale), cast(torch.Tensor, self.zero_points)
-        out = step * product(numbers, self.packed, scale, zero_points) + low * self.sums
+        out = step * product(numbers, self.packed, scale, zero_points) + low * cast(torch.Tensor, self.sums)
         if self.bias is not None:
             out = out + cast(torch.Tensor, self.bias)
         return out.to(states.dtype).view(*states.shape[:-1], self.out_features)

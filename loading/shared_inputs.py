@@ -57,10 +57,11 @@ class SharedPart(nn.Module):
 def joined(layers: Sequence[nn.Linear]) -> nn.Linear:
     """Return one linear layer whose rows are those of several."""
     first = layers[0]
-    out = nn.Linear(first.in_features, sum(layer.out_features for layer in layers), bias=False, device="meta")
+    has_bias, rows = first.bias is not None, sum(layer.out_features for layer in layers)
+    out = nn.Linear(first.in_features, rows, bias=has_bias, device="meta")
     out.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
-    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-    out.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
+    if has_bias:
+        out.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]), requires_grad=False)
     return out
 
 
@@ -68,8 +69,9 @@ def join_layers(model: nn.Module, replacement: Callable[[nn.Linear], nn.Module])
     """Join the groups of layers below a module, in place; groups of mixed or of other layers stay as they are."""
     for module in list(model.modules()):
         for names in GROUPS:
-            layers = [getattr(module, name, None) for name in names]
-            if all(type(layer) is nn.Linear for layer in layers) and len({alike(layer) for layer in layers}) == 1:
+            found = [getattr(module, name, None) for name in names]
+            layers = [layer for layer in found if type(layer) is nn.Linear]
+            if len(layers) == len(names) and len({alike(layer) for layer in layers}) == 1:
                 shared = SharedProduct(layers, replacement)
                 for index, name in enumerate(names):
                     setattr(module, name, SharedPart(shared, index))

@@ -44,9 +44,12 @@ def grouped_attention(
     """
     batch, heads, rows, size = query.shape
     sharing = heads // key.shape[1]
-    is_plain = type(attention_mask) is torch.Tensor and attention_mask.shape[1] == 1  # no mask that attends itself
     given = {name for name, one in kwargs.items() if isinstance(one, torch.Tensor) or one}
-    if sharing == 1 or rows == 1 or not is_plain or given - KNOWN:
+    is_grouped = sharing > 1 and rows > 1 and not given - KNOWN
+    # A mask of another type attends by itself (attention_cpu.py).
+    if not is_grouped or attention_mask is None or type(attention_mask) is not torch.Tensor:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    if attention_mask.shape[1] > 1:  # one for each head
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     out = scaled_dot_product_attention(
         query.reshape(batch, heads // sharing, sharing * rows, size),

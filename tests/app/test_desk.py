@@ -65,10 +65,8 @@ def test_views_grow_and_the_last_one_has_a_name(facts_desk):
 
 
 def test_a_race_is_both_answers(facts, facts_desk, folded):
-    own, left_to_right = (
-        {"plan_drafts": 0},
-        {"decoding": "autoregressive"},
-    )  # drafts share rows, and so take more forwards
+    # Guesses of requests that run together share their rows, and so take more forwards: none are made.
+    own, left_to_right = {"plan_drafts": 0}, {"decoding": "autoregressive"}
     lanes = facts_desk.ask(PROMPT, own, left_to_right)["lanes"]
     for lane, fields in zip(lanes, (own, left_to_right), strict=True):
         alone = ask(facts, PROMPT, fields)
