@@ -3,10 +3,11 @@
     transformers   9 heads x N rows over keys of 9 heads, those of 3 repeated
     here           3 heads x 3 N rows over keys of 3 heads
 
-The sums are the same, bit for bit. A layer of 9 heads on 3 takes 50 us for 83 (8 rows over 150 slots, one thread). For
-a single row transformers does so itself, and batches of segments (attention_cpu.py) have it built in.
+The sums are the same. A layer of 9 heads on 3 takes 50 us for 83 (8 rows over 150 slots, one thread). For a single row
+transformers does so itself, and batches of segments (attention_cpu.py) have it built in.
 
-An attention function belongs to a configuration, so the backbone's is given this one while a forward runs.
+An attention function belongs to a configuration, so the backbone's is given this one while a forward runs. Forwards of
+other threads meanwhile may find it, too, also those whose mask transformers makes.
 """
 
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedConfig
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from .single_rows import heads_per_key
 
@@ -62,6 +64,7 @@ def grouped_attention(
 
 
 AttentionInterface.register(GROUPED, grouped_attention)
+AttentionMaskInterface.register(GROUPED, sdpa_mask)
 
 
 def can_group(config: PreTrainedConfig, device: torch.device) -> bool:

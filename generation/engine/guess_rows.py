@@ -14,8 +14,8 @@ FREE_ROWS = {"cpu": 32, "cuda": 128}  # that all requests share
 ROW_COST = {"cpu": 0.03, "cuda": 0.002}
 ROW_COST_SHARED = {"cpu": 0.1}  # at least, where several requests run
 ROW_COST_FLOAT32, ROW_COST_INT8 = 0.3, 0.08  # on a CPU
-ROW_COST_SMALL = 0.015  # on a CPU where neither does
-SMALL = 32_000_000  # weights of a backbone's linear layers below which neither does
+ROW_COST_SMALL = 0.015  # on a CPU, of a small backbone in any type
+SMALL = 32_000_000  # weights of a backbone's linear layers below which it is one
 
 
 def row_costs(backbone: nn.Module, dtype: torch.dtype, device: str) -> tuple[float, float]:

@@ -61,6 +61,17 @@ def test_the_configuration_is_as_before_after_a_forward(build_model):
     assert config._attn_implementation == "sdpa"
 
 
+@pytest.mark.parametrize("mask", [None, torch.tensor([[0, 1, 1, 1, 1]])])
+def test_a_forward_of_another_thread_is_as_ever(mask, build_model):
+    """Its mask is made by transformers, for the function that the configuration names meanwhile."""
+    model, ids = build_model(), torch.tensor([[3, 5, 7, 9, 11]])
+    with torch.no_grad():
+        expected = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        with grouping(model.model.config):
+            found = model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+    assert torch.allclose(found[:, 1:], expected[:, 1:], atol=1e-6)
+
+
 def test_where_it_applies(build_model):
     grouped = build_model(backbone={"num_attention_heads": 4, "num_key_value_heads": 2}).model.config
     assert can_group(grouped, torch.device("cpu")) and not can_group(grouped, torch.device("cuda"))
