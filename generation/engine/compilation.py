@@ -5,29 +5,30 @@ matrix products read them, in a second copy. torch reads that option when it gen
 it traces, whether weights are constants, so it must be set for whole calls. Constants do not follow weights that
 change: whoever makes a runner after that gets new code. For the same reason frozen code need not look at every module
 before every call whether it is still what it was, which took a tenth of a narrow forward's time; modules of adapters,
-which are switched on and off, are still looked at.
+which are switched on and off, are still looked at. Code that looks at no module would also serve other models of the
+same shape, so every backbone is run by its own copy of the forward: torch keeps compiled forms by code object.
 """
 
 import weakref
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
 from transformers import CompileConfig
 
 FREEZING = "freezing"
-ADAPTERS_SWITCH = "disable_adapters"  # an attribute of PEFT's layers
+ADAPTERS_SWITCH = "disable_adapters"  # a property of PEFT's layers, and a method of every model of transformers
 # Forms of the forward that are kept: one per width, backbone and kind of mask. Beyond torch's own limit, 8 for all
 # backbones of a process together, forwards would run uncompiled.
 MOST_FORMS = 128
 
-# State of the weights that were frozen, by backbone.
-_frozen: weakref.WeakKeyDictionary[torch.nn.Module, int] = weakref.WeakKeyDictionary()
+Forward = Callable[..., torch.Tensor]
+# By backbone whose weights were frozen: their state then, and its copy of the forward.
+_frozen: weakref.WeakKeyDictionary[torch.nn.Module, tuple[int, Forward]] = weakref.WeakKeyDictionary()
 
 
-def compiled_form(
-    forward: Callable[..., torch.Tensor], backbone: torch.nn.Module, config: CompileConfig
-) -> Callable[..., torch.Tensor]:
+def compiled_form(forward: FunctionType, backbone: torch.nn.Module, config: CompileConfig) -> Forward:
     """Return a compiled form of a forward, whose first argument is the backbone.
 
     Code with frozen weights is dropped, with all other compiled code, where the weights are no longer those.
@@ -38,16 +39,19 @@ def compiled_form(
     arguments: dict[str, Any] = config.to_dict()
     if not (config.options or {}).get(FREEZING):
         return torch.compile(forward, **arguments)
-    if not any(hasattr(module, ADAPTERS_SWITCH) for module in backbone.modules()):
+    if not any(isinstance(getattr(type(module), ADAPTERS_SWITCH, None), property) for module in backbone.modules()):
         arguments["options"] = arguments["options"] | {
             "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe
         }
-    run = torch.compile(forward, **arguments)
     state = state_of_weights(backbone)
-    if _frozen.setdefault(backbone, state) != state:
-        torch.compiler.reset()
-        _frozen.clear()
-        _frozen[backbone] = state
+    frozen_state, own_forward = _frozen.get(backbone, (None, None))
+    if frozen_state != state or own_forward is None:
+        if own_forward is not None:
+            torch.compiler.reset()
+            _frozen.clear()
+        own_forward = FunctionType(forward.__code__.replace(), forward.__globals__)
+        _frozen[backbone] = state, own_forward
+    run = torch.compile(own_forward, **arguments)
     from torch._dynamo.convert_frame import compile_lock
     from torch._inductor import config as inductor
 

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import CompileConfig
 
 from planned_diffusion.generation.engine import runner
@@ -194,6 +195,24 @@ def test_every_frozen_model_of_a_process_runs_compiled(build_model, compiler):
         fields = {"decoding": "autoregressive", "max_new_tokens": 4, "eos_token_id": 111}
         model.generate(torch.tensor([PROMPTS[0]]), compile_config=config, **fields)
     assert len(graphs) > 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapted", [False, True])
+def test_frozen_code_looks_at_the_modules_of_adapters_alone(build_model, compiler, adapted):
+    """An attribute that changes shows who looks; a look at every module takes a tenth of a narrow forward."""
+    config, graphs = compiler
+    config = CompileConfig(backend=config.backend, mode=None, options=FROZEN.options)
+    model = build_model(seed=3)
+    if adapted:
+        get_peft_model(model, LoraConfig(target_modules=["q_proj"]))
+    fields = {"decoding": "autoregressive", "max_new_tokens": 4, "do_sample": False}
+    for _ in range(2):  # a shape seen again is made general once
+        model.generate(torch.tensor([PROMPTS[0]]), compile_config=config, **fields)
+    made = len(graphs)
+    model.model.layers[0].input_layernorm.variance_epsilon *= 2
+    model.generate(torch.tensor([PROMPTS[0]]), compile_config=config, **fields)
+    assert (len(graphs) > made) == adapted
 
 
 @pytest.mark.slow
