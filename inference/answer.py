@@ -28,7 +28,8 @@ from ..records.encoding import encode_prompt
 
 COUNTS = ("forwards", "planning", "denoising", "decoding", "scoring", "commits", "critical_path", "tokens")
 
-FROZEN: dict[str, Any] = {"mode": None, "options": {"freezing": True}}  # a CompileConfig for weights that do not change
+# A CompileConfig for weights that do not change: one form for forwards of every width, called from C++.
+FROZEN: dict[str, Any] = {"mode": None, "dynamic": True, "options": {"freezing": True, "cpp_wrapper": True}}
 
 Prompt = str | list[dict[str, Any]]  # text, or the messages of a chat
 Fields = Mapping[str, Any]  # fields of generate, as a caller gives them

@@ -2,7 +2,7 @@
 
 With a `compile_config` the backbone runs compiled (compilation.py), on a GPU by default as a CUDA graph. A graph is for
 one shape and for buffers in one place: rows and slots are rounded up, and the buffers of a finished engine serve the
-next.
+next. With `dynamic=True` one form serves forwards of any width, so rows are left as they are.
 """
 
 import weakref
@@ -25,7 +25,7 @@ from .single_rows import single_rows
 from .slots import SlotTable
 from .tensors import integers
 
-NARROW = (2, 4, 8, 16, 24, 32, 48, 64)  # rows of a compiled forward; beyond, multiples of the last
+NARROW = (2, 4, 8, 16, 24, 32, 48, 64)  # rows of a compiled forward of one shape; beyond, multiples of the last
 WIDEST = 512  # rows; wider forwards are bound by arithmetic, and run without a graph
 MOST_CONVERTED = 2**20  # query-key pairs of a mask that is made additive: 4 MB
 
@@ -34,8 +34,10 @@ MOST_CONVERTED = 2**20  # query-key pairs of a mask that is made additive: 4 MB
 _idle_caches: weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple, list[SlotCache]]] = weakref.WeakKeyDictionary()
 
 
-def rounded_up(rows: int) -> int:
-    """Return the width of the compiled forward that so many rows run in."""
+def rounded_up(rows: int, any_width: bool = False) -> int:
+    """Return the width of the compiled forward that so many rows run in; torch has a form of its own for a single row."""
+    if any_width:
+        return max(rows, NARROW[0])
     return next((width for width in NARROW if width >= rows), -(-rows // NARROW[-1]) * NARROW[-1])
 
 
@@ -86,6 +88,7 @@ class Runner:
         self.implementation = cast(str, self.backbone.config._attn_implementation)
         self._groups = can_group(self.backbone.config, self.device)
         self._compiled, cache = None, SlotCache(self.device)
+        self._any_width = compile_config is not None and compile_config.dynamic is True
         if compile_config is not None:
             self._compiled = compiled_form(last_hidden_states, self.backbone, compile_config)
             cache = self._borrowed_cache()
@@ -97,7 +100,7 @@ class Runner:
         forward, compiled = last_hidden_states, False
         if self._compiled is not None and self._fits_a_graph(len(packed)):
             forward, compiled = self._compiled, True
-            packed = packed.padded(rounded_up(len(packed)))
+            packed = packed.padded(rounded_up(len(packed), self._any_width))
         prepared = self._prepared
         # A denoising step mostly runs the tokens of the step before: comparing columns costs microseconds, a mask more.
         if prepared is None or not prepared.serves(packed.layout, self.slots.used, compiled):

@@ -15,6 +15,7 @@ from planned_diffusion.generation.engine.packing import Layout, Packed, Segment
 from planned_diffusion.generation.engine.runner import Runner, rounded_up
 from planned_diffusion.generation.engine.slots import SlotTable
 from planned_diffusion.generation.visibility import CLEAN, NO_DOCUMENT, NO_SPAN
+from planned_diffusion.inference import answer
 
 PROMPTS = ([7, 31, 64, 5, 9], [12, 80, 3])
 LONGEST = 80  # rows
@@ -35,6 +36,7 @@ def compiler():
 
 
 def test_rounded_up():
+    assert [rounded_up(rows, any_width=True) for rows in (1, 2, 3, 65)] == [2, 2, 3, 65]
     assert [rounded_up(rows) for rows in (1, 2, 3, 8, 9, 17, 33, 64, 65, 128, 129, 500)] == [
         2, 2, 4, 8, 16, 24, 48, 64, 128, 128, 192, 512,
     ]  # fmt: skip
@@ -143,7 +145,7 @@ def test_buffers_are_marked_wherever_they_come_to_lie(monkeypatch):
 
 # Frozen weights
 
-FROZEN = CompileConfig(mode=None, options={"freezing": True})
+FROZEN = CompileConfig(**answer.FROZEN)
 
 
 @pytest.fixture
@@ -195,6 +197,19 @@ def test_every_frozen_model_of_a_process_runs_compiled(build_model, compiler):
         fields = {"decoding": "autoregressive", "max_new_tokens": 4, "eos_token_id": 111}
         model.generate(torch.tensor([PROMPTS[0]]), compile_config=config, **fields)
     assert len(graphs) > 8
+
+
+@pytest.mark.slow
+def test_one_form_serves_every_width(build_model, compiler):
+    config, graphs = compiler
+    model = build_model(seed=3)
+    general = CompileConfig(backend=config.backend, mode=None, dynamic=True, options={"freezing": True})
+    for length in range(2, 90, 11):  # prompts beyond the first are read by forwards of their width
+        ids = torch.randint(40, 99, (3, length), generator=torch.Generator().manual_seed(length))
+        for decoding in ("autoregressive", "diffusion", "speculative"):
+            fields = {"decoding": decoding, "max_new_tokens": 20, "do_sample": False}
+            assert model.generate(ids, compile_config=general, **fields).equal(model.generate(ids, **fields))
+    assert 0 < len(graphs) <= 3
 
 
 @pytest.mark.slow
