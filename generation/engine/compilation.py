@@ -54,10 +54,12 @@ def compiled_form(forward: FunctionType, backbone: torch.nn.Module, config: Comp
     run = torch.compile(own_forward, **arguments)
     from torch._dynamo.convert_frame import compile_lock
     from torch._inductor import config as inductor
+    from torch.fx.experimental import _config as symbols
 
     def frozen(*args: object, **inputs: object) -> torch.Tensor:
-        # The flag is the process's, and a server may run several engines: one call at a time.
-        with compile_lock, inductor.patch(freezing=True):
+        # The flags are the process's, and a server may run several engines: one call at a time. Sizes that happen to be
+        # equal at first are not taken to be so forever: 64 slots beside heads of 64 would need a second form.
+        with compile_lock, inductor.patch(freezing=True), symbols.patch(use_duck_shape=False):
             return run(*args, **inputs)
 
     return frozen
