@@ -12,7 +12,7 @@ same shape, so every backbone is run by its own copy of the forward: torch keeps
 import weakref
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import CompileConfig
@@ -54,7 +54,9 @@ def compiled_form(forward: FunctionType, backbone: torch.nn.Module, config: Comp
     run = torch.compile(own_forward, **arguments)
     from torch._dynamo.convert_frame import compile_lock
     from torch._inductor import config as inductor
-    from torch.fx.experimental import _config as symbols
+    from torch.fx.experimental import _config as symbols_config
+
+    symbols = cast(Any, symbols_config)  # torch adds `patch` to it at import
 
     def frozen(*args: object, **inputs: object) -> torch.Tensor:
         # The flags are the process's, and a server may run several engines: one call at a time. Sizes that happen to be

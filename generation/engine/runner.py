@@ -35,8 +35,8 @@ _idle_caches: weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple, list[SlotCa
 
 
 def rounded_up(rows: int, any_width: bool = False) -> int:
-    """Return the width of the compiled forward that so many rows run in; torch has a form of its own for a single row."""
-    if any_width:
+    """Return the width of the compiled forward that so many rows run in."""
+    if any_width:  # but for a single row, which torch would compile a form of its own for
         return max(rows, NARROW[0])
     return next((width for width in NARROW if width >= rows), -(-rows // NARROW[-1]) * NARROW[-1])
 
