@@ -82,8 +82,10 @@ def target_rows() -> list[dict[str, str]]:
     pairs = {}
     for kind in ("list", "story"):
         for drafts, twin in ((PARTS, "plans"), ("drafts", "left to right")):
-            found = [row_of(rivals, prompts=kind, batch=8, system=name)["tokens / s"] for name in (drafts, twin)]
-            pairs[f"SmolLM2, {drafts}, prompts for a {kind}"] = found[0] / found[1]
+            for form in ("", ", w8a8, compiled"):
+                of_eight = [row_of(rivals, prompts=kind, batch=8, system=name + form) for name in (drafts, twin)]
+                ratio = of_eight[0]["tokens / s"] / of_eight[1]["tokens / s"]
+                pairs[f"SmolLM2, {drafts}{form}, prompts for a {kind}"] = ratio
     for name in ("speculative", "parallel_speculative"):
         pairs[f"facts, {name}"] = 1 / first_number(row_of(drafted, batch=8, decoding=name)["seconds of twin"])
     lines += [
