@@ -6,12 +6,12 @@ it traces, whether weights are constants, so it must be set for whole calls. Con
 change: whoever makes a runner after that gets new code. For the same reason frozen code need not look at every module
 before every call whether it is still what it was, which took a tenth of a narrow forward's time; modules of adapters,
 which are switched on and off, are still looked at. Code that looks at no module would also serve other models of the
-same shape, so every backbone is run by its own copy of the forward: torch keeps compiled forms by code object.
+same shape, so the forward is given a name of its own for every backbone, at which compiled code does look.
 """
 
 import weakref
 from collections.abc import Callable
-from types import FunctionType
+from itertools import count
 from typing import Any, cast
 
 import torch
@@ -24,11 +24,12 @@ ADAPTERS_SWITCH = "disable_adapters"  # a property of PEFT's layers, and a metho
 MOST_FORMS = 128
 
 Forward = Callable[..., torch.Tensor]
-# By backbone whose weights were frozen: their state then, and its copy of the forward.
-_frozen: weakref.WeakKeyDictionary[torch.nn.Module, tuple[int, Forward]] = weakref.WeakKeyDictionary()
+_NUMBERS = count(1)
+# By backbone whose weights were frozen: their state then, and the name under which compiled code knows it.
+_frozen: weakref.WeakKeyDictionary[torch.nn.Module, tuple[int, str]] = weakref.WeakKeyDictionary()
 
 
-def compiled_form(forward: FunctionType, backbone: torch.nn.Module, config: CompileConfig) -> Forward:
+def compiled_form(forward: Forward, backbone: torch.nn.Module, config: CompileConfig) -> Forward:
     """Return a compiled form of a forward, whose first argument is the backbone.
 
     Code with frozen weights is dropped, with all other compiled code, where the weights are no longer those.
@@ -44,14 +45,18 @@ def compiled_form(forward: FunctionType, backbone: torch.nn.Module, config: Comp
             "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe
         }
     state = state_of_weights(backbone)
-    frozen_state, own_forward = _frozen.get(backbone, (None, None))
-    if frozen_state != state or own_forward is None:
-        if own_forward is not None:
+    frozen_state, name = _frozen.get(backbone, (None, ""))
+    if frozen_state != state:
+        if name:
             torch.compiler.reset()
             _frozen.clear()
-        own_forward = FunctionType(forward.__code__.replace(), forward.__globals__)
-        _frozen[backbone] = state, own_forward
-    run = torch.compile(own_forward, **arguments)
+        name = f"backbone {next(_NUMBERS)}"
+        _frozen[backbone] = state, name
+
+    def named(names: dict[str, None], *args: object, **inputs: object) -> torch.Tensor:
+        return forward(*args, **inputs) if name in names else torch.empty(0)
+
+    run = torch.compile(named, **arguments)
     from torch._dynamo.convert_frame import compile_lock
     from torch._inductor import config as inductor
     from torch.fx.experimental import _config as symbols_config
@@ -62,7 +67,7 @@ def compiled_form(forward: FunctionType, backbone: torch.nn.Module, config: Comp
         # The flags are the process's, and a server may run several engines: one call at a time. Sizes that happen to be
         # equal at first are not taken to be so forever: 64 slots beside heads of 64 would need a second form.
         with compile_lock, inductor.patch(freezing=True), symbols.patch(use_duck_shape=False):
-            return run(*args, **inputs)
+            return run({name: None}, *args, **inputs)
 
     return frozen
 
