@@ -34,6 +34,7 @@ from .prompt_lookup import PromptLookup
 
 # That every decoder with drafts reads.
 DRAFT_FIELDS = ("draft_tokens", "draft_lookup", "draft_rows", "draft_acceptance")
+MOST_GUESSES = 256  # per thread, whatever the fields say: twice the rows that are for guesses on a GPU
 LOOKUPS_RIGHT = 0.6  # share of first guesses that are right (SmolLM2-135M: lists 0.65, stories 0.55)
 
 
@@ -95,13 +96,14 @@ class Drafting:
 
     Args:
         canvas: its canvas.
-        most: guesses of blanks per thread, at most; 0 for none.
+        most: guesses of blanks per thread, at most (and at most MOST_GUESSES); 0 for none.
         settings: says how many rows of a forward are for guesses (`draft_rows`; None: what suits the device), and how
             many guesses are expected to be right.
-        lookups: guesses of the lookup per thread, at most; 0 for none.
+        lookups: guesses of the lookup per thread, at most (the same); 0 for none.
     """
 
     def __init__(self, canvas: Canvas, most: int, settings: Settings, lookups: int = 0) -> None:
+        most, lookups = min(most, MOST_GUESSES), min(lookups, MOST_GUESSES)
         self.canvas, self.most, self.rows = canvas, most, settings.draft_rows
         self.acceptance = Acceptance(most, settings.draft_acceptance)
         self.lookup, self.lookup_acceptance = PromptLookup(canvas, lookups), Acceptance(lookups, LOOKUPS_RIGHT)

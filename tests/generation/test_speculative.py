@@ -31,6 +31,19 @@ def test_answers_are_those_without_drafts(decoding, drafts, build_model, prompts
         assert model.generate(prompt, draft_tokens=drafts, **fields_of(decoding)).equal(expected)
 
 
+@pytest.mark.parametrize(
+    ("decoding", "field"),
+    [*product(TWINS, ("draft_tokens", "draft_lookup", "draft_rows")), ("parallel_autoregressive", "plan_drafts")],
+)
+def test_no_number_of_guesses_is_too_large(decoding, field, build_model):
+    """Guesses are kept account of, and a repetition is looked up to any length: neither may follow such a field."""
+    prompt = torch.tensor([[7, 31, 64, 31, 64, 31, 64]])
+    for seed in range(3):
+        model = build_model(seed=seed, tokens_per_length_unit=1)
+        expected = model.generate(prompt, **fields_of(TWINS.get(decoding, decoding)))
+        assert model.generate(prompt, **{field: 10**20}, **fields_of(decoding)).equal(expected)
+
+
 def test_plans_of_the_model_are_drafted_too(planner, prompts):
     written = 0
     for prompt in prompts(6, 30, seed=4):
