@@ -3,23 +3,28 @@
 import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from transformers.modeling_utils import load_state_dict
 from transformers.utils.hub import cached_file
 
+from .generation.draft_transition import DraftTransition
+
 # Errors of libraries that mean broken files; they are raised in words that name no file.
 BROKEN = (ArithmeticError, AssertionError, AttributeError, IndexError, KeyError, TypeError)
 BY_NAME = ("SafetensorError", "JSONDecodeError")  # the same, of libraries that exported code does not import
 ADAPTER, OLD_ADAPTER = "adapter_model.safetensors", "adapter_model.bin"
+TRANSITION = "draft_transition.safetensors"
 ROWS = "trainable_tokens_delta"
 PREFIX = "base_model.model."  # which PEFT puts before the names of a model
 PLACES = ("cache_dir", "revision", "subfolder", "token")
 SAVE_ADAPTER = "save the adapter again with model.save_pretrained of PEFT"
 AGAIN = "save the checkpoint again, or download it again"
 Source = str | PathLike[str]
+T = TypeVar("T")
 
 
 class CheckpointError(ValueError):
@@ -184,6 +189,55 @@ def without_trained_rows(info: Any) -> Any:  # noqa: ANN401
         if found:
             setattr(info, keys, {key for key in found if ROWS not in key})
     return info
+
+
+def with_transition(loaded: T, source: Source | None, place: Mapping[str, Any], replace: bool = True) -> T:
+    """Give a model, or one with what was said of its loading, the transition that lies where its weights do, if any.
+
+    Args:
+        place: as for `load_trained_rows`.
+        replace: also where it has one already, such as that of its adapter.
+
+    Raises:
+        CheckpointError: a broken file, or one of another model.
+    """
+    model: Any = loaded[0] if isinstance(loaded, tuple) else loaded
+    if model.draft_transition is not None and not replace:
+        return loaded
+    options = {key: place[key] for key in (*PLACES, "local_files_only") if place.get(key) is not None}
+    absent = {f"_raise_exceptions_for_{cause}": False for cause in ("missing_entries", "connection_errors")}
+    file = None if source is None else cached_file(str(source), TRANSITION, **options, **absent)
+    if file is None:
+        return loaded
+    without = "or delete it: guesses are then worse, and no token is another"
+    try:
+        stored = load_state_dict(file)
+        before, after = stored["before"].float(), stored["after"].float()
+    except Exception as error:
+        if not isinstance(error, BROKEN) and type(error).__name__ not in BY_NAME:
+            raise
+        broken = f"{source} has a broken {TRANSITION} ({_reason(error)}); download it again, {without}."
+        raise CheckpointError(broken) from error
+    width = model.config.hidden_size
+    if before.shape != after.shape or before.dim() != 2 or before.shape[1] != width:
+        raise CheckpointError(
+            f"{source} has a {TRANSITION} of shapes {list(before.shape)} and {list(after.shape)}, and its model is "
+            f"{width} wide; take the file that belongs to these weights, {without}."
+        )
+    model.draft_transition = DraftTransition(before, after)
+    return loaded
+
+
+def save_transition(transition: DraftTransition | None, folder: Source) -> None:
+    """Write a model's transition beside its weights, in bfloat16; without one, delete that of an earlier model."""
+    file = Path(folder) / TRANSITION
+    if transition is None:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {"before": transition.before, "after": transition.after}
+    stored = {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in tensors.items()}
+    sys.modules["safetensors.torch"].save_file(stored, file, metadata={"format": "pt"})  # transformers imports it
 
 
 def _first(names: list[str]) -> str:

@@ -12,10 +12,13 @@ from transformers.utils.generic import can_return_tuple
 from transformers.utils.hub import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from .checkpoint_planned_diffusion import (
+    TRANSITION,
     adapter_weights,
     check_adapter,
     load_trained_rows,
     load_whole,
+    save_transition,
+    with_transition,
     without_trained_rows,
 )
 from .configuration_planned_diffusion import PlannedDiffusionConfig
@@ -23,6 +26,7 @@ from .generation.cache_names import OUTPUT_FIELD, cache_argument
 from .generation.config import PlannedDiffusionGenerationConfig
 from .generation.draft_adapter import is_gated, stored_settings
 from .generation.draft_gate import gate_adapter
+from .generation.draft_transition import DraftTransition
 from .generation.mixin import PlannedDiffusionGenerationMixin
 from .generation.visibility import additive_mask
 
@@ -50,6 +54,7 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+    draft_transition: DraftTransition | None = None  # no parameter: it moves guesses, which decide no token
 
     @classmethod
     def from_pretrained(
@@ -62,12 +67,11 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
                 `output_loading_info=True` such names are returned instead.
         """
         load = super().from_pretrained
-        return load_whole(load, pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True})
+        loaded = load_whole(load, pretrained_model_name_or_path, *args, **{**kwargs, "use_safetensors": True})
+        return with_transition(loaded, pretrained_model_name_or_path, kwargs, replace=False)
 
     def load_adapter(self, peft_model_id: str | None = None, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Load an adapter as inherited, with its trained rows of tokens, which transformers may lose.
-
-        A gated one (draft_gate.py) acts on the rows of drafts alone.
 
         Raises:
             CheckpointError: a broken file of weights, or one that does not fit adapter_config.json.
@@ -75,20 +79,20 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
         name = kwargs.get("adapter_name") or (args[0] if args else None) or "default"
         place = kwargs.get("adapter_kwargs") or {}
         load = super().load_adapter
-        if peft_model_id is not None:
-            adapter_weights(peft_model_id, place)  # or refuse a broken file
+        if peft_model_id is None:
+            return without_trained_rows(load(peft_model_id, *args, **kwargs))
+        adapter_weights(peft_model_id, place)  # or refuse a broken file
         try:
             info = load(peft_model_id, *args, **kwargs)
         except (KeyError, ValueError):  # PEFT does not know the type of a gated adapter
-            if peft_model_id is None or not is_gated(peft_model_id, place):
+            if not is_gated(peft_model_id, place):
                 raise
             info = load(peft_model_id, *args, **kwargs, peft_config=stored_settings(peft_model_id, place))
-            gate_adapter(self, name)
-            check_adapter(self, peft_model_id, name, place)
-            return info
-        if peft_model_id is not None:
+            gate_adapter(self, name)  # it acts on the rows of drafts alone
+        else:
             load_trained_rows(self, peft_model_id, name, place)
-            check_adapter(self, peft_model_id, name, place)
+        check_adapter(self, peft_model_id, name, place)
+        with_transition(self, peft_model_id, place)
         return without_trained_rows(info)
 
     def save_pretrained(
@@ -100,15 +104,16 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
         transformers copies its code. Adapters are saved without a config, so they get no code.
         """
         write_flat_code = getattr(sys.modules.get(str(__package__)), "write_flat_code", None)
-        is_adapter = getattr(self, "_hf_peft_config_loaded", False)
-        if write_flat_code is not None and is_main_process and not is_adapter:
+        if write_flat_code is not None and is_main_process and not getattr(self, "_hf_peft_config_loaded", False):
             self.config.auto_map = write_flat_code(save_directory)
+        if is_main_process:
+            save_transition(self.draft_transition, save_directory)
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: str | PathLike[str]) -> dict[str, float]:
-        """Return times of all files but code, which is written before: `push_to_hub=True` then uploads it as new."""
+        """Return times of all files but those written before these, so that `push_to_hub=True` uploads them as new."""
         found = super()._get_files_timestamps(working_dir)
-        return {name: changed for name, changed in found.items() if not name.endswith(".py")}
+        return {name: changed for name, changed in found.items() if not name.endswith((".py", TRANSITION))}
 
 
 class PlannedDiffusionForCausalLM(PlannedDiffusionPreTrainedModel, PlannedDiffusionGenerationMixin):

@@ -7,7 +7,7 @@
 All four decoders answer each chunk of prompts in turns. Columns:
 
     equal              answers that are the twin's, token for token; in float32 all should be
-    tokens / forward   text of the answer per forward, the plan's forwards included
+    tokens / forward   text of the answer per forward, the plan's included (median of the answers, and quartiles)
     of twin            forwards, and seconds (median over the chunks, and their quartiles), as shares of the twin's
     of autoregressive  the same shares, of plain text left to right, where the answers are about the same
     accepted           how often the guess at offset 1, 2, ... was right, of those that were checked
@@ -44,10 +44,6 @@ class Answers:
     ids: list[list[int]] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-
-    @property
-    def tokens_per_forward(self) -> float:
-        return sum(trace.tokens for trace in self.traces) / sum(trace.forwards for trace in self.traces)
 
     @property
     def forwards(self) -> float:
@@ -104,7 +100,7 @@ def row(drafting: str, batch_size: int, written: dict[str, Answers]) -> dict:
         "decoding": drafting,
         "batch": batch_size,
         "equal": f"{equal} of {len(ours.ids)}",
-        "tokens / forward": ours.tokens_per_forward,
+        "tokens / forward": ratio_text(*zip(*((one.tokens, one.forwards) for one in ours.traces), strict=True)),
         "forwards": ours.forwards,
         "forwards of twin": ours.forwards / twin.forwards,
         "seconds of twin": ratio_text(ours.seconds, twin.seconds),

@@ -8,12 +8,13 @@ import argparse
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,13 +58,19 @@ def ratio(numerator: list[float], denominator: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
 
 
-def ratio_text(numerator: list[float], denominator: list[float]) -> str:
+def ratio_text(numerator: Sequence[float], denominator: Sequence[float]) -> str:
     """Median of the pairwise ratios with their quartiles, as text; a single ratio has none."""
     ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
     if len(ratios) < 2:
         return f"{ratios[0]:.2f}"
     low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def inverted(text: str) -> str:
+    """Return the inverse of a ratio that is given as text, `0.50 (0.40 to 0.80)` -> `2.00 (1.25 to 2.50)`."""
+    middle, *quartiles = (f"{1 / float(number):.2f}" for number in re.findall(r"[\d.]+", text))
+    return f"{middle} ({quartiles[1]} to {quartiles[0]})" if quartiles else middle
 
 
 def spread(seconds: list[float]) -> float:

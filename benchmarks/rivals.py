@@ -12,9 +12,12 @@ ours with a gated adapter that was trained beside the planner. `--systems NAME .
 
     tokens / s         tokens of text; those of plans are no text
     tokens / forward   of text per forward that had to wait for another, the plan's included
-    x left to right    seconds per token of our left to right over those of the line, median of the chunks (quartiles)
+    x left to right    seconds per token of our left to right over those of the line
     x llama.cpp        the same over llama.cpp, where it ran
-    equal              answers that are token for token those of the twin: left to right, or parts without drafts
+    x twin             the same over the line without drafts, left to right or parts, where this one has them
+    equal              answers that are token for token the twin's
+
+Ratios and tokens per forward are the median of the chunks, with their quartiles; there are four chunks at least.
 """
 
 import json
@@ -51,16 +54,17 @@ OURS = {
 }
 TWINS = {"drafts": REFERENCE, "plans and drafts": "plans"}
 COMPILED, BY_DRAFTER = ", compiled", ", drafter"
+CHUNKS = 4  # of prompts that are answered together, at least: fewer have no spread
 
 
 @dataclass
 class Written:
-    """What one system wrote, chunk by chunk; forwards are known of ours alone."""
+    """What one system wrote; numbers are those of the chunks, and forwards are known of ours alone (0 of others)."""
 
     ids: list[list[int]] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)  # per chunk
-    seconds: list[float] = field(default_factory=list)  # per chunk
-    forwards: int = 0
+    tokens: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    forwards: list[int] = field(default_factory=list)
 
     @property
     def seconds_per_token(self) -> list[float]:
@@ -155,7 +159,7 @@ def compare(systems: dict[str, System], prompts: list[list[int]], batch_size: in
                 kept.ids += ids
                 kept.tokens.append(tokens)
                 kept.seconds.append(seconds)
-                kept.forwards += forwards
+                kept.forwards.append(forwards)
     return written
 
 
@@ -173,13 +177,14 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
             "batch": batch_size,
             "system": name,
             "tokens / s": round(sum(mine.tokens) / sum(mine.seconds), 1),
-            "tokens / forward": round(sum(mine.tokens) / mine.forwards, 2) if mine.forwards else "",
+            "tokens / forward": ratio_text(mine.tokens, mine.forwards) if all(mine.forwards) else "",
             "x left to right": times(mine, written[REFERENCE]),
             "x llama.cpp": times(mine, written[LLAMA_CPP]) if LLAMA_CPP in written else "",
         }
         drafted, comma, variant = name.partition(", ")
         twin = written.get(TWINS.get(drafted, "") + ("" if comma + variant == BY_DRAFTER else comma + variant))
         if drafted in TWINS and twin is not None:
+            line["x twin"] = times(mine, twin)
             line["equal"] = f"{sum(a == b for a, b in zip(mine.ids, twin.ids, strict=True))} of {len(mine.ids)}"
         lines.append(line)
     return lines
@@ -206,9 +211,10 @@ def main(args: Namespace) -> None:
     native = transformers_generate(folder, tokenizer.pad_token_id, args.max_new_tokens, dtype)
     lines = []
     with llama_cpp(args.max_new_tokens) as rival:
-        for kind, asked in three_kinds(args.count).items():
-            prompts = [encode_prompt(tokenizer, one.prompt) for one in asked]
+        for kind, asked in three_kinds(max(args.count, CHUNKS * max(args.batch_sizes))).items():
+            all_prompts = [encode_prompt(tokenizer, one.prompt) for one in asked]
             for batch_size in args.batch_sizes if kind in args.kinds else ():
+                prompts = all_prompts[: max(args.count, CHUNKS * batch_size)]
                 systems = {**ours, TRANSFORMERS: native}
                 if rival is not None and batch_size == 1:
                     systems[LLAMA_CPP] = rival
@@ -217,7 +223,7 @@ def main(args: Namespace) -> None:
                 lines += rows(compare(systems, prompts, batch_size), kind, batch_size)
     environment = stamp(
         dtype=args.dtype,
-        prompts=f"{args.count} of each kind",
+        prompts=f"{args.count} of each kind, at least {CHUNKS} batches",
         max_new_tokens=args.max_new_tokens,
         llama_cpp="not installed" if rival is None else f"xllamacpp {version('xllamacpp')}",
     )
@@ -226,7 +232,7 @@ def main(args: Namespace) -> None:
 
 if __name__ == "__main__":
     parser = arguments(__doc__ or "")
-    parser.add_argument("--count", type=int, default=24, help="prompts of each kind (%(default)s)")
+    parser.add_argument("--count", type=int, default=24, help="prompts of each kind, or four batches (%(default)s)")
     parser.add_argument(
         "--kinds", nargs="+", default=["story", "list"], help="of prompts: story, list, sum (%(default)s)"
     )

@@ -28,10 +28,11 @@ from .show_page import app
 from .signatures import as_command
 from .study import study
 from .train import train
+from .tune_drafts import tune_drafts
 
 NAME = "planned-diffusion"
 COMMANDS = (
-    generate, chat, replay, batch, train, serve, app, annotate, evaluate, pays, study, run_report, convert,
+    generate, chat, replay, batch, train, tune_drafts, serve, app, annotate, evaluate, pays, study, run_report, convert,
     export, push, doctor
 )  # fmt: skip
 COMPLETE = "_PLANNED_DIFFUSION_COMPLETE"  # environment variable by which a shell's completion asks, as Typer names it

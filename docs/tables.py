@@ -279,8 +279,8 @@ def targets() -> list[str]:
 def draft_targets() -> list[str]:
     """Return the targets of drafts as benchmarks/draft_targets.py reads them."""
     with _benchmarks():
-        from draft_targets import target_rows
-    return rows_as_table(target_rows())
+        from draft_targets import FILES, machines, target_rows
+    return [*rows_as_table(target_rows()), "", f"Measured on {machines(*FILES)}."]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ GENERATION_MARK = re.compile(r"{%-?\s*generation\s*-?%}")
 # Files of an earlier export that a later one replaces, also where it writes none of that name; beside the code.
 _WRITTEN = re.compile(
     r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|chat_template\.jinja"
-    r"|additional_chat_templates|generation_config\.json"
+    r"|draft_transition\.safetensors|additional_chat_templates|generation_config\.json"
 )
 
 

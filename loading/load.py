@@ -9,7 +9,7 @@ from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 from transformers.utils.hub import cached_file
 from transformers.utils.import_utils import is_accelerate_available
 
-from ..checkpoint_planned_diffusion import CheckpointError, check_adapter, trained_rows
+from ..checkpoint_planned_diffusion import CheckpointError, check_adapter, trained_rows, with_transition
 from ..configuration_planned_diffusion import PlannedDiffusionConfig
 from ..generation.draft_adapter import is_gated, stored_settings
 from ..generation.draft_gate import NO_MERGE, gate_adapter
@@ -120,7 +120,7 @@ def _beside(model: PlannedDiffusionForCausalLM, source: str, base: str, merge: b
     """Return the base's model with the adapter that was trained on it and that adapter's own decoding defaults."""
     check_base(source, base)
     with naming(source):
-        model = with_adapter(model, source, merge)
+        model = with_transition(with_adapter(model, source, merge), source, {})
         model.generation_config = stored_defaults(source) or model.generation_config
     return model
 

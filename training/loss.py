@@ -4,7 +4,7 @@ K labelled tokens of the batch.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -58,23 +58,35 @@ def token_losses(
     Arguments and errors are those of `planned_diffusion_loss`.
     """
     inner = cast(PreTrainedModel, model if unwrapped is None else unwrapped)
-    names = ("document", "span", "round", "stream")
-    labels = Labels(*(batch[name] for name in names), position=batch["position_ids"])
-    implementation, head = inner.config.get_text_config()._attn_implementation, inner.get_output_embeddings()
-    assert implementation is not None and head is not None  # a model that was built has both
-    mask = attention_mask(labels, labels, implementation, inner.dtype)
+    head = inner.get_output_embeddings()
+    assert head is not None  # a model that was built has one
     targets = batch["labels"].flatten()
     places = torch.nonzero(targets != NO_LABEL).squeeze(1)  # [K]
-    gated = {} if gate_of(backbone_of(inner)) is None else {ARGUMENT: labels.stream >= DRAFT}
     with losses_in_place_of_logits(head, places, targets[places], chunk_size):
-        output = model(
-            input_ids=batch["input_ids"],
-            attention_mask=mask,
-            position_ids=batch["position_ids"],
-            use_cache=False,
-            **gated,
-        )
+        output = model(**inputs_of(inner, batch))
     # Not logits: the head was made to return cross entropies, and the model passes them on under its usual name.
     losses = output.logits  # float32 [K]
     assert losses.shape == places.shape, "the head returned logits where losses_in_place_of_logits expects losses"
     return losses
+
+
+def inputs_of(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the arguments of a model's forward, or of its backbone's, for a batch: ids, positions and the mask.
+
+    A gated adapter is told which rows are drafts.
+
+    Raises:
+        ValueError: an attention implementation that cannot express spans.
+    """
+    names = ("document", "span", "round", "stream")
+    labels = Labels(*(batch[name] for name in names), position=batch["position_ids"])
+    implementation = model.config.get_text_config()._attn_implementation
+    assert implementation is not None  # a model that was built has one
+    gated = {} if gate_of(backbone_of(model)) is None else {ARGUMENT: labels.stream >= DRAFT}
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": attention_mask(labels, labels, implementation, model.dtype),
+        "position_ids": batch["position_ids"],
+        "use_cache": False,
+        **gated,
+    }

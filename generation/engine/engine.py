@@ -9,7 +9,7 @@ batching). One tick:
               alike run their beginning once (prefix.py)
     pack      queries -> ids, slots, labels [N], without padding: visibility keeps requests apart (packing.py)
     run       the transformer on [1, N] over the slot cache; the head on the W wanted rows only (runner.py)
-    draw      all W rows in one go; one copy to the host (sampling.py)
+    draw      all W rows in one go; one copy to the host (sampling.py, linked_guesses.py)
     hand out  each decoder gets its rows and goes on to its next query; events are collected on the way
 
 Queries for an assistant model share forwards of that model in the same way, after those of the model itself.
@@ -27,13 +27,14 @@ from ..query import Lockstep, Query, Reply, Sampling
 from .chunking import leading, split_query
 from .guess_rows import room_for_guesses, row_costs
 from .likelihoods import rows_scored
+from .linked_guesses import draw_in_turn
 from .live_request import LiveRequest
 from .nan_rows import give_up_drafts, refuse_nan, spoilt_by_drafts
-from .packing import group_rows, pack
+from .packing import pack
 from .prefix import causal_prefix, should_wait_for_prefix, take_prefix_states
 from .prompts_first import must_read_first
 from .runner import Runner
-from .sampling import AllowedTable, draw, in_vocabulary, processed_scores
+from .sampling import AllowedTable, in_vocabulary, processed_scores
 
 LIVE_REQUESTS = 64  # a forward of a few hundred tokens keeps the machine busy; wider ones only take memory
 TOKENS_PER_FORWARD = 4096  # bounds the memory of a mask, which has a row per token
@@ -172,7 +173,7 @@ class Engine:
         rows = [request.document for request in selected if request.query.wanted]
         if self.lockstep is not None and rows:
             logits = processed_scores(self.lockstep.process(rows, logits.float()))
-        drawn = draw(logits, group_rows(selected), self.table).tolist()  # the one wait for the device without drafts
+        drawn = draw_in_turn(runner, logits, selected, self.table).tolist()  # a single wait for the device
         refuse_nan(selected, drawn[2])
         if self.lockstep is not None and rows:
             self.lockstep.write(rows, list(map(int, drawn[0])))

@@ -15,6 +15,7 @@ from transformers import CompileConfig, PreTrainedModel
 
 from ..cache_names import cache_argument
 from ..draft_gate import ARGUMENT, Rows, gate_of
+from ..draft_transition import DraftTransition
 from ..visibility import DRAFT, Labels, additive_mask, attention_mask
 from .attention_cpu import segmented_mask
 from .cache import SlotCache
@@ -81,7 +82,9 @@ class Runner:
         self._cache_argument = cache_argument(self.backbone)
         self._has_gate = gate_of(self.backbone) is not None
         self.head = cast(torch.nn.Linear, model.get_output_embeddings())
-        self.device = cast(torch.Tensor, model.get_input_embeddings().weight).device
+        self.embedding = model.get_input_embeddings()
+        self.transition: DraftTransition | None = getattr(model, "draft_transition", None)
+        self.device = cast(torch.Tensor, self.embedding.weight).device
         self.dtype = model.dtype
         # Queries of any narrower type may go with float32, also those of layers in another type than the model's.
         self._mask_type = torch.float64 if self.dtype == torch.float64 else torch.float32

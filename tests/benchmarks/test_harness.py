@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from harness import interleaved, ratio, report, shown, spread, stamp, timing
+from harness import interleaved, inverted, ratio, ratio_text, report, shown, spread, stamp, timing
 from machine import Machine, best_of, measure_machine
 from roofline import Work, forward_work, stored_bytes, trunk_weights
 
@@ -84,3 +84,10 @@ def test_a_report_is_a_table_and_json(tmp_path, capsys):
 
 def test_numbers_are_shown_with_three_digits():
     assert [shown(value) for value in (1234.5, 0.012345, 7, "x")] == ["1,234", "0.0123", "7", "x"]
+
+
+def test_ratios_as_text_by_hand():
+    assert ratio_text([2.0, 4.0, 9.0], [2.0, 2.0, 3.0]) == "2.00 (1.50 to 2.50)"  # 1, 2, 3
+    assert ratio_text([3.0], [2.0]) == "1.50"
+    assert inverted("0.50 (0.40 to 0.80)") == "2.00 (1.25 to 2.50)"
+    assert inverted("0.50") == "2.00"

@@ -15,7 +15,7 @@ from planned_diffusion.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM, PACKAGE = "planned-diffusion", "planned_diffusion"
-NAMES = [command.__name__ for command in COMMANDS]
+NAMES = [command.__name__.replace("_", "-") for command in COMMANDS]  # as Typer names them
 OURS = re.compile(rf"(^|[|;&] *){PROGRAM} |^\S.*-m {PACKAGE}\b")
 ANY_COMMAND = "COMMAND"  # stands for each of them in "planned-diffusion COMMAND --help"
 Words = tuple[str, ...]
