@@ -177,7 +177,7 @@ def rows(written: dict[str, Written], kind: str, batch_size: int) -> list[dict]:
             "batch": batch_size,
             "system": name,
             "tokens / s": round(sum(mine.tokens) / sum(mine.seconds), 1),
-            "tokens / forward": ratio_text(mine.tokens, mine.forwards) if all(mine.forwards) else "",
+            "tokens / forward": ratio_text(mine.tokens, mine.forwards) if any(mine.forwards) else "",
             "x left to right": times(mine, written[REFERENCE]),
             "x llama.cpp": times(mine, written[LLAMA_CPP]) if LLAMA_CPP in written else "",
         }

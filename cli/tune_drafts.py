@@ -19,7 +19,7 @@ class Tuning:
     """Options for what is learnt."""
 
     rank: Annotated[int, Option(help="Rank of the transition: it holds 2 x rank x width numbers.")] = 64
-    guesses: Annotated[int, Option(help="Guesses that are learnt from, at most; records beyond are left out.")] = 120_000
+    guesses: Annotated[int, Option(help="Guesses that are learnt from, at most.")] = 120_000
     epochs: Annotated[int, Option(help="Times that each guess is seen.")] = 3
     seed: Annotated[int, Option(help="Seed of the order and of the places that guesses are made at.")] = 0
 

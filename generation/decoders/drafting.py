@@ -28,7 +28,7 @@ from ..events import DraftsChecked
 from ..fields import Settings
 from ..query import WORTH_A_ROW, Query, Reply
 from ..tokens import Allowed
-from .acceptance import Acceptance
+from .acceptance import MEMORY, Acceptance
 from .canvas import Canvas
 from .prompt_lookup import PromptLookup
 
@@ -91,6 +91,30 @@ class Thread:
         return agreed
 
 
+@dataclass
+class Pace:
+    """How many tokens a request's forwards write, and how many rows they take; the latest count most."""
+
+    tokens: float = 1.0
+    rows: float = 1.0
+
+    def learn(self, tokens: int, rows: int) -> None:
+        """Take in a forward."""
+        self.tokens += (1 - MEMORY) * (tokens - self.tokens)
+        self.rows += (1 - MEMORY) * (rows - self.rows)
+
+    def worth(self, alone: float) -> float:
+        """Return how many tokens a row must save where forwards are like this.
+
+        A forward of r rows takes 1 + c r and writes t tokens; a further row is worth its time where it saves more than
+        the share of a token that its own share of the time would write: c / (1 + c r) t.
+
+        Args:
+            alone: the same for a row beside a single one, c / (1 + c).
+        """
+        return self.tokens * alone / (1 - alone + alone * self.rows)
+
+
 class Drafting:
     """The drafts of a request: plans each forward of its threads, and reads the reply.
 
@@ -108,6 +132,7 @@ class Drafting:
         self.acceptance = Acceptance(most, settings.draft_acceptance)
         self.lookup, self.lookup_acceptance = PromptLookup(canvas, lookups), Acceptance(lookups, LOOKUPS_RIGHT)
         self.free_rows, self.worth_a_row = most + 1, WORTH_A_ROW  # until the first forward has said how it is
+        self.pace = Pace()
 
     def prepare(self, threads: Sequence[Thread], keep_all: bool = False) -> None:
         """Decide which guesses the next forward checks, and where blanks run: as many as there are free rows.
@@ -193,7 +218,8 @@ class Drafting:
             self.acceptance.judge(drafted, tokens.token_ids)
             self.lookup_acceptance.judge(thread.found, tokens.token_ids)
         self.free_rows = reply.free_rows if self.rows is None else self.rows // reply.live
-        self.worth_a_row = reply.worth_a_row
+        self.pace.learn(len(threads) + sum(accepted), sum(counts))
+        self.worth_a_row = self.pace.worth(reply.worth_a_row)
         checked = DraftsChecked(self.canvas.round, tuple(offered), tuple(accepted)) if any(offered) else None
         return written, checked
 

@@ -8,7 +8,7 @@ import torch
 
 from planned_diffusion.generation.decoders.acceptance import FORWARDS_WITHOUT, Acceptance
 from planned_diffusion.generation.decoders.autoregressive import autoregressive
-from planned_diffusion.generation.decoders.drafting import Thread
+from planned_diffusion.generation.decoders.drafting import Pace, Thread
 from planned_diffusion.generation.decoders.parallel_autoregressive import parallel_autoregressive
 from planned_diffusion.generation.decoders.parallel_speculative import parallel_speculative
 from planned_diffusion.generation.decoders.speculative import speculative
@@ -330,3 +330,26 @@ def test_a_try_lasts_until_its_guess_is_checked():
     assert acceptance.rates[1] > 0.6
     acceptance.learn(1, 0)
     assert acceptance.rates[1] < 0.6
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rows", "worth"),
+    [(1, 1, 0.1 / 1.1), (2, 1, 0.2 / 1.1), (1, 6, 0.1 / 1.6), (2, 6, 0.2 / 1.6)],  # tokens x c / (1 + c rows)
+)
+def test_a_row_is_worth_the_tokens_of_its_share_of_the_time(tokens, rows, worth):
+    """A row costs a tenth of a forward of one."""
+    pace = Pace()
+    assert pace.worth(0.1 / 1.1) == pytest.approx(0.1 / 1.1)  # before anything was learnt
+    for _ in range(400):
+        pace.learn(tokens, rows)
+    assert pace.worth(0.1 / 1.1) == pytest.approx(worth)
+
+
+def test_an_extra_row_at_its_worth_leaves_tokens_per_second_as_they_are():
+    """The definition, numerically: with worth tokens more, (t + worth e) / (1 + c (r + e)) does not change."""
+    cost, pace = 0.07, Pace()
+    for tokens, rows in [(1, 3), (3, 8), (2, 5), (1, 2)] * 5:
+        pace.learn(tokens, rows)
+    more, speed = 1e-6, pace.tokens / (1 + cost * pace.rows)
+    worth = pace.worth(cost / (1 + cost))
+    assert (pace.tokens + worth * more) / (1 + cost * (pace.rows + more)) == pytest.approx(speed, abs=1e-12)
