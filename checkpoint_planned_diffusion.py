@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -229,15 +228,12 @@ def with_transition(loaded: T, source: Source | None, place: Mapping[str, Any], 
 
 
 def save_transition(transition: DraftTransition | None, folder: Source) -> None:
-    """Write a model's transition beside its weights, in bfloat16; without one, delete that of an earlier model."""
-    file = Path(folder) / TRANSITION
-    if transition is None:
-        file.unlink(missing_ok=True)
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {"before": transition.before, "after": transition.after}
-    stored = {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in tensors.items()}
-    sys.modules["safetensors.torch"].save_file(stored, file, metadata={"format": "pt"})  # transformers imports it
+    """Write a model's transition, if it has one, beside its weights, in bfloat16."""
+    if transition is not None:
+        tensors = {"before": transition.before, "after": transition.after}
+        stored = {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in tensors.items()}
+        # Of a library that transformers imports.
+        sys.modules["safetensors.torch"].save_file(stored, f"{folder}/{TRANSITION}", metadata={"format": "pt"})
 
 
 def _first(names: list[str]) -> str:

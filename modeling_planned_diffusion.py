@@ -98,17 +98,17 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
     def save_pretrained(
         self, save_directory: str | PathLike[str], is_main_process: bool = True, *args: Any, **kwargs: Any
     ) -> None:
-        """Save as inherited, and write the code beside the weights, so that `trust_remote_code=True` loads them.
+        """Save as inherited, with the code beside the weights, so that `trust_remote_code=True` loads them.
 
-        The installed package knows how to write it. A class that came with a checkpoint has no such package around it;
-        transformers copies its code. Adapters are saved without a config, so they get no code.
+        The installed package writes it; of a class that came with a checkpoint, transformers copies its own. Adapters
+        are saved without a config, so they get no code.
         """
         write_flat_code = getattr(sys.modules.get(str(__package__)), "write_flat_code", None)
         if write_flat_code is not None and is_main_process and not getattr(self, "_hf_peft_config_loaded", False):
             self.config.auto_map = write_flat_code(save_directory)
-        if is_main_process:
-            save_transition(self.draft_transition, save_directory)
+            save_transition(self.draft_transition, save_directory)  # into a folder that is there, before an upload
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        save_transition(self.draft_transition if is_main_process else None, save_directory)
 
     def _get_files_timestamps(self, working_dir: str | PathLike[str]) -> dict[str, float]:
         """Return times of all files but those written before these, so that `push_to_hub=True` uploads them as new."""

@@ -52,6 +52,9 @@ shortened by stated rules. Whether they are true was not checked, and many are n
 
 {course}
 
+`draft_transition.safetensors`, by `planned-diffusion tune-drafts` on the same records, lets each guess of a draft know
+the token in front of it (`generation/draft_transition.py`); no token of any answer depends on it.
+
 ## Results
 
 The first {answers} of the prompts that

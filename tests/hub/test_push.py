@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from planned_diffusion.checkpoint_planned_diffusion import TRANSITION
 from planned_diffusion.cli.main import main
 from planned_diffusion.generation.draft_adapter import KIND
+from planned_diffusion.generation.draft_transition import DraftTransition
 from planned_diffusion.hub import card
 from planned_diffusion.hub.card import About
 from planned_diffusion.hub.export import export
@@ -55,14 +58,20 @@ def metadata(hub, repo: str) -> dict:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_push_to_hub_of_a_model_uploads_its_code(hub, build_model, tmp_path, times):
-    """Also where the folder holds the current code already, which is not written again."""
+    """Also where the folder holds the current code, which is not written again; and its transition of drafts."""
+    model = build_model()
+    model.draft_transition = DraftTransition(*torch.ones(2, 3, model.config.hidden_size))
     for time in range(times):
         repo = f"user/own-{times}-{time}"
-        build_model().save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id=repo)
+        model.save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id=repo)
         files = hub.files(repo)
         assert {name: files[name] for name in flat_code()} == flat_code()
-        assert json.loads(files["config.json"])["auto_map"] == AUTO_MAP and "model.safetensors" in files
-    build_model().push_to_hub(f"user/own-{times}")
+        assert (
+            json.loads(files["config.json"])["auto_map"] == AUTO_MAP
+            and {"model.safetensors", TRANSITION} <= files.keys()
+        )
+    model.push_to_hub(f"user/own-{times}")
+    assert TRANSITION in hub.files(f"user/own-{times}")
     assert flat_code().items() <= hub.files(f"user/own-{times}").items()
 
 

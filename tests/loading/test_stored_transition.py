@@ -97,12 +97,6 @@ def test_an_export_has_it(adapter, folder, tmp_path):
         assert equal(AutoModelForCausalLM.from_pretrained(out).draft_transition, transition(seed))
 
 
-def test_a_model_without_one_leaves_none_behind(build_model, folder):
-    build_model().save_pretrained(folder)
-    assert not (folder / TRANSITION).exists()
-    assert PlannedDiffusionForCausalLM.from_pretrained(folder).draft_transition is None
-
-
 def of_shapes(before: tuple[int, int], after: tuple[int, int]):
     return lambda file: save_transition(DraftTransition(torch.zeros(before), torch.zeros(after)), file.parent)
 
