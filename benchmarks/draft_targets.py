@@ -18,7 +18,9 @@ DRAFTED_PLAN = "planned, threshold 0.9, drafted plan"
 PARTS, COMPILED, ROUNDED = "plans and drafts", "plans and drafts, compiled", "plans and drafts, w8a8, compiled"
 TEXT = "drafts, w8a8, compiled"
 # Files of lines; the study of decoders stands beside them.
-FILES = ("drafting_facts", "drafting_text", "drafting_drafter", "rivals", "eight_bits", "left_to_right")
+FILES = (
+    "drafting_facts", "drafting_text", "drafting_drafter", "rivals", "rivals_batches", "eight_bits", "left_to_right",
+)  # fmt: skip
 ALONE = {"prompts": "list", "batch": 1}
 
 
@@ -110,14 +112,14 @@ def seconds_lines(rivals: Results, rounded: Results) -> list[dict[str, str]]:
     return lines
 
 
-def batch_lines(rivals: Results, drafted: Results) -> list[dict[str, str]]:
+def batch_lines(batches: Results, drafted: Results) -> list[dict[str, str]]:
     """Return the lines of batches of eight: tokens per second with drafts over those without."""
     lines = []
     for kind in ("list", "story"):
         for name in (PARTS, f"{PARTS}, w8a8, compiled", "drafts", TEXT):
-            ratio = rivals.row(prompts=kind, batch=8, system=name)["x twin"]
+            ratio = batches.row(prompts=kind, batch=8, system=name)["x twin"]
             what = f"SmolLM2, {name}, prompts for a {kind}, batches of 8: speed with drafts / without"
-            lines.append(at_least(what, 1.15, ratio, rivals))
+            lines.append(at_least(what, 1.15, ratio, batches))
     for name in ("speculative", "parallel_speculative"):
         ratio = inverted(drafted.row(batch=8, decoding=name)["seconds of twin"])
         lines.append(at_least(f"facts, {name}, batches of 8: speed with drafts / without", 1.15, ratio, drafted))
@@ -126,7 +128,7 @@ def batch_lines(rivals: Results, drafted: Results) -> list[dict[str, str]]:
 
 def target_rows() -> list[dict[str, str]]:
     """Return the lines of the table."""
-    drafted, texts, gated, rivals, rounded, plain = map(kept, FILES)
+    drafted, texts, gated, rivals, batches, rounded, plain = map(kept, FILES)
     lines = [
         all_equal("facts, float32, batch 1 and 8: answers equal to their left-to-right twins", drafted),
         all_equal("AlpacaEval prompts, SmolLM2 planner, the same", texts),
@@ -145,7 +147,7 @@ def target_rows() -> list[dict[str, str]]:
             COMPILED,
         ),
         *seconds_lines(rivals, rounded),
-        *batch_lines(rivals, drafted),
+        *batch_lines(batches, drafted),
     ]
     for row in plain.rows:
         what = f"SmolLM2, left to right, batch {row['batch']}: our tokens per second / those of transformers' generate"

@@ -312,12 +312,13 @@ def less_work() -> list[str]:
     return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
 
-def rows_of(name: str) -> list[str]:
-    """Return the rows of a results file, long fractions rounded to four digits."""
+def rows_of(name: str, **wanted: object) -> list[str]:
+    """Return the rows of a results file, or those with some entries, long fractions rounded to four digits."""
     results = loaded(RESULTS / name)
     rows = [
         {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
         for row in results["rows"]
+        if wanted.items() <= row.items()
     ]
     return [*rows_as_table(rows), "", stamp_line(results["stamp"])]
 
@@ -455,7 +456,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "small_rooms": partial(rows_of, "small_rooms.json"),
     "serving_facts": partial(rows_of, "serving.json"),
     "serving_planner": partial(rows_of, "serving_smollm2.json"),
-    "rivals": partial(rows_of, "rivals.json"),
+    "rivals": partial(rows_of, "rivals.json", batch=1),
+    "rivals_batches": partial(rows_of, "rivals_batches.json"),
     "left_to_right": partial(rows_of, "left_to_right.json"),
     "drafting_facts": partial(rows_of, "drafting_facts.json"),
     "drafting_text": partial(rows_of, "drafting_text.json"),

@@ -103,7 +103,7 @@ class Pace:
         self.tokens += (1 - MEMORY) * (tokens - self.tokens)
         self.rows += (1 - MEMORY) * (rows - self.rows)
 
-    def worth(self, alone: float) -> float:
+    def worth(self, alone: float, shared: bool = False) -> float:
         """Return how many tokens a row must save where forwards are like this.
 
         A forward of r rows takes 1 + c r and writes t tokens; a further row is worth its time where it saves more than
@@ -111,8 +111,9 @@ class Pace:
 
         Args:
             alone: the same for a row beside a single one, c / (1 + c).
+            shared: other requests' rows, which are not known here, take their part of the forward: r counts as 1.
         """
-        return self.tokens * alone / (1 - alone + alone * self.rows)
+        return min(1.0, self.tokens * alone / (1 - alone + alone * (1 if shared else self.rows)))
 
 
 class Drafting:
@@ -219,7 +220,7 @@ class Drafting:
             self.lookup_acceptance.judge(thread.found, tokens.token_ids)
         self.free_rows = reply.free_rows if self.rows is None else self.rows // reply.live
         self.pace.learn(len(threads) + sum(accepted), sum(counts))
-        self.worth_a_row = self.pace.worth(reply.worth_a_row)
+        self.worth_a_row = self.pace.worth(reply.worth_a_row, reply.live > 1)
         checked = DraftsChecked(self.canvas.round, tuple(offered), tuple(accepted)) if any(offered) else None
         return written, checked
 

@@ -2,9 +2,11 @@
 
 A cost is a share of a forward of one row, head and drawing included. With 135 M parameters (vocabulary 49,152) on two
 cores: 3 % in bfloat16, 8 % with weights of 8 bits, whose forward of one row takes half the time; in float32, where the
-product of one row is of another kind, 70 % for a second row and 50 % for three more, 30 % as guesses come; 8 to 11 %
-wherever requests share a forward, since each attends to its own states. With 5 M parameters it is 1 to 2 %
-in every type, alone or shared: there the operators take longer than their arithmetic.
+product of one row is of another kind, 70 % for a second row and 50 % for three more, 30 % as guesses come. Where
+requests share a forward a row takes 8 to 11 %, since each attends to its own states, and the first guess of any of them
+takes the attention of single rows (single_rows.py) from all: charged half a forward, drafts in batches of 8 neither win
+nor lose; charged a tenth, stories were written 0.91 times as fast (benchmarks/results/rivals.json). With 5 M
+parameters a row takes 1 to 2 % in every type, alone or shared: there the operators take longer than their arithmetic.
 """
 
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 
 FREE_ROWS = {"cpu": 32, "cuda": 128}  # that all requests share
 ROW_COST = {"cpu": 0.03, "cuda": 0.002}
-ROW_COST_SHARED = {"cpu": 0.1}  # at least, where several requests run
+ROW_COST_SHARED = {"cpu": 0.5}  # at least, where several requests run
 ROW_COST_FLOAT32, ROW_COST_INT8 = 0.3, 0.08  # on a CPU
 ROW_COST_SMALL = 0.015  # on a CPU, of a small backbone in any type
 SMALL = 32_000_000  # weights of a backbone's linear layers below which it is one

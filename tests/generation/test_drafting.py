@@ -298,9 +298,9 @@ def test_rows_for_guesses_may_be_given_and_are_shared(drive, request_in_letters)
 @pytest.mark.parametrize(
     ("device", "dtype", "rounded", "costs"),
     [
-        ("cpu", torch.bfloat16, False, (0.03, 0.1)),
-        ("cpu", torch.float32, False, (0.3, 0.3)),
-        ("cpu", torch.bfloat16, True, (0.08, 0.1)),
+        ("cpu", torch.bfloat16, False, (0.03, 0.5)),
+        ("cpu", torch.float32, False, (0.3, 0.5)),
+        ("cpu", torch.bfloat16, True, (0.08, 0.5)),
         ("cuda", torch.bfloat16, False, (0.002, 0.002)),
         ("mps", torch.bfloat16, False, (0.03, 0.03)),
     ],
@@ -343,6 +343,8 @@ def test_a_row_is_worth_the_tokens_of_its_share_of_the_time(tokens, rows, worth)
     for _ in range(400):
         pace.learn(tokens, rows)
     assert pace.worth(0.1 / 1.1) == pytest.approx(worth)
+    assert pace.worth(0.1 / 1.1, shared=True) == pytest.approx(tokens * 0.1 / 1.1)
+    assert pace.worth(0.9, shared=True) == pytest.approx(min(1.0, tokens * 0.9))  # certain, at most
 
 
 def test_an_extra_row_at_its_worth_leaves_tokens_per_second_as_they_are():
