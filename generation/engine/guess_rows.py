@@ -4,8 +4,8 @@ A cost is a share of a forward of one row, head and drawing included. With 135 M
 cores: 3 % in bfloat16, 8 % with weights of 8 bits, whose forward of one row takes half the time; in float32, where the
 product of one row is of another kind, 70 % for a second row and 50 % for three more, 30 % as guesses come. Where
 requests share a forward a row takes 8 to 11 %, since each attends to its own states, and the first guess of any of them
-takes the attention of single rows (single_rows.py) from all: charged half a forward, drafts in batches of 8 neither win
-nor lose; charged a tenth, stories were written 0.91 times as fast (benchmarks/results/rivals.json). With 5 M
+takes the attention of single rows (single_rows.py) from all: charged half a forward, drafts in batches of 8 write 0.92
+to 1.02 times as fast; charged a tenth, 0.85 to 1.01 (benchmarks/results/rivals_batches.json, rivals.json). With 5 M
 parameters a row takes 1 to 2 % in every type, alone or shared: there the operators take longer than their arithmetic.
 """
 
