@@ -15,7 +15,7 @@ Source: the low-rank transitions of arXiv 1910.11555 (NART-CRF); guesses in sequ
 
 import weakref
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -44,6 +44,9 @@ class DraftTransition:
     _of_head: "weakref.WeakKeyDictionary[nn.Module, Table]" = field(
         default_factory=weakref.WeakKeyDictionary, init=False, repr=False
     )
+
+    def __reduce__(self) -> tuple[Any, ...]:  # to copy or pickle a model: what was worked out belongs to its head
+        return DraftTransition, (self.before, self.after)
 
     def table(self, embedding: nn.Module, head: nn.Module, like: torch.Tensor) -> Table:
         """Return the rows of all tokens, worked out once for a head.

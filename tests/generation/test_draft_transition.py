@@ -1,5 +1,7 @@
 """The transition of drafts: it moves guesses as a loop over all tokens does, and no token of any answer."""
 
+import copy
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -87,6 +89,18 @@ def test_no_token_is_another(sampled, decoding, size, build_model, prompts, left
     linked = model.generate(ids[:1], attention_mask=mask[:1], **fields)
     model.draft_transition = None
     assert linked.equal(model.generate(ids[:1], attention_mask=mask[:1], **fields))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_with_one_may_be_copied_and_pickled(copied, build_model, prompts):
+    """What was worked out for its head stays behind."""
+    model, prompt = build_model(), torch.tensor(prompts(1, 12, seed=2))
+    model.draft_transition = transition_of(model)
+    expected = model.generate(prompt, **FIELDS["speculative"], do_sample=False)
+    again = copied(model)
+    assert again.draft_transition.before.equal(model.draft_transition.before)
+    assert again.draft_transition.after.equal(model.draft_transition.after)
+    assert again.generate(prompt, **FIELDS["speculative"], do_sample=False).equal(expected)
 
 
 def test_the_vocabulary_may_grow(build_model, prompts):
