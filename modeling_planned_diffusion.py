@@ -111,7 +111,7 @@ class PlannedDiffusionPreTrainedModel(PreTrainedModel):
         save_transition(self.draft_transition if is_main_process else None, save_directory)
 
     def _get_files_timestamps(self, working_dir: str | PathLike[str]) -> dict[str, float]:
-        """Return times of all files but those that `save_pretrained` wrote already: an upload then takes them as new."""
+        """Return times of all files but those that `save_pretrained` wrote before: an upload takes them as new."""
         found = super()._get_files_timestamps(working_dir)
         return {name: changed for name, changed in found.items() if not name.endswith((".py", TRANSITION))}
 
